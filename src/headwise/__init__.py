@@ -1,0 +1,95 @@
+"""headwise: transformers that choose, per token and per refinement step, which attention heads to use.
+
+Build: `RoutedAttention`, `Backbone`, routers, gates, controllers, halting. Prove: `configure`, `train`, `compare`. Your
+own model and data: `optimizer_for` and `HeadwiseModule`. Names are imported when they are first used, so that
+`import headwise` loads nothing heavy; each is documented where it is defined.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headwise.errors import InputError as InputError
+    from headwise.lab.compare import compare as compare
+    from headwise.models.arm import Arm as Arm
+    from headwise.models.arm import check as check
+    from headwise.models.backbone import Backbone as Backbone
+    from headwise.models.sizes import ModelConfig as ModelConfig
+    from headwise.reasoning.controllers import ClassicalConfig as ClassicalConfig
+    from headwise.reasoning.controllers import Controller as Controller
+    from headwise.reasoning.controllers import HRMActConfig as HRMActConfig
+    from headwise.reasoning.controllers import HRMConfig as HRMConfig
+    from headwise.reasoning.controllers import NoController as NoController
+    from headwise.reasoning.controllers import make_controller as make_controller
+    from headwise.reasoning.halting import EntropyHalting as EntropyHalting
+    from headwise.reasoning.halting import FixedHalting as FixedHalting
+    from headwise.reasoning.halting import Halting as Halting
+    from headwise.reasoning.halting import PonderHalting as PonderHalting
+    from headwise.reasoning.halting import make_halting as make_halting
+    from headwise.reasoning.refinement import RefinementConfig as RefinementConfig
+    from headwise.reasoning.refinement import Trace as Trace
+    from headwise.routing.attention import LayerMemory as LayerMemory
+    from headwise.routing.attention import RoutedAttention as RoutedAttention
+    from headwise.routing.diagnostics import gate_statistics as gate_statistics
+    from headwise.routing.gates import Gates as Gates
+    from headwise.routing.gates import Gumbel as Gumbel
+    from headwise.routing.gates import Sigmoid as Sigmoid
+    from headwise.routing.gates import Soft as Soft
+    from headwise.routing.gates import TopK as TopK
+    from headwise.routing.routers import LearnedRouter as LearnedRouter
+    from headwise.routing.routers import NoRouter as NoRouter
+    from headwise.routing.routers import RandomRouter as RandomRouter
+    from headwise.routing.routers import Router as Router
+    from headwise.routing.routers import StaticRouter as StaticRouter
+    from headwise.routing.routers import make_router as make_router
+    from headwise.training.config import RunConfig as RunConfig
+    from headwise.training.config import TrainingConfig as TrainingConfig
+    from headwise.training.configuration import load as configure  # noqa: F401 - under its public name
+    from headwise.training.configuration import load_arms as load_arms
+    from headwise.training.module import HeadwiseModule as HeadwiseModule
+    from headwise.training.optim import optimizer_for as optimizer_for
+    from headwise.training.run import evaluate as evaluate
+    from headwise.training.run import load as load
+    from headwise.training.run import train as train
+
+    __version__: str
+
+# Where each public name is defined. The imports above say the same to type checkers; a test compares the two.
+_DEFINED = {
+    "headwise.errors": "InputError",
+    "headwise.routing.attention": "LayerMemory RoutedAttention",
+    "headwise.routing.diagnostics": "gate_statistics",
+    "headwise.routing.gates": "Gates Gumbel Sigmoid Soft TopK",
+    "headwise.routing.routers": "LearnedRouter NoRouter RandomRouter Router StaticRouter make_router",
+    "headwise.reasoning.controllers": "ClassicalConfig Controller HRMActConfig HRMConfig NoController make_controller",
+    "headwise.reasoning.halting": "EntropyHalting FixedHalting Halting PonderHalting make_halting",
+    "headwise.reasoning.refinement": "RefinementConfig Trace",
+    "headwise.models.arm": "Arm check",
+    "headwise.models.backbone": "Backbone",
+    "headwise.models.sizes": "ModelConfig",
+    "headwise.training.config": "RunConfig TrainingConfig",
+    "headwise.training.configuration": "load_arms",
+    "headwise.training.module": "HeadwiseModule",
+    "headwise.training.optim": "optimizer_for",
+    "headwise.training.run": "evaluate load train",
+    "headwise.lab.compare": "compare",
+}
+_HOMES = {name: (module, name) for module, names in _DEFINED.items() for name in names.split()}
+_HOMES["configure"] = ("headwise.training.configuration", "load")
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("headwise")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headwise' has no attribute '{name}'")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,210 @@
+"""An arm: one named configuration of router, gate function, controller, halting and refinement, and what is refused."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from headwise.errors import InputError
+from headwise.reasoning.controllers import (
+    CONTROLLERS,
+    ClassicalConfig,
+    ControllerConfig,
+    HRMActConfig,
+    HRMConfig,
+    NoController,
+)
+from headwise.reasoning.halting import HALTING, EntropyHalting, FixedHalting, HaltingConfig
+from headwise.reasoning.refinement import RefinementConfig
+from headwise.routing.gates import GATES, GateFunction, Soft
+from headwise.routing.routers import ROUTERS, LearnedRouter, NoRouter, RandomRouter, RouterConfig, StaticRouter
+from headwise.schema import named
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Five choices that go together in every combination that `check` does not refuse.
+
+    Args:
+        router: where head logits come from.
+        gate: head logits to gates.
+        combine: how gated heads become the layer's output.
+        controller: what gives the routers their context over refinement steps.
+        halting: when refinement ends for an example.
+        refinement: how the stack is iterated.
+    """
+
+    router: RouterConfig = named(ROUTERS, NoRouter())
+    gate: GateFunction = named(GATES, Soft())
+    combine: Literal["mask_concat", "mixture"] = "mask_concat"
+    controller: ControllerConfig = named(CONTROLLERS, NoController())
+    halting: HaltingConfig = named(HALTING, FixedHalting())
+    refinement: RefinementConfig = RefinementConfig()
+
+
+class CausalOrNot(Protocol):
+    """The one fact about a task that decides which arms it takes."""
+
+    @property
+    def causal(self) -> bool: ...
+
+
+def check(arm: Arm, task: CausalOrNot, heads: int | None = None) -> None:
+    """Refuse a combination in which something would have no effect, no gradient or no meaning.
+
+    Args:
+        arm: the combination.
+        task: an object with `causal`.
+        heads: H of the model where it is known; router and gate must fit it.
+
+    Raises:
+        InputError: one line with the key, its value, the reason and the remedy.
+    """
+    for refused, message in _rules(arm, task.causal):
+        if refused:
+            raise InputError(message)
+    if heads is not None:
+        _check_heads(arm, heads)
+
+
+def _rules(arm: Arm, causal: bool) -> list[tuple[bool, str]]:
+    router, controller, halting, loop = arm.router, arm.controller, arm.halting, arm.refinement
+    steers = not isinstance(controller, NoController)
+    learned = isinstance(router, LearnedRouter)
+    hrm = isinstance(controller, (HRMConfig, HRMActConfig))
+    granularity = getattr(router, "granularity", None)
+    shortened = loop.gradient != "full"
+    kind = _name(CONTROLLERS, controller)
+    first = loop.first_with_gradient(getattr(controller, "period", None))
+    return [
+        (
+            steers and not learned,
+            f"arm.controller.name={kind}: a {_name(ROUTERS, router)} router does not read the controller, which would "
+            "never train; use arm.router.name=learned or arm.controller.name=none",
+        ),
+        (
+            steers and granularity == "layer",
+            f"arm.router.granularity=layer: a learned constant does not read controller {kind}; use token or sequence",
+        ),
+        (
+            isinstance(router, (NoRouter, StaticRouter)) and not isinstance(arm.gate, Soft),
+            f"arm.gate.name={_name(GATES, arm.gate)}: router {_name(ROUTERS, router)} has no logits for it; "
+            "use arm.gate.name=soft or another router",
+        ),
+        (
+            causal and granularity == "sequence",
+            "arm.router.granularity=sequence: in a causal model a gate of the whole sequence sees the future; "
+            "use token or layer",
+        ),
+        (
+            causal and not isinstance(halting, FixedHalting),
+            f"arm.halting.name={_name(HALTING, halting)}: halting looks at the whole sequence, which a causal model "
+            "must not; use fixed",
+        ),
+        (
+            isinstance(controller, HRMConfig) and loop.steps <= controller.period,
+            f"arm.controller.period={getattr(controller, 'period', 0)}: with {loop.steps} refinement steps the slow "
+            "module runs once and its recurrent weights never train; choose "
+            f"1..{max(loop.steps - 1, 1)} or more arm.refinement.steps",
+        ),
+        (
+            isinstance(controller, (ClassicalConfig, HRMActConfig)) and loop.steps < 3,
+            f"arm.refinement.steps={loop.steps}: controller {kind} needs at least 3 steps to reach all its weights",
+        ),
+        (
+            loop.steps == 1 and not isinstance(halting, FixedHalting),
+            f"arm.halting.name={_name(HALTING, halting)}: with 1 refinement step there is nothing to halt; "
+            "use fixed or more arm.refinement.steps",
+        ),
+        (
+            isinstance(halting, EntropyHalting)
+            and (isinstance(router, (NoRouter, StaticRouter)) or not arm.gate.softmax),
+            "arm.halting.name=entropy: needs a router with a softmax gate (soft, top_k, gumbel); use fixed or ponder",
+        ),
+        (
+            isinstance(halting, EntropyHalting) and granularity == "layer",
+            "arm.halting.name=entropy: with layer granularity the entropy is the same for every example and step; "
+            "use token or sequence",
+        ),
+        (
+            halting.learned and not steers,
+            "arm.halting.name=ponder: reads the controller's context; choose arm.controller.name=hrm, hrm_act or "
+            "classical",
+        ),
+        (
+            halting.learned and loop.supervision != "last",
+            f"arm.refinement.supervision={loop.supervision}: ponder halting already weighs the steps; use last",
+        ),
+        (
+            halting.learned and shortened,
+            f"arm.refinement.gradient={loop.gradient}: ponder halting needs every step's gradient; use full",
+        ),
+        (
+            shortened and loop.injection != "input",
+            f"arm.refinement.gradient={loop.gradient}: without arm.refinement.injection=input the embedding gets no "
+            "gradient",
+        ),
+        (
+            shortened and loop.reuse != "none",
+            f"arm.refinement.gradient={loop.gradient}: reuse={loop.reuse} computes keys or heads in steps without "
+            "gradient; use reuse=none or gradient=full",
+        ),
+        (
+            shortened and isinstance(controller, HRMActConfig),
+            f"arm.refinement.gradient={loop.gradient}: hrm_act decides itself when the slow module runs, so no window "
+            "is sure to hold an update; use full",
+        ),
+        (
+            loop.gradient == "truncated" and loop.window == loop.steps,
+            f"arm.refinement.window={loop.window}: all {loop.steps} steps are in the window; use gradient=full",
+        ),
+        (
+            loop.gradient == "last" and first == 1 and loop.steps > 1,
+            "arm.refinement.gradient=last: the last slow update is the first step; use full",
+        ),
+        (
+            isinstance(controller, HRMConfig)
+            and loop.gradient == "truncated"
+            and not any((t - 1) % controller.period == 0 for t in range(first, loop.steps + 1)),
+            f"arm.refinement.window={loop.window}: no update of the slow module (every "
+            f"{getattr(controller, 'period', 0)} steps) falls into it, so it never trains; widen it or use "
+            "gradient=last",
+        ),
+        (
+            shortened and loop.steps == 1,
+            f"arm.refinement.gradient={loop.gradient}: with 1 refinement step there is nothing to cut; use full",
+        ),
+        (
+            loop.gradient != "truncated" and loop.window != 1,
+            f"arm.refinement.window={loop.window}: has an effect only with arm.refinement.gradient=truncated",
+        ),
+        (
+            loop.supervision != "last" and loop.steps - first < 1,
+            f"arm.refinement.supervision={loop.supervision}: only one step is trained; use last or more steps",
+        ),
+        (
+            loop.steps == 1 and (loop.injection != "none" or loop.reuse != "none"),
+            f"arm.refinement.steps=1: injection={loop.injection} and reuse={loop.reuse} act from the second step on; "
+            "use none or more steps",
+        ),
+        (
+            loop.reuse == "heads" and not learned and not isinstance(router, RandomRouter),
+            "arm.refinement.reuse=heads: only the gates change over steps, and this arm has none that do; use "
+            "keys_values",
+        ),
+        (
+            hrm and causal and getattr(controller, "pool", "mean") == "first",
+            "arm.controller.pool=first: in a causal model every position would read the same first token; use mean",
+        ),
+    ]
+
+
+def _check_heads(arm: Arm, heads: int) -> None:
+    try:
+        arm.gate.validate(heads)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if isinstance(arm.router, StaticRouter) and arm.router.k > heads:
+        raise InputError(f"arm.router.k={arm.router.k} but the block has {heads} heads; choose 1..{heads}")
+
+
+def _name(registry: dict[str, type], config: Any) -> str:
+    return next(name for name, cls in registry.items() if type(config) is cls)

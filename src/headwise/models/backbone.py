@@ -1,0 +1,76 @@
+"""The backbone: a stack of routed blocks, refined under a controller, with a final norm.
+
+Legend: B batch, L length, H heads, D width, K supervised steps.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from headwise.models.arm import Arm
+from headwise.models.blocks import Block, BlockStack
+from headwise.models.sizes import ModelConfig
+from headwise.reasoning.controllers import make_controller
+from headwise.reasoning.halting import make_halting
+from headwise.reasoning.refinement import Carry, Refiner, Trace
+from headwise.routing.attention import RoutedAttention
+from headwise.routing.routers import Router, make_router
+
+
+class Backbone(nn.Module):
+    """Everything between a task's embedding and its read-out.
+
+    Args:
+        model: the shape.
+        arm: routing, controller, halting and refinement (`headwise.models.arm.check` says which fit together).
+        causal: position i sees only j <= i.
+
+    Raises:
+        ValueError: the shape does not fit the arm (more heads asked for than there are).
+    """
+
+    role = "backbone"
+
+    def __init__(self, model: ModelConfig, arm: Arm, causal: bool = False) -> None:
+        super().__init__()
+        self.model, self.arm, self.causal = model, arm, causal
+        controller = make_controller(arm.controller, model.width, model.heads, causal)
+        context = controller.context_width if controller is not None else 0
+        blocks = [self._block(layer, context) for layer in range(model.depth)]
+        self.refiner = Refiner(BlockStack(blocks), controller, make_halting(arm.halting, context), arm.refinement)
+        self.norm = nn.LayerNorm(model.width)
+
+    def _block(self, layer: int, context: int) -> Block:
+        model, arm = self.model, self.arm
+        attention = RoutedAttention(model.width, model.heads, arm.combine, model.dropout, self.causal)
+        router = make_router(arm.router, arm.gate, model.width, model.heads, context, layer)
+        return Block(attention, router, model.ffn, model.dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        carry: Carry | None = None,
+        gates: Sequence[Sequence[Tensor]] | None = None,
+        record: bool = False,
+    ) -> Trace:
+        """As `Refiner.forward`; the trace's states are normed for the read-out, the carry is not."""
+        trace: Trace = self.refiner(x, mask, carry, gates, record)
+        return replace(trace, states=self.norm(trace.states))
+
+    def routers(self) -> Iterator[Router]:
+        """The routers of the layers, first to last."""
+        return (module for module in self.modules() if isinstance(module, Router))
+
+    @property
+    def temperature(self) -> float | None:
+        """The temperature of the head logits, None without a router."""
+        return next((router.temperature.item() for router in self.routers()), None)
+
+    def set_temperature(self, value: float) -> None:
+        """Set the temperature of every router; schedules call this between updates."""
+        if not value > 0:
+            raise ValueError(f"temperature={value}: choose a number above 0")
+        for router in self.routers():
+            router.temperature.fill_(value)

@@ -1,0 +1,98 @@
+"""The pre-norm transformer block with routed attention, and the stack of blocks that a refiner iterates.
+
+Legend: B batch, L length, H heads, D width, F feed-forward width, S and C context positions and width.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from headwise.reasoning.refinement import StackOutput
+from headwise.routing.attention import LayerMemory, RoutedAttention, attention_mask
+from headwise.routing.gates import Gates
+from headwise.routing.routers import Router
+
+
+class Block(nn.Module):
+    """x <- x + attention(LN(x), gates);  x <- x + W_2 GELU(W_1 LN(x)).
+
+    With gates of 1 this is `torch.nn.TransformerEncoderLayer(norm_first=True, activation="gelu")`.
+
+    Args:
+        attention: the routed attention.
+        router: or None, where every gate is 1.
+        ffn: F.
+        dropout: after attention and after the feed-forward layer; default 0.
+    """
+
+    role = "backbone"
+
+    def __init__(self, attention: RoutedAttention, router: Router | None, ffn: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        width = attention.width
+        self.attention, self.router = attention, router
+        self.attention_norm, self.ffn_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.ffn = nn.Sequential(nn.Linear(width, ffn), nn.GELU(), nn.Linear(ffn, width))
+        self.ffn_width = ffn
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        context: Tensor | None = None,
+        memory: LayerMemory | None = None,
+        forced: Tensor | None = None,
+    ) -> tuple[Tensor, Gates | None, LayerMemory, dict[str, Tensor]]:
+        """One block.
+
+        Args:
+            x: [B, L, D].
+            mask: [B, L], True for real tokens, or None.
+            context: [B, S, C] of the controller, or None.
+            memory: what an earlier step left to use again, or None.
+            forced: gates [B, L|1, H] from outside in place of the router's, or None.
+
+        Returns:
+            [B, L, D], the gates (None without a router or when forced), the layer's memory, routing losses.
+        """
+        normed = self.attention_norm(x)
+        gates, losses = None, {}
+        if self.router is not None and forced is None:
+            gates, losses = self.router(normed, context, mask)
+        weight = gates.weight if gates is not None else forced
+        attended, memory = self.attention(normed, weight, attention_mask(mask), memory)
+        x = x + self.dropout(attended)
+        return x + self.dropout(self.ffn(self.ffn_norm(x))), gates, memory, losses
+
+
+class BlockStack(nn.Module):
+    """Blocks in sequence; what `Refiner` applies at every step."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        context: Tensor | None = None,
+        memory: list[LayerMemory] | None = None,
+        gates: Sequence[Tensor] | None = None,
+    ) -> StackOutput:
+        """Arguments as in `Block.forward`, memory and forced gates one per layer."""
+        used: list[Gates] = []
+        memories: list[LayerMemory] = []
+        collected: dict[str, list[Tensor]] = {}
+        for i, block in enumerate(self.blocks):
+            hidden, layer_gates, layer_memory, losses = block(
+                hidden, mask, context, memory[i] if memory else None, gates[i] if gates is not None else None
+            )
+            memories.append(layer_memory)
+            if layer_gates is not None:
+                used.append(layer_gates)
+            for name, value in losses.items():
+                collected.setdefault(name, []).append(value)
+        mean = {name: sum(values[1:], values[0]) / len(values) for name, values in collected.items()}
+        return StackOutput(hidden, used, memories, mean)

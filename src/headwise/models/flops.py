@@ -1,0 +1,74 @@
+"""Analytic floating-point operations of a backbone: 2 per multiply-accumulate of every matrix product.
+
+Convention: forward pass only; norms, activations, softmax and element-wise products are left out, as in torch's
+counter. A causal model counts the scores it needs, (L + 1) / 2 of L keys per query on average, which is what a kernel
+that skips the masked half executes. (torch's counter reports 0 for scaled dot-product attention on CPU unless the MATH
+backend is forced, and then counts the full square.)
+
+Legend: L length, H heads, D width, E head width, F feed-forward width, C controller width, S context positions.
+"""
+
+import math
+
+from headwise.models.backbone import Backbone
+from headwise.models.blocks import Block
+from headwise.reasoning.controllers import HRM, Classical, Controller, HRMAct
+from headwise.reasoning.halting import Halting, Ponder
+from headwise.routing.routers import Learned, Random, Router
+
+
+def flops_per_example(backbone: Backbone, length: int, steps: float | None = None) -> float:
+    """Forward FLOPs of one example of `length` tokens.
+
+    Args:
+        backbone: may live on the meta device.
+        length: L.
+        steps: refinement steps taken on average; default all R.
+    """
+    loop = backbone.arm.refinement
+    steps = float(loop.steps) if steps is None else steps
+    controller, halting = backbone.refiner.controller, backbone.refiner.halting
+    positions = length if controller is not None and controller.per_position else 1
+    blocks = [block for block in backbone.modules() if isinstance(block, Block)]
+    first = sum(_block(block, length, positions, backbone.causal, "none") for block in blocks)
+    further = sum(_block(block, length, positions, backbone.causal, loop.reuse) for block in blocks)
+    return first + (steps - 1) * further + _controller(controller, halting, positions, steps)
+
+
+def _block(block: Block, length: int, positions: int, causal: bool, reuse: str) -> float:
+    attention = block.attention
+    width, ffn = attention.width, block.ffn_width
+    seen = (length + 1) / 2 if causal else length
+    projections = {"none": 3, "keys_values": 1, "heads": 0}[reuse] * width * width
+    scores = 0 if reuse == "heads" else 2 * seen * width
+    output = attention.output.in_features * width
+    return 2 * (length * (projections + scores + output + 2 * width * ffn) + _router(block.router, length, positions))
+
+
+def _router(router: Router | None, length: int, positions: int) -> float:
+    """Multiply-accumulates of a router for the whole sequence, whose context has so many positions."""
+    if isinstance(router, Random):
+        return router.projection.numel() * (length if router.granularity == "token" else 1)
+    if not isinstance(router, Learned) or router.granularity == "layer":
+        return 0
+    token = router.granularity == "token"
+    of_input = 0 if router.of_input is None else router.of_input.weight.numel() * (length if token else 1)
+    of_context = 0 if router.of_context is None else router.of_context.weight.numel() * (positions if token else 1)
+    return of_input + of_context
+
+
+def _controller(controller: Controller | None, halting: Halting | None, positions: int, steps: float) -> float:
+    """FLOPs over all steps."""
+    count = 0.0  # multiply-accumulates for one position
+    if isinstance(controller, Classical):
+        count = steps * controller.first.weight.numel() + (steps - 1) * controller.feedback.weight.numel()
+    if isinstance(controller, HRM):
+        slow = controller.slow_cell.weight_ih.numel() + controller.slow_cell.weight_hh.numel()
+        fast = controller.fast_cell.weight_ih.numel() + controller.fast_cell.weight_hh.numel()
+        runs = steps if controller.slow_period is None else math.ceil(steps / controller.slow_period)
+        count = steps * (controller.of_input.weight.numel() + fast) + runs * slow
+        count += 0 if controller.of_slow is None else steps * controller.of_slow.weight.numel()
+        if isinstance(controller, HRMAct):
+            count += steps * controller.fire.weight.numel()
+    stop = steps * halting.head.weight.numel() if isinstance(halting, Ponder) else 0
+    return 2 * (positions * count + stop)

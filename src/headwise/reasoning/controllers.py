@@ -1,0 +1,308 @@
+"""Controllers: networks that recur over refinement steps (depth, not sequence) and give the routers their context.
+
+Legend: B batch, L length, S context positions (1, or L where each position has its own state), H heads, D width of the
+hidden state, C controller width. One controller serves all layers; it runs once a step, on the previous hidden state.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from headwise.routing.gates import straight_through
+from headwise.routing.routers import pooled
+
+
+@dataclass(frozen=True)
+class NoController:
+    """no context: routers see their layer's input alone"""
+
+
+@dataclass(frozen=True)
+class ClassicalConfig:
+    """stateless: an MLP on each token, from the second step on another that sees the previous head outputs
+
+    Args:
+        width: hidden units of each MLP; default max(32, D/2), the original's.
+    """
+
+    width: int | None = None
+
+    def __post_init__(self) -> None:
+        _at_least_one("width", self.width)
+
+
+@dataclass(frozen=True)
+class HRMConfig:
+    """two recurrent modules: a fast one every step, a slow one every `period` steps
+
+    Args:
+        period: steps between updates of the slow module; default 4, the original's.
+        width: C; default D/2, the original's.
+        pool: what the controller reads of the tokens: their mean (default) or the first token.
+        additive: context z_L + W·z_H (the original's form) instead of [z_L ; z_H].
+        dropout: on the pooled input; default 0.
+    """
+
+    period: int = 4
+    width: int | None = None
+    pool: Literal["mean", "first"] = "mean"
+    additive: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least_one("period", self.period)
+        _wide_enough(self.width)
+        _probability("dropout", self.dropout)
+
+
+@dataclass(frozen=True)
+class HRMActConfig:
+    """as hrm, but how often the slow module fires is learned (adaptive computation time)
+
+    Args:
+        width: C; default D/2, the original's.
+        pool, additive, dropout: as in `HRMConfig`.
+        max_updates: of the slow module for one example; default 20, the original's `max_ponders`.
+        eps: the slow module fires when the accumulated probability reaches 1 - eps; default 0.01, the original's.
+    """
+
+    width: int | None = None
+    pool: Literal["mean", "first"] = "mean"
+    additive: bool = False
+    dropout: float = 0.0
+    max_updates: int = 20
+    eps: float = 0.01
+
+    def __post_init__(self) -> None:
+        _wide_enough(self.width)
+        _at_least_one("max_updates", self.max_updates)
+        _probability("dropout", self.dropout)
+        if not 0 < self.eps < 1:
+            raise ValueError(f"eps={self.eps}: choose a number between 0 and 1")
+
+
+ControllerConfig = NoController | ClassicalConfig | HRMConfig | HRMActConfig
+CONTROLLERS: dict[str, type] = {
+    "none": NoController,
+    "classical": ClassicalConfig,
+    "hrm": HRMConfig,
+    "hrm_act": HRMActConfig,
+}
+
+
+@dataclass(frozen=True)
+class ControllerState:
+    """State of a recurrent controller between steps.
+
+    Attributes:
+        slow, fast: z_H and z_L, [B, S, C].
+        step: steps taken so far.
+        updates: [B, S, 1], updates of the slow module so far.
+        accumulated: [B, S, 1], firing probability since the last update (`hrm_act` alone; starts at 1).
+    """
+
+    slow: Tensor
+    fast: Tensor
+    step: int
+    updates: Tensor
+    accumulated: Tensor
+
+    def rows(self, index: Tensor) -> "ControllerState":
+        """The state of the examples in `index`."""
+        return ControllerState(
+            self.slow[index], self.fast[index], self.step, self.updates[index], self.accumulated[index]
+        )
+
+    def detach(self) -> "ControllerState":
+        return ControllerState(
+            self.slow.detach(), self.fast.detach(), self.step, self.updates.detach(), self.accumulated.detach()
+        )
+
+
+class Controller(nn.Module):
+    """What a refiner needs of a controller.
+
+    Attributes:
+        context_width: width of the context.
+        per_position: whether S = L.
+        slow_period: steps between slow updates where they are on a fixed schedule, else None.
+    """
+
+    role: ClassVar[str] = "controller"
+    context_width: int
+    per_position: bool
+    slow_period: int | None = None
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        state: ControllerState | None,
+        heads: Tensor | None = None,
+    ) -> tuple[Tensor, ControllerState | None, dict[str, Tensor]]:
+        """One step.
+
+        Args:
+            hidden: [B, L, D], the hidden state after the previous step (the embedding at the first).
+            mask: [B, L], True for real tokens, or None.
+            state: of the previous step; None at the first.
+            heads: [B, L, H, E], head outputs of the last layer at the previous step; None at the first.
+
+        Returns:
+            context [B, S, context_width], the new state (None for a stateless controller), routing losses.
+        """
+        raise NotImplementedError
+
+
+class Classical(Controller):
+    """`ClassicalConfig`: context_i = [GELU(W_1 LN(h_i)) ; GELU(W_2 [LN(h_i) ; m_i])].
+
+    m_i is the mean over E of each head's previous output; the second part is 0 at the first step. The routers are the
+    MLPs' output layers, so head logits are the sum of both.
+    """
+
+    def __init__(self, config: ClassicalConfig, width: int, heads: int) -> None:
+        super().__init__()
+        hidden = config.width or max(32, width // 2)
+        self.context_width, self.per_position = 2 * hidden, True
+        self.norm = nn.LayerNorm(width)
+        self.first = nn.Linear(width, hidden)
+        self.feedback = nn.Linear(width + heads, hidden)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        state: ControllerState | None,
+        heads: Tensor | None = None,
+    ) -> tuple[Tensor, ControllerState | None, dict[str, Tensor]]:
+        x = self.norm(hidden)
+        first = nn.functional.gelu(self.first(x))
+        if heads is None:
+            second = torch.zeros_like(first)
+        else:
+            second = nn.functional.gelu(self.feedback(torch.cat([x, heads.mean(-1)], -1)))
+        return torch.cat([first, second], -1), None, {}
+
+
+class HRM(Controller):
+    """`HRMConfig`:
+
+        u   = W_in dropout(pool(h_{t-1}))
+        if (t - 1) mod period == 0:  z_H <- LN(GRU_H(u, z_H))
+        z_L <- LN(GRU_L([u ; z_H], z_L))
+        context = [z_L ; z_H]      (additive: z_L + W z_H)
+
+    z_L = z_H = 0 at the start. Both modules train: the original ran GRU_H under no_grad. In a causal model pool is the
+    mean of the prefix and every position has its own state.
+    """
+
+    def __init__(self, config: HRMConfig | HRMActConfig, width: int, causal: bool = False) -> None:
+        super().__init__()
+        size = config.width or max(3, width // 2)
+        self.size, self.pool, self.per_position = size, config.pool, causal
+        self.slow_period = config.period if isinstance(config, HRMConfig) else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.of_input = nn.Linear(width, size)
+        self.slow_cell, self.fast_cell = nn.GRUCell(size, size), nn.GRUCell(2 * size, size)
+        self.slow_norm, self.fast_norm = nn.LayerNorm(size), nn.LayerNorm(size)
+        self.of_slow = nn.Linear(size, size, bias=False) if config.additive else None
+        self.context_width = size if config.additive else 2 * size
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        state: ControllerState | None,
+        heads: Tensor | None = None,
+    ) -> tuple[Tensor, ControllerState | None, dict[str, Tensor]]:
+        u = self.of_input(self.dropout(self._pool(hidden, mask)))  # [B, S, C]
+        if state is None:
+            zero, count = torch.zeros_like(u), u.new_zeros(*u.shape[:2], 1)
+            state = ControllerState(zero, zero, 0, count, torch.ones_like(count))
+        state, losses = self._slow(u, state)
+        fast = self.fast_norm(_gru(self.fast_cell, torch.cat([u, state.slow], -1), state.fast))
+        state = replace(state, fast=fast, step=state.step + 1)
+        if self.of_slow is not None:
+            return fast + self.of_slow(state.slow), state, losses
+        return torch.cat([fast, state.slow], -1), state, losses
+
+    def _slow(self, u: Tensor, state: ControllerState) -> tuple[ControllerState, dict[str, Tensor]]:
+        assert self.slow_period is not None
+        if state.step % self.slow_period:
+            return state, {}
+        slow = self.slow_norm(_gru(self.slow_cell, u, state.slow))
+        return replace(state, slow=slow, updates=state.updates + 1), {}
+
+    def _pool(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        if self.pool == "first":
+            first = hidden[:, :1]
+            return first.expand_as(hidden) if self.per_position else first
+        if not self.per_position:
+            return pooled(hidden, mask)
+        weight = torch.ones_like(hidden[..., :1]) if mask is None else mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weight).cumsum(1) / weight.cumsum(1).clamp_min(1)  # mean of the prefix
+
+
+class HRMAct(HRM):
+    """`HRMActConfig`: as `HRM`, with the slow update decided by an accumulated probability:
+
+        p = sigmoid(w·z_H + b);  a <- a + p;  fire = a >= 1 - eps and fewer than max_updates updates so far
+        z_H <- s·LN(GRU_H(u, z_H)) + (1 - s)·z_H,  s = fire forward, p backward (straight-through);  a <- 0 where fired
+
+    a starts at 1, so that the first step fires, as it does in `HRM`. Backward sees the p-weighted mixture, so GRU_H
+    learns at steps at which it did not fire, too.
+
+    The cost "slow_updates" is the mean over examples of the sum of p over steps, the expected number of updates
+    (a is set back by each), with gradient. Differs from the paper: there the decision and the cost were detached, so
+    the halting head never learned, and max_ponders was not enforced.
+    """
+
+    def __init__(self, config: HRMActConfig, width: int, causal: bool = False) -> None:
+        super().__init__(config, width, causal)
+        self.max_updates, self.eps = config.max_updates, config.eps
+        self.fire = nn.Linear(self.size, 1)
+        nn.init.zeros_(self.fire.bias)  # p = 1/2: starts by firing every other step
+
+    def _slow(self, u: Tensor, state: ControllerState) -> tuple[ControllerState, dict[str, Tensor]]:
+        allowed = (state.updates < self.max_updates).to(u.dtype)
+        p = self.fire(state.slow).sigmoid() * allowed  # [B, S, 1]
+        accumulated = state.accumulated + p
+        fired = (accumulated.detach() >= 1 - self.eps).to(u.dtype) * allowed
+        change = self.slow_norm(_gru(self.slow_cell, u, state.slow)) - state.slow
+        slow = straight_through(state.slow + fired * change, state.slow + p * change)
+        state = replace(state, slow=slow, updates=state.updates + fired, accumulated=accumulated.detach() * (1 - fired))
+        return state, {"slow_updates": p.mean()}
+
+
+def make_controller(config: ControllerConfig, width: int, heads: int, causal: bool = False) -> Controller | None:
+    """The controller for hidden width D and H heads, or None."""
+    if isinstance(config, ClassicalConfig):
+        return Classical(config, width, heads)
+    if isinstance(config, HRMActConfig):
+        return HRMAct(config, width, causal)
+    if isinstance(config, HRMConfig):
+        return HRM(config, width, causal)
+    return None
+
+
+def _gru(cell: nn.GRUCell, x: Tensor, state: Tensor) -> Tensor:
+    """The cell on [B, S, ...]: every position is a row of its own."""
+    return cell(x.flatten(0, 1), state.flatten(0, 1)).view_as(state)  # type: ignore[no-any-return]
+
+
+def _at_least_one(key: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValueError(f"{key}={value}: choose at least 1")
+
+
+def _wide_enough(width: int | None) -> None:
+    if width is not None and width < 3:
+        raise ValueError(f"width={width}: choose at least 3; a layer norm of 2 numbers has no gradient")
+
+
+def _probability(key: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"{key}={value}: choose a number from 0 up to, not including, 1")

@@ -1,0 +1,145 @@
+"""Multi-head attention whose head outputs are weighted by gates before the output projection.
+
+Legend: B batch, L query length, M key length, H heads, E head width, D = H·E width.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Combination = Literal["mask_concat", "mixture"]
+
+
+@dataclass(frozen=True)
+class LayerMemory:
+    """What a layer may use again: over refinement steps within a forward pass, or over tokens in generation.
+
+    Attributes:
+        keys, values: [B, H, M, E].
+        heads: [B, L, H, E] head outputs before the gates; None in generation, where each token has its own.
+    """
+
+    keys: Tensor
+    values: Tensor
+    heads: Tensor | None = None
+
+    def rows(self, index: Tensor) -> "LayerMemory":
+        """The memory of the examples in `index`."""
+        return LayerMemory(self.keys[index], self.values[index], None if self.heads is None else self.heads[index])
+
+
+class RoutedAttention(nn.Module):
+    """Attention in three steps: keys and values, head outputs, gated combination.
+
+        heads_h = softmax(q_h k_h^T / sqrt(E)) v_h
+        mask_concat:  y = W_o [g_1 heads_1 ; ... ; g_H heads_H] + b_o
+        mixture:      y = W_o mean_h(g_h heads_h) + b_o            (W_o: E -> D; pointer-over-heads' weighted sum)
+
+    Gates weigh head outputs, not output channels, and gates of 1 give plain multi-head attention. Keys have no bias: it
+    would shift all scores of a query alike, and softmax would hide it from the gradient.
+
+    Args:
+        width: D.
+        heads: H; must divide D.
+        combine: "mask_concat" (default; keeps each head's own output rows) or "mixture".
+        dropout: probability of dropping an attention weight in training; default 0.
+        causal: position i sees only j <= i.
+
+    Raises:
+        ValueError: heads does not divide width, or an unknown combination.
+    """
+
+    role = "backbone"
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        combine: Combination = "mask_concat",
+        dropout: float = 0.0,
+        causal: bool = False,
+    ) -> None:
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise ValueError(f"heads={heads} does not divide width={width}; choose a divisor")
+        if combine not in ("mask_concat", "mixture"):
+            raise ValueError(f"combine={combine!r}; choose mask_concat or mixture")
+        self.width, self.heads_count, self.head_width = width, heads, width // heads
+        self.combination, self.dropout, self.causal = combine, dropout, causal
+        self.projection = nn.Parameter(torch.empty(3 * width, width))  # rows: query, key, value
+        self.query_bias = nn.Parameter(torch.zeros(width))
+        self.value_bias = nn.Parameter(torch.zeros(width))
+        self.output = nn.Linear(width if combine == "mask_concat" else self.head_width, width)
+        nn.init.xavier_uniform_(self.projection)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(
+        self, x: Tensor, gates: Tensor | None = None, mask: Tensor | None = None, memory: LayerMemory | None = None
+    ) -> tuple[Tensor, LayerMemory]:
+        """Attend with whatever `memory` holds; what it does not hold is computed.
+
+        Args:
+            x: [B, L, D].
+            gates: [B, L|1, H] head weights; None is all ones.
+            mask: bool, broadcastable to [B, H, L, M], True where a query may look; None is everywhere.
+            memory: None computes all; keys and values alone compute fresh queries; head outputs only recombine.
+
+        Returns:
+            [B, L, D] and the memory, complete with head outputs.
+        """
+        if memory is None:
+            memory = self._fused(x, mask)
+        elif memory.heads is None:
+            memory = replace(memory, heads=self.heads(x, memory, mask))
+        assert memory.heads is not None
+        return self.combine(memory.heads, gates), memory
+
+    def keys_values(self, x: Tensor, past: LayerMemory | None = None) -> LayerMemory:
+        """Keys and values [B, H, M, E] of `x` [B, L, D], appended to those of `past`."""
+        bias = torch.cat([torch.zeros_like(self.value_bias), self.value_bias])
+        keys, values = F.linear(x, self.projection[self.width :], bias).chunk(2, -1)
+        keys, values = self._split(keys), self._split(values)
+        if past is not None:
+            keys, values = torch.cat([past.keys, keys], 2), torch.cat([past.values, values], 2)
+        return LayerMemory(keys, values)
+
+    def heads(self, x: Tensor, memory: LayerMemory, mask: Tensor | None = None) -> Tensor:
+        """Head outputs [B, L, H, E] of the queries of `x` [B, L, D] over the keys and values in `memory`."""
+        queries = self._split(F.linear(x, self.projection[: self.width], self.query_bias))
+        return self._attend(queries, memory.keys, memory.values, mask)
+
+    def combine(self, heads: Tensor, gates: Tensor | None) -> Tensor:
+        """[B, L, H, E] and gates [B, L|1, H] (None: ones) to [B, L, D]."""
+        if gates is not None:
+            heads = heads * gates.unsqueeze(-1).to(heads.dtype)
+        merged = heads.flatten(2) if self.combination == "mask_concat" else heads.mean(2)
+        out: Tensor = self.output(merged)
+        return out
+
+    def _fused(self, x: Tensor, mask: Tensor | None) -> LayerMemory:
+        """`keys_values` and `heads` with one matrix product for queries, keys and values."""
+        bias = torch.cat([self.query_bias, torch.zeros_like(self.query_bias), self.value_bias])
+        queries, keys, values = map(self._split, F.linear(x, self.projection, bias).chunk(3, -1))
+        return LayerMemory(keys, values, self._attend(queries, keys, values, mask))
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        causal = self.causal and queries.shape[2] > 1
+        if causal and (mask is not None or queries.shape[2] != keys.shape[2]):
+            # Queries are the last L of the M positions.
+            seen = torch.ones(queries.shape[2], keys.shape[2], dtype=torch.bool, device=queries.device)
+            seen = seen.tril(keys.shape[2] - queries.shape[2])
+            mask, causal = (seen if mask is None else mask & seen), False
+        out = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, is_causal=causal)
+        return out.transpose(1, 2)  # [B, L, H, E]
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.heads_count, self.head_width).transpose(1, 2)  # [B, H, L, E]
+
+
+def attention_mask(padding: Tensor | None) -> Tensor | None:
+    """A padding mask [B, M] (True = real token) in the shape that attention takes, [B, 1, 1, M]; None stays None."""
+    return None if padding is None else padding[:, None, None, :]

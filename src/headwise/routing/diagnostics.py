@@ -1,0 +1,56 @@
+"""What the gates did, as detached numbers. Never part of a loss."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from headwise.routing.gates import Gates
+from headwise.routing.routers import normalised_entropy
+
+
+@torch.no_grad()
+def gate_statistics(gates: Sequence[Gates], mask: Tensor | None = None) -> dict[str, float]:
+    """Statistics of one layer at one step, or of several pooled together.
+
+    Args:
+        gates: each [B, L|1, H] with the same H.
+        mask: [B, L], True for real tokens; padding is left out.
+
+    Returns:
+        entropy_mean and entropy_std (share of ln H, over tokens), herfindahl (mean of the sum of squared shares: 1/H
+        when even, 1 when one head has all), top1_share (mean of the largest share), heads_active_mean/min/max (heads
+        whose gate is not 0, per token), dead_heads (heads that no token used), weight_mean. Shares are `probs` scaled
+        to sum 1 over heads. Numbers of an empty list: {}.
+    """
+    if not gates:
+        return {}
+    shares = torch.cat([_real(gate.probs, mask) for gate in gates]).double()
+    weights = torch.cat([_real(gate.weight, mask) for gate in gates]).double()
+    shares = shares / shares.sum(-1, keepdim=True).clamp_min(1e-20)
+    entropy = normalised_entropy(shares)
+    active = (weights != 0).sum(-1).double()
+    return {
+        "entropy_mean": entropy.mean().item(),
+        "entropy_std": entropy.std(correction=0).item(),
+        "herfindahl": shares.square().sum(-1).mean().item(),
+        "top1_share": shares.amax(-1).mean().item(),
+        "heads_active_mean": active.mean().item(),
+        "heads_active_min": active.min().item(),
+        "heads_active_max": active.max().item(),
+        "dead_heads": float((weights == 0).all(0).sum().item()),
+        "weight_mean": weights.mean().item(),
+    }
+
+
+@torch.no_grad()
+def mean_gates(gate: Gates, mask: Tensor | None = None) -> list[float]:
+    """Mean gate of each head over the real tokens of the batch: H numbers."""
+    return _real(gate.weight, mask).double().mean(0).tolist()
+
+
+def _real(values: Tensor, mask: Tensor | None) -> Tensor:
+    """[B, L|1, H] to [tokens, H], padding left out; gates shared by all tokens count once per example."""
+    if mask is not None and values.shape[1] > 1:
+        return values[mask]
+    return values.flatten(0, 1)

@@ -1,0 +1,236 @@
+"""Routers: a layer's normed input, and the controller's context if there is one, to gates. One router per layer.
+
+Legend: B batch, L length, S 1 or L, H heads, D width, C context width.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from headwise.routing.gates import GateFunction, Gates
+
+Granularity = Literal["token", "sequence", "layer"]
+
+
+@dataclass(frozen=True)
+class NoRouter:
+    """plain attention: every gate is 1 and nothing is computed for it"""
+
+    learned: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class StaticRouter:
+    """a fixed set of k heads per layer, drawn once from the seed (control)
+
+    Args:
+        k: heads that are on; default 4, half of the default eight.
+        seed: of the draw; each layer draws its own set.
+    """
+
+    k: int = 4
+    seed: int = 0
+    learned: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"k={self.k}: choose at least 1")
+
+
+@dataclass(frozen=True)
+class RandomRouter:
+    """a frozen random projection of the input (control)
+
+    Args:
+        granularity: token (default) or sequence.
+        seed: of the projection; each layer draws its own.
+        scale: standard deviation of the head logits; default 1, so that a softmax over them is far from uniform.
+    """
+
+    granularity: Literal["token", "sequence"] = "token"
+    seed: int = 0
+    scale: float = 1.0
+    learned: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class LearnedRouter:
+    """a linear map that starts at zero, so that training starts as plain attention
+
+    Args:
+        granularity: token: W·[x_i ; context]. sequence: W·context, or of the mean token where there is no
+            controller. layer: a learned constant.
+    """
+
+    granularity: Granularity = "token"
+    learned: ClassVar[bool] = True
+
+
+RouterConfig = NoRouter | StaticRouter | RandomRouter | LearnedRouter
+ROUTERS: dict[str, type] = {"none": NoRouter, "static": StaticRouter, "random": RandomRouter, "learned": LearnedRouter}
+
+
+class Router(nn.Module):
+    """Head logits to gates at a temperature; subclasses say where the logits come from.
+
+    Args:
+        gate: the gate function.
+
+    The temperature is a buffer: a schedule writes it between updates, it is saved with the weights and never trained.
+    """
+
+    role = "controller"
+    temperature: Tensor
+
+    def __init__(self, gate: GateFunction) -> None:
+        super().__init__()
+        self.gate = gate
+        self.register_buffer("temperature", torch.tensor(1.0))
+
+    def logits(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Head logits [B, L|1, H]."""
+        raise NotImplementedError
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Gates, dict[str, Tensor]]:
+        """Gates of the layer and its routing losses.
+
+        Args:
+            x: [B, L, D], the layer's normed input.
+            context: [B, S, C] of the controller, or None.
+            mask: [B, L], True for real tokens, or None.
+
+        Returns:
+            Gates [B, L|1, H], and in training {"entropy": mean entropy of the gates' distribution as a share of ln H,
+            with gradient} where the gate function has a distribution.
+        """
+        gates = self.gate(self.logits(x, context, mask), self.temperature, None, self.training)
+        losses = {}
+        if self.training and self.gate.softmax and torch.is_grad_enabled() and gates.probs.requires_grad:
+            losses["entropy"] = masked_mean(normalised_entropy(gates.probs), mask)
+        return gates, losses
+
+
+class Learned(Router):
+    """`LearnedRouter` as a module.
+
+    Args:
+        config: the granularity.
+        gate: the gate function.
+        width: D.
+        heads: H.
+        context: C, the controller's context width, 0 without one.
+    """
+
+    def __init__(self, config: LearnedRouter, gate: GateFunction, width: int, heads: int, context: int = 0) -> None:
+        super().__init__(gate)
+        self.granularity = config.granularity
+        reads_input = self.granularity == "token" or not context
+        if self.granularity == "layer":
+            self.constant = nn.Parameter(torch.zeros(heads))
+            return
+        self.of_input = _zero_linear(width, heads, bias=not context) if reads_input else None
+        self.of_context = _zero_linear(context, heads, bias=True) if context else None
+
+    def logits(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        if self.granularity == "layer":
+            return self.constant.expand(x.shape[0], 1, -1)
+        if self.granularity == "sequence":
+            x = x if self.of_context is not None else pooled(x, mask)
+            context = None if context is None else pooled(context, mask)
+        parts: list[Tensor] = []
+        if self.of_input is not None:
+            parts.append(self.of_input(x))
+        if self.of_context is not None:
+            if context is None:
+                raise ValueError("this router was built for a controller's context and got none")
+            parts.append(self.of_context(context))
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+
+class Random(Router):
+    """`RandomRouter` as a module: its projection is a buffer, saved with the weights."""
+
+    projection: Tensor
+
+    def __init__(self, config: RandomRouter, gate: GateFunction, width: int, heads: int, layer: int) -> None:
+        super().__init__(gate)
+        self.granularity = config.granularity
+        generator = torch.Generator().manual_seed(config.seed * 1009 + layer)
+        scale = config.scale / width**0.5  # a normed input has about unit variance per channel
+        self.register_buffer("projection", torch.randn(width, heads, generator=generator) * scale)
+
+    def logits(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        x = pooled(x, mask) if self.granularity == "sequence" else x
+        return x @ self.projection.to(x.dtype)
+
+
+class Static(Router):
+    """`StaticRouter` as a module: gate 1 for k heads, 0 for the rest."""
+
+    chosen: Tensor
+
+    def __init__(self, config: StaticRouter, gate: GateFunction, heads: int, layer: int) -> None:
+        super().__init__(gate)
+        generator = torch.Generator().manual_seed(config.seed * 1009 + layer)
+        chosen = torch.zeros(heads, dtype=torch.bool)
+        chosen[torch.randperm(heads, generator=generator)[: config.k]] = True
+        self.register_buffer("chosen", chosen)
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Gates, dict[str, Tensor]]:
+        active = self.chosen.expand(x.shape[0], 1, -1)
+        weight = active.to(x.dtype)
+        return Gates(weight, active, weight / weight.sum(-1, keepdim=True)), {}
+
+
+def make_router(
+    config: RouterConfig, gate: GateFunction, width: int, heads: int, context: int = 0, layer: int = 0
+) -> Router | None:
+    """The router of layer number `layer`, or None where every gate is 1.
+
+    Raises:
+        ValueError: the gate function or the router asks for more heads than there are.
+    """
+    gate.validate(heads)
+    if isinstance(config, LearnedRouter):
+        return Learned(config, gate, width, heads, context)
+    if isinstance(config, RandomRouter):
+        return Random(config, gate, width, heads, layer)
+    if isinstance(config, StaticRouter):
+        if config.k > heads:
+            raise ValueError(f"k={config.k} but the block has {heads} heads; choose 1..{heads} (arm.router.k)")
+        return Static(config, gate, heads, layer)
+    return None
+
+
+def normalised_entropy(probs: Tensor) -> Tensor:
+    """Entropy over the last dimension as a share of its maximum, ln H: [..., H] to [...]."""
+    return -(probs * probs.clamp_min(1e-20).log()).sum(-1) / math.log(max(probs.shape[-1], 2))
+
+
+def pooled(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over real tokens: [B, S, D] to [B, 1, D]; S = 1 stays as it is."""
+    if x.shape[1] == 1:
+        return x
+    if mask is None:
+        return x.mean(1, keepdim=True)
+    weight = mask.unsqueeze(-1).to(x.dtype)
+    return (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1)
+
+
+def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of [B, L|1] over examples and real tokens, a scalar; each example counts alike."""
+    return pooled(values.unsqueeze(-1), mask).mean()
+
+
+def _zero_linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer

@@ -1,0 +1,79 @@
+"""The arms that every law is tested on: the shipped ones, and one more for each option that no shipped arm uses."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+
+import headwise
+from headwise.models.arm import Arm
+from headwise.models.backbone import Backbone
+from headwise.models.sizes import ModelConfig
+from headwise.reasoning.controllers import HRMActConfig, HRMConfig
+from headwise.reasoning.halting import EntropyHalting, PonderHalting
+from headwise.reasoning.refinement import RefinementConfig
+from headwise.routing.gates import Gumbel, Sigmoid, TopK
+from headwise.routing.routers import LearnedRouter
+from headwise.schema import build
+
+SHAPE = ModelConfig(width=16, heads=4, ffn=24, depth=2)
+FOLDER = Path(headwise.__file__).parent / "conf" / "arm"
+
+
+@dataclass(frozen=True)
+class Causal:
+    """A stand-in for a task, of which `check` asks one thing."""
+
+    causal: bool = False
+
+
+def shipped() -> dict[str, Arm]:
+    return {path.stem: build(Arm, yaml.safe_load(path.read_text()), "arm") for path in sorted(FOLDER.glob("*.yaml"))}
+
+
+def _loop(**changes: object) -> RefinementConfig:
+    return RefinementConfig(**{"steps": 5, "injection": "input", **changes})
+
+
+HRM = Arm(router=LearnedRouter("sequence"), controller=HRMConfig(period=2), refinement=_loop())
+TOKEN = replace(HRM, router=LearnedRouter("token"))
+VARIANTS = {
+    "mixture": replace(TOKEN, combine="mixture"),
+    "top_k": replace(TOKEN, gate=TopK(2)),
+    "top_k_renormalised": replace(TOKEN, gate=TopK(2, renormalise=True)),
+    "gumbel": replace(HRM, gate=Gumbel(2)),
+    "sigmoid": replace(HRM, gate=Sigmoid()),
+    "layer": Arm(router=LearnedRouter("layer")),
+    "pooled_input": Arm(router=LearnedRouter("sequence")),
+    "additive_first": replace(HRM, controller=HRMConfig(period=2, additive=True, pool="first")),
+    "act_token": replace(TOKEN, controller=HRMActConfig()),
+    "entropy_halting": replace(HRM, halting=EntropyHalting(0.9), refinement=_loop(supervision="uniform")),
+    "ponder_halting": replace(HRM, halting=PonderHalting(bias=-0.5)),
+    "gradient_last": replace(HRM, refinement=_loop(gradient="last", supervision="uniform", steps=6)),
+    "gradient_truncated": replace(HRM, refinement=_loop(gradient="truncated", window=2)),
+    "ramp": replace(HRM, refinement=_loop(supervision="ramp")),
+    "reuse_keys_values": replace(HRM, refinement=_loop(reuse="keys_values")),
+    "reuse_heads": replace(TOKEN, refinement=_loop(reuse="heads")),
+}
+ARMS = shipped() | VARIANTS
+
+
+def fitted(arm: Arm) -> Arm:
+    """The arm with at most as many refinement steps as these tests need; halves its heads where it fixes a number."""
+    changes = {}
+    if getattr(arm.router, "k", 0) > 2:
+        changes["router"] = replace(arm.router, k=2)
+    if getattr(arm.gate, "k", 0) > 2:
+        changes["gate"] = replace(arm.gate, k=2)
+    return replace(arm, **changes)
+
+
+def perturbed(arm: Arm, causal: bool = False, seed: int = 0, dtype: torch.dtype = torch.float64) -> Backbone:
+    """A backbone away from its start: a router at zero would hide what is behind it."""
+    torch.manual_seed(seed)
+    backbone = Backbone(SHAPE, fitted(arm), causal).to(dtype)
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return backbone

@@ -1,0 +1,172 @@
+"""Laws 2 and 3: every trainable parameter gets a gradient and moves. And the walk over all combinations."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from headwise.errors import InputError
+from headwise.models.arm import Arm, check
+from headwise.models.backbone import Backbone
+from headwise.models.sizes import ModelConfig
+from headwise.reasoning.controllers import HRM, ClassicalConfig, HRMActConfig, HRMConfig, NoController
+from headwise.reasoning.halting import EntropyHalting, FixedHalting, PonderHalting
+from headwise.reasoning.refinement import RefinementConfig
+from headwise.routing.attention import RoutedAttention
+from headwise.routing.gates import Gumbel, Sigmoid, Soft, TopK
+from headwise.routing.routers import LearnedRouter, NoRouter, RandomRouter, StaticRouter
+
+from .arms import ARMS, SHAPE, Causal, fitted, perturbed
+
+CAUSAL = {"baseline", "looped", "gated", "linear", "hrm_token", "layer", "mixture", "top_k", "act_token", "reuse_heads"}
+
+
+def loss_of(backbone: Backbone, seed: int = 1) -> torch.Tensor:
+    """A task's loss on every supervised state. Routing losses are left out: they must not be what reaches a router."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(3, 6, backbone.model.width, generator=generator, dtype=torch.float64)
+    trace = backbone(x)
+    target = torch.randn(trace.states.shape, generator=generator, dtype=torch.float64)
+    per_state = (trace.states - target).square().mean((2, 3))
+    return (trace.weights * per_state).sum(0).mean()
+
+
+def unreached(backbone: Backbone) -> list[str]:
+    """Parameters whose gradient is missing or below 1e-6 of the largest, in relation to their own size."""
+    backbone.zero_grad()
+    loss_of(backbone).backward()
+    norms = {
+        name: 0.0 if p.grad is None else (p.grad.norm() / p.detach().norm()).item()
+        for name, p in backbone.named_parameters()
+    }
+    return [name for name, norm in norms.items() if not norm > 1e-6 * max(norms.values())]
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    check(fitted(ARMS[name]), Causal(), SHAPE.heads)
+    assert unreached(perturbed(ARMS[name])) == []
+
+
+@pytest.mark.parametrize("name", sorted(CAUSAL))
+def test_every_parameter_of_a_causal_model_gets_a_gradient(name: str) -> None:
+    check(fitted(ARMS[name]), Causal(True), SHAPE.heads)
+    assert unreached(perturbed(ARMS[name], causal=True)) == []
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_every_parameter_moves_in_one_update(name: str) -> None:
+    backbone = perturbed(ARMS[name])
+    before = {name: p.detach().clone() for name, p in backbone.named_parameters()}
+    optimiser = torch.optim.AdamW(backbone.parameters(), lr=1e-3, weight_decay=0, fused=True)
+    loss_of(backbone).backward()
+    optimiser.step()
+    assert [name for name, p in backbone.named_parameters() if torch.equal(p, before[name])] == []
+
+
+def test_planted_slow_module_without_gradient_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original ran f_H under no_grad."""
+    slow = HRM._slow
+    monkeypatch.setattr(HRM, "_slow", lambda self, u, state: torch.no_grad()(slow)(self, u, state))
+    assert any("slow_cell" in name for name in unreached(perturbed(ARMS["hrm"])))
+
+
+def test_planted_gates_that_are_computed_but_unused_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original's winning arm never multiplied by its routing weights."""
+    combine = RoutedAttention.combine
+    monkeypatch.setattr(RoutedAttention, "combine", lambda self, heads, gates: combine(self, heads, None))
+    missing = unreached(perturbed(ARMS["linear"]))
+    assert any("router" in name for name in missing)
+
+
+def test_planted_detached_embedding_is_caught() -> None:
+    """The original's "HRM" detach cut the encoder off: 46 % of its parameters never moved."""
+
+    class Detaching(nn.Module):
+        role = "backbone"
+
+        def __init__(self, inner: Backbone) -> None:
+            super().__init__()
+            self.model, self.encoder, self.inner = inner.model, nn.Linear(16, 16, dtype=torch.float64), inner
+
+        def forward(self, x: torch.Tensor) -> object:
+            return self.inner(self.encoder(x).detach())
+
+    assert {"encoder.weight", "encoder.bias"} <= set(unreached(Detaching(perturbed(ARMS["hrm"]))))
+
+
+def test_planted_key_bias_would_be_out_of_reach() -> None:
+    """Why keys have no bias: softmax hides it."""
+    torch.manual_seed(0)
+    plain = nn.MultiheadAttention(16, 4, batch_first=True, dtype=torch.float64)
+    x = torch.randn(2, 5, 16, dtype=torch.float64)
+    plain(x, x, x, need_weights=False)[0].square().mean().backward()
+    grad = plain.in_proj_bias.grad.unflatten(0, (3, 16))
+    assert grad[1].norm() < 1e-12 * grad[2].norm() * 1e6
+    assert grad[2].norm() > 1e-6
+
+
+ROUTERS = [NoRouter(), StaticRouter(k=1), RandomRouter("token"), RandomRouter("sequence")] + [
+    LearnedRouter(granularity) for granularity in ("token", "sequence", "layer")
+]
+GATES = [Soft(), TopK(1), Gumbel(1), Sigmoid()]
+CONTROLLERS = [NoController(), ClassicalConfig(), HRMConfig(period=2), HRMActConfig()]
+HALTING = [FixedHalting(), EntropyHalting(), PonderHalting()]
+
+
+def loops() -> Iterator[RefinementConfig]:
+    for steps, gradient, injection in itertools.product((1, 5), ("full", "truncated", "last"), ("none", "input")):
+        for supervision, reuse in itertools.product(("last", "uniform", "ramp"), ("none", "keys_values", "heads")):
+            window = min(2, steps) if gradient == "truncated" else 1
+            yield RefinementConfig(steps, gradient, window, injection, supervision, reuse)
+
+
+def allowed(causal: bool) -> list[Arm]:
+    """Every combination that `check` lets through; the others must be refused in one line that names a key."""
+    arms = []
+    parts = itertools.product(ROUTERS, GATES, ("mask_concat", "mixture"), CONTROLLERS, HALTING, loops())
+    for part in parts:
+        arm = Arm(*part)
+        refusal = refused(arm, causal)
+        if refusal is None:
+            arms.append(arm)
+        else:
+            assert refusal.startswith("arm.")
+            assert "\n" not in refusal
+    return arms
+
+
+def refused(arm: Arm, causal: bool) -> str | None:
+    try:
+        check(arm, Causal(causal), 2)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("share", range(8))
+@pytest.mark.parametrize("causal", [False, True])
+def test_each_combination_trains_every_parameter_or_is_refused(causal: bool, share: int) -> None:
+    shape = ModelConfig(width=8, heads=2, ffn=4, depth=1)
+    arms = allowed(causal)
+    assert len(arms) > 200
+    failed = {str(arm): missing for arm in arms[share::8] if (missing := never_reached(shape, arm, causal))}
+    assert failed == {}
+
+
+def never_reached(shape: ModelConfig, arm: Arm, causal: bool) -> set[str]:
+    """Parameters out of reach at three random points: at a single one a saturated unit may hide one by chance."""
+    missing: set[str] = set()
+    for seed in range(3):
+        torch.manual_seed(seed)
+        backbone = Backbone(shape, arm, causal).double()
+        with torch.no_grad():
+            for parameter in backbone.parameters():
+                parameter.add_(0.5 * torch.randn_like(parameter))
+        found = set(unreached(backbone))
+        missing = missing & found if seed else found
+        if not missing:
+            break
+    return missing

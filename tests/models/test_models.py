@@ -1,0 +1,129 @@
+"""Sizes, roles, FLOPs and files of a backbone."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from headwise.errors import InputError
+from headwise.models import checkpoint
+from headwise.models.backbone import Backbone
+from headwise.models.flops import flops_per_example
+from headwise.models.roles import parameters_by_role
+from headwise.models.sizes import SIZES, ModelConfig, sized
+
+from ..laws.arms import ARMS, SHAPE, fitted
+
+
+@pytest.mark.parametrize("name", [name for name, arm in ARMS.items() if "halting" not in name])
+def test_analytic_flops_agree_with_torch(name: str) -> None:
+    backbone = Backbone(SHAPE, fitted(ARMS[name])).eval()
+    counter = FlopCounterMode(display=False)
+    with counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        backbone(torch.randn(3, 10, SHAPE.width))
+    assert counter.get_total_flops() / 3 == pytest.approx(flops_per_example(backbone, 10), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_every_parameter_has_a_role_and_routing_belongs_to_the_controller(name: str) -> None:
+    backbone = Backbone(SHAPE, fitted(ARMS[name]))
+    roles = parameters_by_role(backbone)
+    assert set(roles) <= {"backbone", "controller"}
+    assert sum(len(items) for items in roles.values()) == len(list(backbone.parameters()))
+    routing = {n for n, _ in backbone.named_parameters() if any(k in n for k in ("router", "controller", "halting"))}
+    assert {n for n, _ in roles.get("controller", [])} == routing
+
+
+def test_a_parameter_without_a_role_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"parameter 0\.weight has no role"):
+        parameters_by_role(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_a_role_can_be_given_to_an_instance() -> None:
+    head = nn.Linear(2, 2)
+    head.role = "readout"
+    assert list(parameters_by_role(head)) == ["readout"]
+
+
+def test_an_unknown_role_is_an_error() -> None:
+    head = nn.Linear(2, 2)
+    head.role = "decoder"
+    with pytest.raises(ValueError, match="choose one of"):
+        parameters_by_role(head)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("tiny", 128), ("small", 256), ("medium", 512), ("large", 768), ("xl", 1024), ("huge", 1344)],
+)
+def test_sizes_are_the_published_ones(name: str, expected: int) -> None:
+    assert SIZES[name].width == expected
+    assert sized(name, dropout=0.1).dropout == 0.1
+
+
+def test_an_unknown_size_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="tiny, small"):
+        sized("giant")
+
+
+def test_a_width_that_heads_do_not_divide_is_refused() -> None:
+    with pytest.raises(ValueError, match="heads=3 does not divide width=16"):
+        ModelConfig(width=16, heads=3)
+
+
+def test_more_heads_asked_for_than_there_are_is_refused() -> None:
+    from headwise.models.arm import Arm
+    from headwise.routing.gates import TopK
+    from headwise.routing.routers import LearnedRouter
+
+    with pytest.raises(ValueError, match=r"top_k=9 but the block has 4 heads; choose 1\.\.4 \(arm\.gate\.k\)"):
+        Backbone(SHAPE, Arm(router=LearnedRouter(), gate=TopK(9)))
+
+
+def test_weights_survive_a_round_trip(tmp_path: Path) -> None:
+    source = Backbone(SHAPE, fitted(ARMS["hrm"]))
+    source.set_temperature(0.7)
+    checkpoint.save(tmp_path, source, {"any": 1})
+    target = Backbone(SHAPE, fitted(ARMS["hrm"]))
+    checkpoint.load_weights(tmp_path, target)
+    torch.testing.assert_close(target.state_dict(), source.state_dict())
+    assert target.temperature == pytest.approx(0.7)
+    assert checkpoint.read_config(tmp_path) == {"any": 1}
+
+
+def test_damaged_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
+    backbone = Backbone(SHAPE, fitted(ARMS["hrm"]))
+    with pytest.raises(InputError, match=r"no model\.json"):
+        checkpoint.read_config(tmp_path)
+    with pytest.raises(InputError, match="not found"):
+        checkpoint.load_weights(tmp_path, backbone)
+    checkpoint.save(tmp_path, backbone, {})
+    with pytest.raises(InputError, match="another model"):
+        checkpoint.load_weights(tmp_path, Backbone(SHAPE, fitted(ARMS["baseline"])))
+    weights = tmp_path / checkpoint.WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(InputError, match="damaged"):
+        checkpoint.load_weights(tmp_path, backbone)
+    (tmp_path / checkpoint.CONFIG).write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        checkpoint.read_config(tmp_path)
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    checkpoint.write_json(path, {"value": 1})
+    monkeypatch.setattr(json, "dumps", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        checkpoint.write_json(path, {"value": 2})
+    monkeypatch.undo()
+    assert json.loads(path.read_text()) == {"value": 1}
+
+
+def test_huge_is_built_on_the_meta_device_in_no_time() -> None:
+    with torch.device("meta"):
+        backbone = Backbone(SIZES["huge"], ARMS["baseline"])
+    assert sum(p.numel() for p in backbone.parameters()) > 500e6

@@ -1,0 +1,116 @@
+"""Routers and diagnostics."""
+
+import pytest
+import torch
+
+from headwise.routing.attention import RoutedAttention
+from headwise.routing.diagnostics import gate_statistics, mean_gates
+from headwise.routing.gates import Gates, Sigmoid, Soft, TopK
+from headwise.routing.routers import (
+    LearnedRouter,
+    NoRouter,
+    RandomRouter,
+    StaticRouter,
+    make_router,
+    normalised_entropy,
+)
+
+
+def test_the_static_router_keeps_its_k_heads_and_layers_differ() -> None:
+    routers = [make_router(StaticRouter(k=3), Soft(), 8, 8, layer=layer) for layer in range(4)]
+    sets = set()
+    for router in routers:
+        gates, _ = router(torch.randn(2, 5, 8))
+        assert gates.weight.sum().item() == 2 * 3
+        sets.add(tuple(gates.active[0, 0].tolist()))
+    assert len(sets) > 1
+
+
+def test_the_random_router_is_frozen_saved_and_drawn_from_its_seed() -> None:
+    router = make_router(RandomRouter(seed=1), TopK(2), 8, 4)
+    assert list(router.parameters()) == []
+    assert "projection" in router.state_dict()
+    again, other = (make_router(RandomRouter(seed=seed), TopK(2), 8, 4) for seed in (1, 2))
+    assert torch.equal(router.projection, again.projection)
+    assert not torch.equal(router.projection, other.projection)
+
+
+def test_random_logits_have_the_scale_asked_for() -> None:
+    router = make_router(RandomRouter(scale=2.0), Soft(), 256, 64)
+    assert router.logits(torch.randn(50, 20, 256), None, None).std().item() == pytest.approx(2.0, rel=0.05)
+
+
+def test_a_temperature_sharpens_and_is_no_parameter() -> None:
+    """In the original the temperature became trainable by accident."""
+    router = make_router(LearnedRouter(), Soft(), 8, 4)
+    torch.nn.init.normal_(router.of_input.weight)
+    assert "temperature" not in dict(router.named_parameters())
+    x = torch.randn(2, 5, 8)
+    warm = normalised_entropy(router(x)[0].probs).mean()
+    router.temperature.fill_(0.3)
+    assert normalised_entropy(router(x)[0].probs).mean() < warm
+
+
+def test_the_entropy_loss_carries_a_gradient() -> None:
+    """In the original both regularisers were turned into floats."""
+    router = make_router(LearnedRouter(), Soft(), 8, 4)
+    torch.nn.init.normal_(router.of_input.weight)
+    _, losses = router(torch.randn(2, 5, 8))
+    losses["entropy"].backward()
+    assert router.of_input.weight.grad.norm() > 0
+
+
+def test_entropy_leaves_padding_out() -> None:
+    router = make_router(LearnedRouter(), Soft(), 8, 4)
+    torch.nn.init.normal_(router.of_input.weight)
+    x = torch.randn(1, 6, 8)
+    mask = torch.tensor([[True] * 4 + [False] * 2])
+    torch.testing.assert_close(router(x, None, mask)[1]["entropy"], router(x[:, :4])[1]["entropy"])
+
+
+def test_a_sigmoid_gate_has_no_entropy() -> None:
+    assert make_router(LearnedRouter(), Sigmoid(), 8, 4)(torch.randn(1, 2, 8))[1] == {}
+
+
+def test_no_router_is_none() -> None:
+    assert make_router(NoRouter(), Soft(), 8, 4) is None
+
+
+@pytest.mark.parametrize(
+    ("router", "gate", "message"),
+    [(StaticRouter(k=5), Soft(), "arm.router.k"), (LearnedRouter(), TopK(5), "arm.gate.k")],
+)
+def test_more_heads_than_there_are_is_refused(router: object, gate: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_router(router, gate, 8, 4)
+
+
+def gates_of(probs: list[list[float]]) -> Gates:
+    tensor = torch.tensor([probs])
+    return Gates(tensor * tensor.shape[-1], tensor > 0, tensor)
+
+
+def test_statistics_of_known_gates() -> None:
+    one_hot, even = [1.0, 0, 0, 0], [0.25] * 4
+    stats = gate_statistics([gates_of([one_hot, even])])
+    assert stats["entropy_mean"] == pytest.approx(0.5)
+    assert stats["entropy_std"] == pytest.approx(0.5)
+    assert stats["herfindahl"] == pytest.approx((1 + 0.25) / 2)
+    assert stats["top1_share"] == pytest.approx((1 + 0.25) / 2)
+    assert (stats["heads_active_min"], stats["heads_active_mean"], stats["heads_active_max"]) == (1, 2.5, 4)
+    assert stats["dead_heads"] == 0
+    assert gate_statistics([gates_of([one_hot])])["dead_heads"] == 3
+    assert gate_statistics([]) == {}
+
+
+def test_statistics_leave_padding_out() -> None:
+    gates = gates_of([[1.0, 0, 0, 0], [0.25] * 4])
+    mask = torch.tensor([[True, False]])
+    assert gate_statistics([gates], mask) == pytest.approx(gate_statistics([gates_of([[1.0, 0, 0, 0]])]))
+    assert mean_gates(gates, mask) == pytest.approx([4, 0, 0, 0])
+
+
+@pytest.mark.parametrize("values", [{"heads": 3}, {"heads": 0}, {"combine": "sum"}])
+def test_impossible_attention_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="choose"):
+        RoutedAttention(**{"width": 8, "heads": 2, **values})
