@@ -26,7 +26,7 @@ def plain_attention(
     """
     source = x if source is None else source
     width, e = attention.width, attention.head_width
-    w_query, w_key, w_value = attention.projection.split(width)
+    w_query, w_key, w_value = attention.projection.view(3, width, width)
     queries = x @ w_query.T + attention.query_bias
     keys = source @ w_key.T
     values = source @ w_value.T + attention.value_bias

@@ -1,0 +1,45 @@
+# make demo   the only set-up: a .venv, the package, then a small comparison with its table and report
+# make test   the tests          make lint   formatting, lint and types
+.DEFAULT_GOAL := demo
+.DELETE_ON_ERROR:
+.PHONY: demo test lint install install-dev
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+# Extra arguments for pip, e.g. PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" for torch without CUDA
+PIP_FLAGS ?=
+DEMO_OUTPUT ?= demo
+# All arms are at the ceiling well before; the report shows how they got there
+DEMO_SETTINGS ?= training.updates=120 training.validate_every=10
+# The first interpreter that runs and is new enough; set PYTHON to choose one
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
+
+demo: install
+	$(BIN)/headwise compare task=sorting 'arms=[baseline,looped,hrm]' seeds=3 task.length=20 task.mask_rate=0.5 \
+		$(DEMO_SETTINGS) output=$(DEMO_OUTPUT)
+
+test: install-dev
+	$(BIN)/python -m pytest -n 2 -m "not readme"
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "headwise needs Python 3.11 or newer (with venv); set PYTHON=/path/to/python" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+# The stamps are newer than what they installed, so that a second call does nothing
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e '.[dev]'
+	@touch $@

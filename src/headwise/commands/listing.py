@@ -1,0 +1,97 @@
+"""`headwise list`: what there is to choose from, each described where it is defined."""
+
+import inspect
+from collections.abc import Callable, Mapping
+
+from headwise.commands.result import Result, key_values
+from headwise.errors import InputError
+
+
+def run(words: list[str]) -> Result:
+    """All kinds, or those named in `words`: {kind: {name: one line}}."""
+    from headwise.training.configuration import suggestion
+
+    for word in words:
+        if word not in KINDS:
+            raise InputError(f"list {word}: unknown kind; allowed: {', '.join(KINDS)}{suggestion(word, KINDS)}")
+    found = {kind: KINDS[kind][1]() for kind in words or KINDS}
+    tables = [key_values(lines, title=f"\n{kind} ({KINDS[kind][0]}=...)") for kind, lines in found.items()]
+    return Result(found, tables)
+
+
+def _arms() -> dict[str, str]:
+    return _files("arm")
+
+
+def _tasks() -> dict[str, str]:
+    from headwise.tasks import TASKS, entry
+
+    return {name: line or entry(name).summary if name in TASKS else line for name, line in _files("task").items()}
+
+
+def _recipes() -> dict[str, str]:
+    return _files("training")
+
+
+def _routers() -> dict[str, str]:
+    from headwise.routing.routers import ROUTERS
+
+    return _documented(ROUTERS)
+
+
+def _gates() -> dict[str, str]:
+    from headwise.routing.gates import GATES
+
+    return _documented(GATES)
+
+
+def _controllers() -> dict[str, str]:
+    from headwise.reasoning.controllers import CONTROLLERS
+
+    return _documented(CONTROLLERS)
+
+
+def _halting() -> dict[str, str]:
+    from headwise.reasoning.halting import HALTING
+
+    return _documented(HALTING)
+
+
+def _presets() -> dict[str, str]:
+    from headwise.training.optim import PRESETS
+
+    return _documented(PRESETS)
+
+
+def _sizes() -> dict[str, str]:
+    from headwise.models.sizes import SIZES
+
+    return {
+        name: f"width {size.width}, {size.heads} heads, FFN {size.ffn}, {size.depth} blocks"
+        for name, size in SIZES.items()
+    }
+
+
+# Kind -> the key that takes one of its names, and what collects them
+KINDS: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
+    "arms": ("arm", _arms),
+    "tasks": ("task", _tasks),
+    "routers": ("arm.router", _routers),
+    "gates": ("arm.gate", _gates),
+    "controllers": ("arm.controller", _controllers),
+    "halting": ("arm.halting", _halting),
+    "recipes": ("training", _recipes),
+    "presets": ("training.preset", _presets),
+    "sizes": ("model.size", _sizes),
+}
+
+
+def _files(group: str) -> dict[str, str]:
+    from headwise.training.configuration import presets
+
+    return presets(group)
+
+
+def _documented(registry: Mapping[str, type]) -> dict[str, str]:
+    """Name -> first line of the docstring of what it stands for."""
+    return {name: (inspect.getdoc(cls) or "").partition("\n")[0] for name, cls in registry.items()}

@@ -1,0 +1,135 @@
+"""Arms, tasks and what their gates did, in words for a reader who did not run the comparison."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from headwise.lab import notation as write
+from headwise.lab.records import number
+from headwise.tasks import TASKS
+
+Plain = Mapping[str, Any]
+
+# Standard deviation of gates (1 is plain attention) that is too small to matter: 5 % of a head's output.
+STILL = 0.05
+ONE_HEAD = 0.2  # share of the largest entropy below which nearly everything goes through one head
+COLLAPSED = 1.2  # refinement steps below which learned halting has given refinement up
+
+
+def describe_arm(arm: Plain, model: Plain) -> str:
+    """One line: shape, loop, controller, router and gates, halting."""
+    parts = [_shape(model), _loop(arm["refinement"])]
+    controller = arm["controller"]
+    if controller["name"] != "none":
+        period = f", slow module every {controller['period']} steps" if "period" in controller else ""
+        parts.append(f"{controller['name']} controller{period}")
+    parts.append(_routing(arm["router"], arm["gate"]))
+    if arm["halting"]["name"] != "fixed":
+        parts.append(f"{arm['halting']['name']} halting")
+    if arm["combine"] != "mask_concat":
+        parts.append(f"heads combined as {arm['combine']}")
+    return "; ".join(parts)
+
+
+def describe_task(name: str, summary: str, config: Plain) -> str:
+    """What the task is, and with which settings it was run."""
+    about = ""
+    if name in TASKS:
+        about = (importlib.import_module(TASKS[name]).__doc__ or "").partition("\n\n")[0]
+    text = " ".join((about or summary).split())
+    settings = ", ".join(f"{spaced(key)} {_short(value)}" for key, value in config.items() if value not in (None, 0))
+    return f"{text.rstrip('.')}. Settings: {settings}." if settings else f"{text.rstrip('.')}."
+
+
+def diagnose(label: str, arm: Plain, routing: Plain, spread: Plain) -> list[str]:
+    """What is remarkable in the routing of a trained arm; nothing if all looks as it should.
+
+    Args:
+        label: the arm's name.
+        arm: its plain configuration.
+        routing: the last line of its routing diagnostics.
+        spread: `Run.gate_spread()`.
+    """
+    said = []
+    chooses = arm["router"]["name"] == "learned" and arm["router"]["granularity"] != "layer"
+    by_input, by_step = number(spread.get("inputs")), number(spread.get("steps"))
+    if spread and max(map(float, spread.values())) < STILL:
+        said.append(
+            f"{label} hardly routes: its gates differ from head to head, step to step and input to input by less than "
+            f"{STILL:.2f}, so it computes nearly what the same model without a router would."
+        )
+    elif chooses and by_input is not None and by_input < STILL:
+        said.append(
+            f"{label} gives every input nearly the same gates (they vary by {by_input:.3f} over tokens and examples): "
+            "a fixed weighting of its heads rather than a choice."
+        )
+    elif chooses and by_step is not None and by_step < STILL:
+        said.append(f"{label} uses its heads alike at every refinement step (gates vary by {by_step:.3f} over steps).")
+    entropy, dead = number(routing.get("entropy_mean")), number(routing.get("dead_heads"))
+    if entropy is not None and entropy <= ONE_HEAD:
+        said.append(f"{label} sends nearly everything through one head (entropy {entropy:.2f} of the largest).")
+    if dead:
+        said.append(f"{label} has {write.counted(round(dead), 'head')} that no token of the test examples used.")
+    steps, allowed = number(routing.get("refinement_steps_mean")), arm["refinement"]["steps"]
+    if steps is not None and allowed > 1 and steps < COLLAPSED:
+        said.append(f"{label} stops after {steps:.2f} of {allowed} steps: learned halting has collapsed.")
+    return said
+
+
+def unequal_cost(arms: Mapping[str, Plain]) -> str | None:
+    """The cost in which the arms differ although they are matched, FLOPs or parameters, in a sentence; else None."""
+    remedies = {
+        "flops_ratio": (
+            "FLOPs",
+            "a deeper or looped arm without a router, or parity=flops, shows what compute alone buys",
+        ),
+        "parameter_ratio": ("parameters", "parity=parameters matches these instead"),
+    }
+    for key, (what, remedy) in remedies.items():
+        most = max(arms, key=lambda label: arms[label][key])
+        least = min(arms, key=lambda label: arms[label][key])
+        ratio = arms[most][key] / arms[least][key]
+        if ratio > 1.05:
+            return f"{most} has {ratio:.1f} times the {what} of {least}: {remedy}."
+    return None
+
+
+def spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def no_reference_reached(references: Mapping[str, float], best: float, sign: int) -> list[str]:
+    """The simple predictors that even the best arm does not match."""
+    return [spaced(name) for name, value in references.items() if sign * (value - best) > 0]
+
+
+def _shape(model: Plain) -> str:
+    blocks = write.counted(model["depth"], "block")
+    return f"{blocks} of width {model['width']}, {model['heads']} heads, FFN {model['ffn']}"
+
+
+def _loop(loop: Plain) -> str:
+    if loop["steps"] == 1:
+        return "applied once"
+    text = f"applied {loop['steps']} times"
+    text += ", the embedding added again each time" if loop["injection"] == "input" else ""
+    text += {"last": "", "uniform": ", every step supervised", "ramp": ", later steps supervised more"}[
+        loop["supervision"]
+    ]
+    if loop["gradient"] != "full":
+        text += f", gradient {loop['gradient']}" + (f" {loop['window']}" if loop["gradient"] == "truncated" else "")
+    return text + (f", {spaced(loop['reuse'])} reused" if loop["reuse"] != "none" else "")
+
+
+def _routing(router: Plain, gate: Plain) -> str:
+    if router["name"] == "none":
+        return "no router: all heads alike"
+    if router["name"] == "static":
+        return f"a fixed choice of {router['k']} heads"
+    kind = "frozen random" if router["name"] == "random" else router["name"]
+    gates = f"top-{gate['k']}" if gate["name"] == "top_k" else spaced(gate["name"])
+    return f"{kind} router per {router['granularity']}, {gates} gates"
+
+
+def _short(value: Any) -> str:
+    return write.count(value) if isinstance(value, int) and not isinstance(value, bool) else spaced(str(value))

@@ -1,0 +1,87 @@
+"""How plots look: colours, markers, matplotlib's settings, and the step from a figure to an `<svg>` of the page.
+
+An arm keeps its colour and marker through all plots of a report. The colours are Okabe and Ito's, which colour-blind
+readers can tell apart; the markers say the same again for print in grey.
+"""
+
+import io
+import re
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+INK, MUTED, GRID, PAPER = "#1c2128", "#667080", "#e4e7eb", "#fffffe"
+COLOURS = ("#5b6675", "#0072b2", "#d55e00", "#009e73", "#b5508c", "#3f9fd8", "#b98500")
+MARKERS = ("s", "o", "D", "^", "v", "P", "X")
+# Below 1 (less than plain attention) blue, 1 pale, above 1 orange: distinct to colour-blind readers and in grey.
+GATE_COLOURS = LinearSegmentedColormap.from_list("gates", ["#1f5f99", "#8fb8da", "#f2f0ea", "#f0a860", "#b3500a"])
+# Colours that an SVG inside a page takes from the page, so that it follows light and dark.
+PAGE_COLOURS = {INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper"} | {
+    colour: f"--arm-{index}" for index, colour in enumerate(COLOURS)
+}
+STYLE: Any = {
+    "font.size": 9.0,
+    "font.family": "DejaVu Sans",
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8.0,
+    "axes.labelsize": 9.0,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.7,
+    "text.parse_math": False,  # an arm may have a dollar sign in its name
+    "svg.fonttype": "none",
+    "svg.hashsalt": "headwise",
+}
+WIDTH = 9.0  # inches; 648 points, so that a page 860 pixels wide shows 9 points as 12 pixels
+
+
+def svg(figure: Figure, name: str) -> str:
+    """The figure as an `<svg>` element to put into a page: the page's fonts and colours, ids that begin with `name`."""
+    buffer = io.StringIO()
+    with rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
+    text = re.sub(r'(href="|url\()#', rf"\1#{name}-", text)
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", text)
+    for colour, variable in PAGE_COLOURS.items():
+        text = text.replace(colour, f"var({variable})")
+    return text.strip()
+
+
+def colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def marks(points: int, index: int, arms: int) -> dict[str, Any]:
+    """About eight markers on a line, each arm's at places of its own; every point if there are few."""
+    every = max(1, points // 8)
+    return {"marker": marker(index), "markersize": 4.5, "markevery": (index * every // max(arms, 1), every)}
+
+
+def marker(index: int) -> str:
+    return MARKERS[index % len(MARKERS)]

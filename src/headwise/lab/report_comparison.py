@@ -1,0 +1,376 @@
+"""The page of a comparison: verdict, what was compared, numbers, plots, and what they do not show."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headwise.lab import captions, plots
+from headwise.lab import notation as write
+from headwise.lab.cells import RUNS, folder
+from headwise.lab.descriptions import (
+    describe_arm,
+    describe_task,
+    diagnose,
+    no_reference_reached,
+    spaced,
+    unequal_cost,
+)
+from headwise.lab.page import Column, Page, Picture, Row, Said, Table, numbers, picture
+from headwise.lab.records import Run, number, read_run
+from headwise.lab.verdicts import MEANINGFUL, Scale
+
+Plain = Mapping[str, Any]
+BADGES = {"better": "better", "worse": "worse", "too few seeds": "open", "no result": "open", "at the floor": "open"}
+ROUTING_ROWS = {
+    "heads": "spread of the gates over heads",
+    "steps": "… over refinement steps",
+    "inputs": "… over tokens and examples",
+    "entropy_mean": "entropy of the gates / ln H",
+    "herfindahl": "Herfindahl index",
+    "top1_share": "share of the strongest head",
+    "heads_active_mean": "heads active",
+    "dead_heads": "dead heads",
+    "refinement_steps_mean": "refinement steps taken",
+    "slow_updates": "updates of the slow module",
+    "temperature": "temperature",
+}
+SPREADS = ("heads", "steps", "inputs")
+
+
+def comparison_page(directory: Path, result: Plain) -> Page:
+    """The page for the comparison in `directory`, whose comparison.json holds `result`."""
+    return _Comparison(directory, result).page()
+
+
+class _Comparison:
+    def __init__(self, directory: Path, result: Plain) -> None:
+        self.result = result
+        self.arms: dict[str, Plain] = dict(result["arms"])
+        self.metric = spaced(result["metric"])
+        self.scale = Scale(number(result["floor"]), number(result["ceiling"]), result.get("higher_is_better", True))
+        self.others = {
+            name: value
+            for name, entry in (result.get("references") or {}).items()
+            if name not in ("floor", "ceiling") and (value := number(entry)) is not None
+        }
+        self.levels = plots.Levels(self.scale.floor, self.scale.ceiling, self.others)
+        self.colours = {label: index for index, label in enumerate(self.arms)}
+        self.runs: dict[str, list[Run]] = {
+            label: [read_run(directory / RUNS / folder(label) / f"seed{seed}") for seed in result["seeds"]]
+            for label in self.arms
+        }
+
+    def page(self) -> Page:
+        result, seeds = self.result, self.result["seeds"]
+        routing, diagnosis = self.routing()
+        return Page(
+            title=f"{result['task']}: {write.listing(list(self.arms))}",
+            kicker=f"A comparison of {write.counted(len(self.arms), 'arm')} on {result['task']}",
+            headline=result["headline"],
+            lead=self.lead(),
+            banner=captions.QUICK if result.get("quick") else "",
+            tiles=[
+                ("measured in", self.metric),
+                ("floor – ceiling", f"{write.value(self.scale.floor)} – {write.value(self.scale.ceiling)}"),
+                ("paired seeds", str(len(seeds))),
+                ("updates per run", write.count(result.get("updates"))),
+                ("examples per run", write.count(result.get("examples"))),
+                ("matched on", " and ".join(result["parity"]["matched"])),
+            ],
+            task=self.task(),
+            arms=self.arm_table(),
+            results=self.result_table(),
+            result_notes=self.result_notes(),
+            result_figures=self.result_figures(),
+            failures=[
+                f"{label}, seed {seed}: {error}"
+                for label, arm in self.arms.items()
+                for seed, error in arm["failures"].items()
+            ],
+            pairs=[Said(p["kind"], BADGES.get(p["kind"], ""), p["verdict"]) for p in result["pairs"]],
+            pair_figures=self.pair_figures(),
+            pair_numbers=self.pair_table(),
+            pair_note=captions.PAIRS,
+            training_figures=self.training_figures(),
+            diagnosis=diagnosis,
+            routing=routing,
+            routing_figures=self.routing_figures(),
+            routing_note=captions.ROUTING,
+            metrics=self.metric_table(),
+            metrics_note=captions.METRICS,
+            caveats=self.caveats(),
+            command=result["how"]["command"],
+            how=self.how(),
+            settings=json.dumps({"task": result["task_config"], "training": result["training"]}, indent=2),
+        )
+
+    def lead(self) -> list[str]:
+        best = self.best()
+        if best is None:
+            return []
+        mean = self.arms[best]["mean"]
+        share = self.scale.share(mean)
+        text = (
+            f"{'Highest' if self.scale.higher_is_better else 'Lowest'} mean {self.metric}: {best}, {write.value(mean)}"
+        )
+        text += f" ({write.way(share)} of the way from floor to ceiling)" if share is not None else ""
+        return [f"{text}. {self.cost()}"]
+
+    def cost(self) -> str:
+        labels = list(self.arms)
+        costs = {label: arm["flops_ratio"] for label, arm in self.arms.items()}
+        dearer = [f"{label} {ratio:.1f}" for label, ratio in costs.items() if ratio > 1.05]
+        if not dearer:
+            return "All arms cost about the same FLOPs per example."
+        return f"In FLOPs per example, with {labels[0]} as 1: {write.listing(dearer)}."
+
+    def best(self) -> str | None:
+        known = {label: mean for label, arm in self.arms.items() if (mean := number(arm["mean"])) is not None}
+        if not known:
+            return None
+        return max(known, key=lambda label: known[label] * (1 if self.scale.higher_is_better else -1))
+
+    def task(self) -> list[str]:
+        result, scale = self.result, self.scale
+        direction = "higher" if scale.higher_is_better else "lower"
+        score = f"The score is {self.metric}; {direction} is better."
+        if scale.floor is not None:
+            score += f" On the same test examples a trivial predictor reaches {write.value(scale.floor)} (the floor)"
+            score += f", and the best possible one {write.value(scale.ceiling)} (the ceiling)" if scale.ceiling else ""
+            score += "."
+        if self.others:
+            score += (
+                " Also shown: " + write.listing([f"{spaced(n)} {write.value(v)}" for n, v in self.others.items()]) + "."
+            )
+        times, updates = write.counted(len(result["seeds"]), "time"), write.count(result.get("updates"))
+        matched = " and ".join(result["parity"]["matched"])
+        fair = (
+            f"Every arm was trained {times} with the same data in the same order, the same recipe and {updates} "
+            f"updates; seed k is one data set for all arms. Arms have the size of {next(iter(self.arms))} within 1 %: "
+            f"{matched} of backbone and controller, embedding and read-out not counted."
+        )
+        return [describe_task(result["task"], result.get("task_summary", ""), result["task_config"]), score, fair]
+
+    def arm_table(self) -> Table:
+        rows = [
+            Row([label, describe_arm(arm["arm"], arm["model"])], self.colours[label])
+            for label, arm in self.arms.items()
+        ]
+        return Table([Column("arm", number=False), Column("what it is", number=False)], rows)
+
+    def result_table(self) -> Table:
+        columns = numbers("arm", self.metric, "95 % interval")
+        columns += [Column("floor to ceiling", number=False, bar=True)]
+        columns += numbers("", "parameters", "FLOPs / example", "samples / s")[1:]
+        rows = [
+            Row(
+                [
+                    label,
+                    write.value(number(arm["mean"])),
+                    write.interval(arm["interval"]),
+                    "",
+                    write.count(arm["parameters"]),
+                    write.magnitude(number(arm["flops_per_example"])),
+                    write.count(number(arm["samples_per_second"])),
+                ],
+                self.colours[label],
+                self.at(number(arm["mean"])),
+            )
+            for label, arm in self.arms.items()
+        ]
+        ends = [
+            ("ceiling", self.scale.ceiling),
+            *((spaced(n), v) for n, v in self.others.items()),
+            ("floor", self.scale.floor),
+        ]
+        rows += [
+            Row([name, write.value(level), "", "", "", "", ""], at=self.at(level), reference=True)
+            for name, level in ends
+            if level is not None
+        ]
+        return Table(columns, rows)
+
+    def at(self, value: float | None) -> float | None:
+        share = None if value is None else self.scale.share(value)
+        return None if share is None else 100 * share
+
+    def result_notes(self) -> list[str]:
+        notes = [captions.COSTS]
+        best = self.best()
+        if best is not None:
+            sign = 1 if self.scale.higher_is_better else -1
+            missed = no_reference_reached(self.others, self.arms[best]["mean"], sign)
+            if missed:
+                notes.append(f"No arm's mean reaches the {write.listing(missed)}, which needs no training.")
+        return notes
+
+    def estimates(self) -> dict[str, plots.Estimate]:
+        return {
+            label: plots.Estimate(
+                [value for entry in arm["values"] if (value := number(entry)) is not None],
+                mean,
+                tuple(arm["interval"]) if arm["interval"] else None,
+                number(arm["flops_per_example"]),
+                self.colours[label],
+            )
+            for label, arm in self.arms.items()
+            if (mean := number(arm["mean"])) is not None
+        }
+
+    def result_figures(self) -> list[Picture]:
+        estimates = self.estimates()
+        if not estimates:
+            return []
+        return [
+            picture(
+                "results",
+                "Results with intervals",
+                plots.results(estimates, self.levels, self.metric),
+                captions.RESULTS,
+            ),
+            picture(
+                "efficiency",
+                "What it costs",
+                plots.efficiency(estimates, self.levels, self.metric),
+                captions.EFFICIENCY,
+            ),
+        ]
+
+    def pair_figures(self) -> list[Picture]:
+        shown = [
+            (
+                f"{pair['a']} {write.MINUS} {pair['b']}",
+                difference,
+                tuple(pair["interval"]) if pair["interval"] else None,
+            )
+            for pair in self.result["pairs"]
+            if (difference := number(pair["difference"])) is not None
+        ]
+        if not shown:
+            return []
+        matters = None if self.scale.length is None else MEANINGFUL * abs(self.scale.length)
+        caption = captions.DIFFERENCES
+        caption += f"; {captions.DIFFERENCES_ZONE.format(share=write.percent(MEANINGFUL))}." if matters else "."
+        return [picture("differences", "Differences", plots.differences(shown, matters, self.metric), caption)]
+
+    def pair_table(self) -> Table:
+        titles = (
+            "pair",
+            "difference",
+            "95 % interval",
+            "p paired",
+            "p Holm",
+            "p Welch",
+            "g",
+            "can show",
+            "over examples",
+        )
+        rows = [
+            Row(
+                [
+                    f"{pair['a']} {write.MINUS} {pair['b']}",
+                    write.value(number(pair["difference"]), signed=True),
+                    write.interval(pair["interval"], signed=True),
+                    write.p_value(pair["p_paired"]),
+                    write.p_value(pair["p_holm"]),
+                    write.p_value(pair["p_welch"]),
+                    write.MISSING if pair["hedges_g"] is None else write.decimal(pair["hedges_g"], 2, signed=True),
+                    write.value(number(pair["smallest_detectable"])),
+                    write.interval(pair["interval_examples"], signed=True),
+                ]
+            )
+            for pair in self.result["pairs"]
+        ]
+        return Table(numbers(*titles), rows)
+
+    def training_figures(self) -> list[Picture]:
+        curves = {label: [run.curve(self.result["metric"]) for run in runs] for label, runs in self.runs.items()}
+        if not any(x for curve in curves.values() for x, _ in curve):
+            return []
+        figure = plots.learning_curves(curves, self.levels, self.metric, self.colours)
+        return [picture("curves", "Learning curves", figure, captions.CURVES)]
+
+    def routing(self) -> tuple[Table | None, list[str]]:
+        found: dict[str, dict[str, float | None]] = {}
+        diagnosis = []
+        for label, runs in self.runs.items():
+            lines = [{**run.routing[-1], **run.gate_spread()} for run in runs if run.gates is not None]
+            if lines:
+                found[label] = means = {key: _mean([line.get(key) for line in lines]) for key in ROUTING_ROWS}
+                spread = {key: mean for key in SPREADS if (mean := means[key]) is not None}
+                diagnosis += diagnose(label, self.arms[label]["arm"], means, spread)
+        without = [label for label in self.arms if label not in found]
+        if found and without:
+            diagnosis.append(f"Without a router: {write.listing(without)}.")
+        return routing_table(found), diagnosis
+
+    def routing_figures(self) -> list[Picture]:
+        figures = []
+        gates = {label: g for label, runs in self.runs.items() if (g := _first(run.gates for run in runs)) is not None}
+        if gates:
+            caption = f"{captions.GATES} {captions.GATES_FIRST_SEED}"
+            figures.append(picture("gates", "Gates per head over refinement steps", plots.gate_maps(gates), caption))
+        entropy = {label: [run.routing_curve("entropy_mean") for run in self.runs[label]] for label in gates}
+        if any(x for curves in entropy.values() for x, _ in curves):
+            figure = plots.gate_entropy(entropy, self.colours)
+            figures.append(picture("entropy", "Gate entropy over training", figure, captions.ENTROPY))
+        return figures
+
+    def metric_table(self) -> Table | None:
+        names = list(dict.fromkeys(name for arm in self.arms.values() for name in arm.get("metrics") or {}))
+        if len(names) < 2:
+            return None
+        ceilings = self.result.get("references_by_metric") or {}
+        rows = []
+        for name in names:
+            cells = [write.value(number((arm.get("metrics") or {}).get(name))) for arm in self.arms.values()]
+            known = self.result if name == self.result["metric"] else ceilings.get(name) or {}
+            ends = [write.value(number(known.get(end))) for end in ("floor", "ceiling")]
+            rows.append(Row([spaced(name), *cells, *ends]))
+        return Table(numbers("metric", *self.arms, "floor", "ceiling"), rows)
+
+    def caveats(self) -> list[str]:
+        seeds, how = self.result["seeds"], self.result["how"]
+        said = [captions.SCOPE]
+        if any(arm["failures"] for arm in self.arms.values()):
+            said.append(captions.FAILED)
+        if len(seeds) < 10:
+            said.append(captions.FEW_SEEDS.format(seeds=write.counted(len(seeds), "seed")))
+        said += [text] if (text := unequal_cost(self.arms)) else []
+        if self.result["parity"]["matched"] == ["parameters"] or self.result["parity"]["mode"] != "none":
+            said.append(captions.WIDTHS)
+        if how["processes"] > 1:
+            said.append(captions.SPEED.format(processes=how["processes"]))
+        return said
+
+    def how(self) -> list[tuple[str, str]]:
+        how = self.result["how"]
+        versions = ", ".join(f"{name} {version}" for name, version in how["versions"].items())
+        return [
+            ("finished", how["date"].replace("T", " ")),
+            ("took", write.duration(how["seconds"])),
+            ("processes", f"{how['processes']}, each with {write.counted(how['threads_per_process'], 'thread')}"),
+            ("device", f"{how['device']} ({how['platform']})"),
+            ("versions", versions),
+            ("seeds", ", ".join(map(str, self.result["seeds"]))),
+        ]
+
+
+def routing_table(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    """The routing diagnostics of several arms side by side; None if none has any."""
+    rows = []
+    for key, name in ROUTING_ROWS.items():
+        values = [number(means.get(key)) for means in found.values()]
+        if any(value is not None for value in values):
+            rows.append(Row([name, *(write.short(value) for value in values)]))
+    return Table(numbers("", *found), rows) if rows else None
+
+
+def _first(values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _mean(values: Sequence[Any]) -> float | None:
+    known = [x for value in values if (x := number(value)) is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,83 @@
+"""The end of a comparison in a terminal: headline, table, one verdict for each pair."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from headwise.lab import notation as write
+from headwise.lab.descriptions import spaced
+from headwise.lab.records import REPORT, number
+
+Plain = Mapping[str, Any]
+STYLES = {"better": "bold green", "worse": "bold red", "too few seeds": "yellow", "no result": "yellow"}
+
+
+def comparison_text(result: Plain) -> list[RenderableType]:
+    """What to print of comparison.json, one after the other."""
+    failed = [
+        Text(f"{label}, seed {seed} failed: {error}", style="red")
+        for label, arm in result["arms"].items()
+        for seed, error in arm["failures"].items()
+    ]
+    where = Text(f"\nreport: {Path(result['directory']) / REPORT}")
+    return [
+        Text(f"\n{result['headline']}", style="bold"),
+        "",
+        comparison_table(result),
+        *failed,
+        verdicts(result),
+        where,
+    ]
+
+
+def comparison_table(result: Plain) -> Table:
+    """Every arm between ceiling and floor: score with interval, parameters, FLOPs and speed."""
+    seeds = write.counted(len(result["seeds"]), "seed")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title_justify="left")
+    table.title = f"{result['task']}, {seeds}, {write.count(result.get('updates'))} updates"
+    table.add_column("arm", overflow="fold", min_width=12)
+    for title in (spaced(result["metric"]), "95 % interval", "way", "parameters", "FLOPs/example", "samples/s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    references = result.get("references") or {}
+    others = [(spaced(name), number(value)) for name, value in references.items() if name not in ("floor", "ceiling")]
+    for name, level in (("ceiling", number(result["ceiling"])), *others):
+        if level is not None:
+            table.add_row(Text(name, style="italic"), write.value(level), "", _way(result, level), style="dim")
+    for label, arm in result["arms"].items():
+        mean = number(arm["mean"])
+        table.add_row(
+            escape(label),
+            write.value(mean),
+            write.interval(arm["interval"]),
+            _way(result, mean),
+            write.count(arm["parameters"]),
+            write.magnitude(number(arm["flops_per_example"])),
+            write.count(number(arm["samples_per_second"])),
+        )
+    if (floor := number(result["floor"])) is not None:
+        table.add_row(Text("floor", style="italic"), write.value(floor), "", _way(result, floor), style="dim")
+    return table
+
+
+def verdicts(result: Plain) -> Table:
+    """One line for each pair of arms."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for pair in result["pairs"]:
+        table.add_row(Text(pair["kind"], style=STYLES.get(pair["kind"], "cyan")), escape(pair["verdict"]))
+    return table
+
+
+def _way(result: Plain, value: float | None) -> str:
+    """How far on the way from floor to ceiling."""
+    floor, ceiling = number(result["floor"]), number(result["ceiling"])
+    if value is None or floor is None or ceiling is None or floor == ceiling:
+        return ""
+    return write.way((value - floor) / (ceiling - floor))

@@ -1,0 +1,119 @@
+"""Reading a sequence bit by bit: a causal backbone with a memory, so that each token is computed once.
+
+A new token looks at the keys and values of those before it, kept per refinement step and layer; its gates, head
+outputs and controller state are its own. The hrm controllers read the mean of the prefix, for which a running sum is
+kept. `reread` is the plain twin: the whole sequence through the backbone.
+
+Legend: B batch, L new tokens, N tokens before them, D width, R refinement steps.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from headwise.models.backbone import Backbone
+from headwise.models.blocks import Block
+from headwise.reasoning.controllers import HRM, Controller, ControllerState
+from headwise.routing.attention import LayerMemory
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a backbone keeps of the N tokens that it has read.
+
+    Attributes:
+        length: N.
+        memory: keys and values [B, H, N, E] per refinement step and layer; where the steps share those of the first,
+            only its.
+        sums: per step the sum over tokens of the hidden state that the controller reads, [B, 1, D]; empty where none
+            reads a mean.
+    """
+
+    length: int
+    memory: list[list[LayerMemory]]
+    sums: list[Tensor]
+
+    def rows(self, index: Tensor) -> "Past":
+        """The past of the examples in `index`."""
+        memory = [[layer.rows(index) for layer in step] for step in self.memory]
+        return Past(self.length, memory, [total[index] for total in self.sums])
+
+
+def extend(backbone: Backbone, x: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
+    """Read `x` after `past`.
+
+    Args:
+        backbone: causal, in evaluation mode, with any arm that `check` lets a causal model have.
+        x: [B, L, D], the embeddings of the next tokens; no padding.
+        past: of the tokens before; None at the beginning.
+
+    Returns:
+        The new tokens' states for the read-out, [B, L, D], and the past with them in it.
+
+    Raises:
+        ValueError: the backbone is not causal, or in training mode, where dropout would make twins differ.
+    """
+    refiner, loop = backbone.refiner, backbone.refiner.config
+    if not backbone.causal or backbone.training or refiner.halting is not None:
+        raise ValueError("extend: needs a causal backbone in evaluation mode, without halting")
+    blocks = [block for block in backbone.modules() if isinstance(block, Block)]
+    hidden, state, layers = x, None, list[LayerMemory]()
+    memory: list[list[LayerMemory]] = []
+    sums: list[Tensor] = []
+    for t in range(loop.steps):
+        context = None
+        if refiner.controller is not None:
+            seen = _Seen(past.length if past else 0, past.sums[t] if past and past.sums else None)
+            heads = layers[-1].heads if layers else None
+            context, state, total = _steer(refiner.controller, hidden, state, heads, seen)
+            sums += [] if total is None else [total]
+        if t and loop.injection == "input":
+            hidden = hidden + x
+        first = t == 0 or loop.reuse == "none"  # else the step uses what the first one computed
+        used = []
+        for i, block in enumerate(blocks):
+            normed = block.attention_norm(hidden)
+            gates = None if block.router is None else block.router(normed, context, None)[0].weight
+            if first:
+                layer = block.attention.keys_values(normed, past.memory[t][i] if past else None)
+            else:
+                layer = layers[i] if loop.reuse == "heads" else replace(layers[i], heads=None)
+            attended, layer = block.attention(normed, gates, None, layer)
+            hidden = hidden + attended
+            hidden = hidden + block.ffn(block.ffn_norm(hidden))
+            used.append(layer)
+        layers = used
+        if first:
+            memory.append([replace(layer, heads=None) for layer in layers])
+    length = x.shape[1] + (past.length if past else 0)
+    return backbone.norm(hidden), Past(length, memory, sums)
+
+
+def reread(backbone: Backbone, x: Tensor) -> Tensor:
+    """The plain twin of `extend`: the states [B, L, D] of a whole sequence, nothing kept."""
+    states: Tensor = backbone(x).states[-1]
+    return states
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """How many tokens were read before, and the sum of their hidden states [B, 1, D]."""
+
+    length: int
+    total: Tensor | None
+
+
+def _steer(
+    controller: Controller, hidden: Tensor, state: ControllerState | None, heads: Tensor | None, seen: _Seen
+) -> tuple[Tensor, ControllerState | None, Tensor | None]:
+    """The controller's context [B, L, C] for new tokens, its state, and the sum over all tokens up to the last one."""
+    if not isinstance(controller, HRM):  # reads each token by itself
+        context, state, _ = controller(hidden, None, state, heads)
+        return context, state, None
+    total = hidden.cumsum(1) if seen.total is None else hidden.cumsum(1) + seen.total
+    count = torch.arange(1, hidden.shape[1] + 1, device=hidden.device, dtype=hidden.dtype) + seen.length
+    mean = total / count[:, None]  # [B, L, D], of the prefix
+    # Each position becomes an example of one token, whose prefix has itself for its mean.
+    context, state, _ = controller(mean.flatten(0, 1).unsqueeze(1), None, state)
+    return context.view(*hidden.shape[:2], -1), state, total[:, -1:]

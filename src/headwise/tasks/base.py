@@ -1,0 +1,147 @@
+"""What a task is: seeded data, a model's two ends around a backbone, a loss, metrics and references.
+
+Training, comparison and report know a task through this file alone; a new task is a folder that fills it in.
+Legend: B batch, L length, D width, K supervised steps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from headwise.models.backbone import Backbone
+    from headwise.reasoning.refinement import Trace
+
+Batch = dict[str, Tensor]
+"""Named tensors, each with B as its first dimension."""
+
+
+class Source(ABC):
+    """Examples of one split. Everything is a function of the configuration, the seed and the index."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of examples; of a source without end, the number in one epoch."""
+
+    @abstractmethod
+    def batch(self, index: Tensor) -> Batch:
+        """The examples at `index` (int64 [B]). The same index always gives the same example, in whatever batch."""
+
+    def plan(self, batch_size: int, seed: int, epoch: int, shuffle: bool) -> list[Tensor]:
+        """The indices of one epoch, batch by batch; the last batch may be smaller.
+
+        The order depends on (seed, epoch) alone, so that a resumed run sees the batches it would have seen.
+        """
+        order = np.random.default_rng([seed, epoch]).permutation(len(self)) if shuffle else np.arange(len(self))
+        return list(torch.split(torch.from_numpy(order), batch_size))
+
+
+class TaskData(ABC):
+    """The three splits of a task and what the best and the simplest predictors reach on them.
+
+    Args:
+        config: the task's own configuration.
+        seed: of everything random in the data; the splits never share examples.
+        cache: a directory for what is expensive to compute again, or None.
+    """
+
+    facts: dict[str, Any]
+    """What a model must know of the data (vocabulary sizes, say), as plain JSON; saved with the weights."""
+
+    def __init__(self, config: Any, seed: int, cache: Path | None = None) -> None:
+        self.config = config
+        self.seed = seed
+        self.cache = cache
+        self.facts = {}
+
+    @abstractmethod
+    def split(self, name: str) -> Source:
+        """The source called `train`, `validation` or `test`."""
+
+    @abstractmethod
+    def references(self, source: Source) -> dict[str, Tensor]:
+        """The primary metric of the reference predictors, per example: `floor`, `ceiling`, and others by name.
+
+        Each is float [len(source)]; NaN marks an example on which a reference was not computed.
+        """
+
+    def references_by_metric(self, source: Source) -> dict[str, dict[str, Tensor]]:
+        """The same for metrics other than the primary one: {metric: {reference: [len(source)]}}; none by default."""
+        return {}
+
+
+class Task(nn.Module, ABC):
+    """Embedder, read-out, loss and metrics: what stands around a backbone of any kind.
+
+    It owns no parameter itself; its sub-modules declare their roles (`backbone` for embedders, `readout`).
+
+    Args:
+        config: the task's own configuration.
+        facts: `TaskData.facts` of the data that the model was built for.
+        width: D of the backbone.
+    """
+
+    name: ClassVar[str]
+    metric: ClassVar[str]
+    """Name of the primary metric: selection, comparison and references use it."""
+    higher_is_better: ClassVar[bool] = True
+    causal: ClassVar[bool] = False
+    """Whether position i may see only positions up to i."""
+
+    def __init__(self, config: Any, facts: dict[str, Any], width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.facts = facts
+        self.width = width
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The backbone's input [B, L, D] and its padding mask (bool [B, L], True is a real token), or None."""
+
+    @abstractmethod
+    def read_out(self, hidden: Tensor, batch: Batch) -> Any:
+        """A prediction from hidden states [B, L, D]: all that `loss` and `metrics` need, B first."""
+
+    @abstractmethod
+    def loss(self, prediction: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Per example the summed loss [B] and the number of terms in the sum [B]."""
+
+    @abstractmethod
+    def metrics(self, prediction: Any, batch: Batch) -> dict[str, Tensor]:
+        """Every metric per example, float [B], NaN where an example has nothing to measure."""
+
+
+class TaskModel(nn.Module):
+    """A task around a backbone: the whole model, from batch to hidden states.
+
+    `model.task.read_out(trace.states[k], batch)` is the prediction after supervised step k.
+    """
+
+    def __init__(self, task: Task, backbone: Backbone) -> None:
+        super().__init__()
+        self.task = task
+        self.backbone = backbone
+
+    def forward(self, batch: Batch, carry: Any = None, gates: Any = None, record: bool = False) -> Trace:
+        """Embed the batch and run the backbone; `carry`, `gates` and `record` are the backbone's."""
+        x, mask = self.task.embed(batch)
+        trace: Trace = self.backbone(x, mask, carry=carry, gates=gates, record=record)
+        return trace
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """What a task's folder exposes as `ENTRY`: its name, one line about it, and its three classes."""
+
+    name: str
+    summary: str
+    config: type[Any]
+    task: type[Task]
+    data: type[TaskData]

@@ -1,0 +1,105 @@
+"""Language: the two ends of the model. Tokens and their positions in; a score for every next token out.
+
+Legend: B batch, L length, V tokens, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from headwise.tasks.base import Batch, Task
+from headwise.tasks.language import metrics
+from headwise.tasks.language.config import LanguageConfig
+from headwise.tasks.language.tokens import TextTokenizer
+
+SCALE = 0.02
+"""Standard deviation of embedding and read-out at the start, GPT-2's: the first loss is ln V."""
+
+
+class Tokens(nn.Module):
+    """token -> embedding + learned embedding of its absolute position; as many positions as the context has."""
+
+    role = "backbone"
+
+    def __init__(self, vocabulary: int, context: int, width: int) -> None:
+        super().__init__()
+        self.token = nn.Embedding(vocabulary, width)
+        self.position = nn.Embedding(context, width)
+        for embedding in (self.token, self.position):
+            nn.init.normal_(embedding.weight, std=SCALE)
+
+    def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
+        """Tokens [B, L], of which the first stands at position `start`, to [B, L, D]."""
+        embedded: Tensor = self.token(tokens) + self.position.weight[start : start + tokens.shape[1]]
+        return embedded
+
+
+class NextToken(nn.Module):
+    """Scores of all V tokens: hidden @ W^T. The backbone's last norm has a bias, so there is none here."""
+
+    role = "readout"
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocabulary, width))
+        nn.init.normal_(self.weight, std=SCALE)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Hidden states [..., D] to scores [..., V]."""
+        return F.linear(hidden, self.weight)
+
+
+class LanguageTask(Task):
+    """Predict the next token. A prediction is the scores [B, L, V] of what follows each token."""
+
+    name: ClassVar[str] = "language"
+    metric: ClassVar[str] = "loss"
+    higher_is_better: ClassVar[bool] = False
+    causal: ClassVar[bool] = True
+
+    config: LanguageConfig
+
+    def __init__(self, config: LanguageConfig, facts: dict[str, Any], width: int) -> None:
+        super().__init__(config, facts, width)
+        self.tokens = Tokens(facts["vocabulary"], facts["context"], width)
+        self.next_token = None if config.tied else NextToken(facts["vocabulary"], width)
+        self.tokenizer = TextTokenizer.from_json(facts["kind"], facts["tokenizer"])
+
+    @property
+    def context(self) -> int:
+        """Most tokens the model sees at once."""
+        return int(self.facts["context"])
+
+    @property
+    def end(self) -> int | None:
+        """The token that ends a record; None for a model of running text."""
+        end: int | None = self.facts["end"]
+        return end
+
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """[B, L, D], and the mask of batches that are padded."""
+        return self.tokens(batch["tokens"]), batch.get("mask")
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Hidden states [..., D] to scores [..., V]."""
+        if self.next_token is None:
+            return F.linear(hidden, self.tokens.token.weight)
+        scores: Tensor = self.next_token(hidden)
+        return scores
+
+    def read_out(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Scores [B, L, V]."""
+        return self.scores(hidden)
+
+    def loss(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy in nats summed over the real targets of each example [B], and their number [B]."""
+        terms = metrics.nats(prediction, batch)
+        return terms.sum(1), metrics.real(batch).sum(1).to(terms.dtype)
+
+    def metrics(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Loss, bits per character, accuracy and recall of answers; see `metrics.measure`."""
+        return metrics.measure(prediction, batch)

@@ -1,0 +1,16 @@
+"""Sorting under partial observability: put n integers in order although some are masked."""
+
+from headwise.tasks.base import TaskEntry
+from headwise.tasks.sorting.arrays import SortingConfig
+from headwise.tasks.sorting.data import SortingData
+from headwise.tasks.sorting.model import SortingTask
+
+ENTRY = TaskEntry(
+    name="sorting",
+    summary="put n integers in order although some are masked; known floor and ceiling; hints for the harder form",
+    config=SortingConfig,
+    task=SortingTask,
+    data=SortingData,
+)
+
+__all__ = ["ENTRY", "SortingConfig", "SortingData", "SortingTask"]

@@ -1,0 +1,206 @@
+"""The configuration of a run: what is trained, how, and where it is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from headwise.errors import InputError
+from headwise.models.arm import Arm, check
+from headwise.models.sizes import ModelConfig
+from headwise.schema import build, named, to_plain
+from headwise.tasks import TASKS, entry
+from headwise.tasks.base import TaskEntry
+from headwise.training.optim import PRESETS, Preset, Uniform
+from headwise.training.schedules import Decay, Entropy, Temperature
+
+Logger = Literal["tensorboard", "wandb", "wandb_offline"]
+
+
+ROUTING_LOSSES = {"ponder": 0.01, "slow_updates": 0.01}
+"""Names and default weights of the routing losses, the entropy apart, which has a direction and a schedule."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained. Shares are of the run, from 0 to 1.
+
+    Args:
+        updates: optimiser steps in the whole run.
+        batch_size: examples per step.
+        evaluation_batch_size: examples at once in validation and test.
+        validate_every: updates between validations; one more follows the last update.
+        log_every: updates averaged in one training line of metrics.jsonl.
+        preset: learning rates and clipping by role: `uniform`, `stable`, `differentiated`.
+        schedule: of all learning rates after the warm-up: cosine (default), linear, constant.
+        warmup: share of the run; the first step runs at 1/warm-up of the rate, never at 0.
+        temperature: of the gate functions' softmax.
+        entropy: weight and direction of the gates' entropy.
+        losses: weights of the other routing losses by name; those not given keep their default, the published 0.01:
+            `ponder` (expected refinement steps), `slow_updates` (expected updates of the slow module).
+        ramp: share of the run over which the weights in `losses` rise from 0; default 0.1, so that a cost does not
+            decide before the task loss has a gradient worth following.
+        freeze_controller: share of the run in which routers, controllers and halting heads are left as they are.
+        precision: fp32, or bf16 for mixed precision.
+        compile: compile the backbone with torch.compile.
+        patience: stop after so many validations without a better primary metric; null (default) trains to the end. The
+            best weights on validation are kept either way.
+        loggers: beside metrics.jsonl, which is always written. `wandb` and `wandb_offline` need headwise[wandb].
+        threads: of torch on the CPU; null leaves them as they are.
+    """
+
+    updates: int = 1000
+    batch_size: int = 64
+    evaluation_batch_size: int = 500
+    validate_every: int = 100
+    log_every: int = 50
+    preset: Preset = named(PRESETS, Uniform())
+    schedule: Decay = "cosine"
+    warmup: float = 0.05
+    temperature: Temperature = Temperature()
+    entropy: Entropy = Entropy()
+    losses: dict[str, float] = field(default_factory=dict)
+    ramp: float = 0.1
+    freeze_controller: float = 0.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    patience: int | None = None
+    loggers: tuple[Logger, ...] = ("tensorboard",)
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("updates", "batch_size", "evaluation_batch_size", "validate_every", "log_every"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key}={getattr(self, key)}; choose 1 or more")
+        for key in ("patience", "threads"):
+            if getattr(self, key) is not None and getattr(self, key) < 1:
+                raise ValueError(f"{key}={getattr(self, key)}; choose 1 or more, or null")
+        if self.warmup >= 1:
+            raise ValueError(
+                f"warmup={self.warmup} is longer than the run; it is a share of it: choose 0 <= warmup < 1"
+            )
+        for key in ("warmup", "freeze_controller"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(f"{key}={getattr(self, key)}; choose a share of the run, 0 <= {key} < 1")
+        if not 0 <= self.ramp <= 1:
+            raise ValueError(f"ramp={self.ramp}; choose a share of the run, 0 <= ramp <= 1")
+        for name, weight in self.losses.items():
+            if name not in ROUTING_LOSSES:
+                known = ", ".join(ROUTING_LOSSES)
+                raise ValueError(
+                    f"losses.{name}={weight}: unknown; known: {known} (the entropy's weight is entropy.weight)"
+                )
+            if weight < 0:
+                raise ValueError(f"losses.{name}={weight}; choose 0 or more")
+        object.__setattr__(self, "losses", ROUTING_LOSSES | self.losses)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: a task, an arm, a model's shape, a recipe and a seed.
+
+    Args:
+        task: a task's own configuration, such as `SortingConfig(length=20)`; in plain form `{name: sorting, ...}`.
+        arm: what is built; refused combinations raise when this class is made.
+        model: the backbone's shape.
+        training: the recipe.
+        name: of the arm, for the run's directory and its summary.
+        seed: of the weights, the data, their order, and everything random in training.
+        device: auto takes CUDA, then MPS, then the CPU.
+        output: directory in which runs get a directory of their own.
+        cache: directory for what a task computes once and uses again; null for none.
+        quick: notes that the settings were cut down to try something; such a run's numbers are no results.
+
+    Raises:
+        InputError: a combination of parts that cannot work.
+    """
+
+    task: Any
+    arm: Arm = Arm()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    name: str = "custom"
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    output: str = "runs"
+    cache: str | None = None
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"seed={self.seed}; choose 0 or more")
+        check(self.arm, self.entry.task, heads=self.model.heads)
+
+    @property
+    def entry(self) -> TaskEntry:
+        """The task that `task` configures."""
+        return entry(_task_name(self.task))
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """From nested mappings, as in YAML or JSON.
+
+        Raises:
+            InputError: an unknown key or name, a value of the wrong type or out of range, a refused combination.
+        """
+        rest = {key: value for key, value in values.items() if key != "task"}
+        return build(cls, {"task": task_from_plain(values.get("task")), **rest}, "")
+
+    def to_plain(self) -> dict[str, Any]:
+        """Nested dictionaries of plain values; `RunConfig.from_plain` reverses it."""
+        task = {"name": _task_name(self.task), **to_plain(self.task)}
+        rest = {item.name: item for item in fields(self) if item.name != "task"}
+        return {"task": task} | {key: to_plain(getattr(self, key)) for key in rest}
+
+
+def task_from_plain(values: Any) -> Any:
+    """A task's configuration from its name or from `{name: ..., ...}`.
+
+    Raises:
+        InputError: no such task, or its own configuration refuses a value.
+    """
+    values = {"name": values} if isinstance(values, str) else values
+    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
+        raise InputError(f"task={values!r}: expected a name, one of {', '.join(TASKS)}")
+    own = {key: value for key, value in values.items() if key != "name"}
+    return build(entry(values["name"]).config, own, "task")
+
+
+def read(path: Path) -> RunConfig:
+    """The configuration that a run wrote into its directory.
+
+    Raises:
+        InputError: the directory is no run, or its configuration cannot be read.
+    """
+    file = path / "config.yaml"
+    if not file.is_file():
+        raise InputError(f"{path}: not a run directory (it holds no config.yaml)")
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, Mapping):
+        raise InputError(f"{file}: not the configuration of a run (expected keys and values)")
+    return RunConfig.from_plain(values)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Dotted keys at which two plain configurations differ, with both values (None where a key is absent)."""
+    found: list[tuple[str, Any, Any]] = []
+    for key in dict.fromkeys([*old, *new]):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append((f"{prefix}{key}", before, after))
+    return found
+
+
+def _task_name(config: Any) -> str:
+    module = type(config).__module__
+    for name, home in TASKS.items():
+        if module == home or module.startswith(home + "."):
+            return name
+    raise InputError(f"task={type(config).__name__}: not the configuration of a task; choose one of {', '.join(TASKS)}")

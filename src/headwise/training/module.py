@@ -1,0 +1,73 @@
+"""The Lightning module that trains any model whose modules declare roles."""
+
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from headwise.training.optim import Preset, check_optimizer, clip_by_role, optimizer_for, preset_of
+from headwise.training.stops import FiniteGuard
+
+_PLAIN = frozenset({"_current_fx_name", "logs", "_latest"})
+LossFunction = Callable[[Any, Any], tuple[Tensor, dict[str, Tensor]]]
+
+
+class HeadwiseModule(LightningModule):
+    """Trains `model` on `loss(model, batch)` with learning rates and clipping by role, in any Lightning `Trainer`.
+
+        module = HeadwiseModule(model, loss=lambda model, batch: (criterion(model(batch["x"]), batch["y"]), {}))
+        Trainer(max_epochs=3).fit(module, DataLoader(...))
+
+    Args:
+        model: any module whose classes declare `role` (see `headwise.models.roles`).
+        loss: of (model, batch) -> (scalar loss with gradient, detached scalars to log by name).
+        preset: `stable`, `differentiated`, `uniform`, or an instance of their classes.
+
+    Attributes:
+        logs: what `loss` returned with the latest batch.
+        guard: loss and gradient norms of the latest update; it stops training when one is not finite.
+    """
+
+    def __init__(self, model: nn.Module, loss: LossFunction, preset: Preset | str = "uniform") -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+        self.preset = preset_of(preset)
+        self.clip = self.preset.clip()
+        self.guard = FiniteGuard()
+        self.logs: dict[str, Tensor] = {}
+        self._latest: Tensor | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the running hook here about forty times a step, and torch's own version takes its time to find
+        # out that a word is neither parameter, module nor buffer.
+        if name in _PLAIN:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def training_step(self, batch: Any) -> Tensor:
+        loss, self.logs = self.loss(self.model, batch)
+        self._latest = loss
+        return loss
+
+    def configure_optimizers(self) -> Optimizer:
+        return optimizer_for(self.model, self.preset)
+
+    def on_fit_start(self) -> None:
+        for optimizer in self.trainer.optimizers:
+            check_optimizer(optimizer, self.model)
+        self.guard.every = 1 if self.device.type == "cpu" else 16
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by role, as the preset says (the Trainer's own clipping refuses a fused optimiser)."""
+        norms = clip_by_role(optimizer, self.clip)
+        assert self._latest is not None
+        self.guard.watch(self.global_step + 1, self._latest, norms)
+        self._latest = None  # else the graph of a step would live until the next one's loss

@@ -1,0 +1,304 @@
+"""Runs: train one, evaluate one, load one. A run is a directory; see `train` for what it holds."""
+
+import contextlib
+import math
+import random
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from headwise.errors import InputError
+from headwise.models.backbone import Backbone
+from headwise.models.checkpoint import load_weights, read_config, save, write_json
+from headwise.models.flops import flops_per_example
+from headwise.models.roles import parameters_by_role
+from headwise.tasks.base import Source, TaskData, TaskModel
+from headwise.training.config import RunConfig, differences, read
+from headwise.training.machine import device_of, require_loggers
+from headwise.training.scoring import Score, score
+from headwise.training.stops import TrainingInterrupted
+
+SUMMARY, TEST_VALUES = "summary.json", "test_values.npy"
+EXAMPLES = 10  # evaluation examples whose gates are kept
+# What may differ when a run is resumed: nothing that its weights depend on.
+CHANGEABLE = ("output", "cache", "device", "training.loggers", "training.threads", "training.log_every")
+
+
+def train(
+    config: RunConfig | None = None,
+    resume: str | Path | None = None,
+    *,
+    directory: str | Path | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train one model and evaluate it on the test split.
+
+    The run directory holds `config.yaml`, `metrics.jsonl` (training and validation), `routing.jsonl` (what the gates
+    did; its last line is about the test split), `tensorboard/`, `checkpoints/`, and at the end `model.safetensors`,
+    `model.json`, `test_values.npy` (the primary metric of each test example, float32) and `summary.json`. The weights
+    kept are the best on validation.
+
+    Args:
+        config: what to run; may be left out with `resume`.
+        resume: directory of an interrupted run, continued exactly (bit for bit on the CPU).
+        directory: for a new run; default a new one under `config.output`.
+        progress: report on standard error.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        InputError: no such run, a configuration that differs from the one resumed, a directory that is taken.
+        TrainingInterrupted: Ctrl-C or SIGTERM; the message says how to continue.
+        TrainingDiverged: loss or gradients are no longer finite.
+    """
+    if resume is not None:
+        config = resumed(read(Path(resume)), config)
+    if config is None:
+        raise InputError("train: give a config, or resume=<run directory>")
+    device_of(config.device)
+    require_loggers(config.training.loggers)
+    with reproducible(config):
+        data, model = build(config)
+        # Imported here: Lightning takes seconds to load, and evaluating or loading a run does without.
+        from headwise.training.fit import fit
+        from headwise.training.recorder import ROUTING, finite, write_last_line
+
+        path = Path(resume) if resume is not None else new_directory(config, directory)
+        with resumable(path):
+            fitted = fit(config, model, data, path, resume is not None, progress)
+            test = data.split("test")
+            result = score(model, test, config.training.evaluation_batch_size, EXAMPLES)
+            summary = summarise(config, model, data, test, result) | {
+                "train_seconds": fitted.seconds,
+                "samples_per_second": fitted.examples / max(fitted.seconds, 1e-9),
+                "updates": fitted.updates,
+                "selected_update": fitted.selected_update,
+                "examples": fitted.examples,
+            }
+            line = {
+                "update": fitted.updates,
+                "epoch": fitted.epoch,
+                "split": "test",
+                "selected": fitted.selected_update,
+            }
+            write_last_line(path / ROUTING, line | result.routing | {"examples": result.examples})
+            write_array(path / TEST_VALUES, result.metrics[model.task.metric].float().numpy())
+            save(path, model, {"run": config.to_plain(), "facts": data.facts})
+            write_json(path / SUMMARY, finite(summary))
+    return path
+
+
+def evaluate(
+    run: str | Path, overrides: Mapping[str, Any] | None = None, *, batch_size: int | None = None
+) -> dict[str, Any]:
+    """Score a finished run on the test split, under other settings if wanted.
+
+    Args:
+        run: its directory.
+        overrides: dotted keys to values, `{"task.length": 24, "seed": 7}` (or nested mappings): another length, mask
+            rate, number of refinement steps. What changes the shape of a weight is refused.
+        batch_size: examples at once; default `training.evaluation_batch_size`.
+
+    Returns:
+        As summary.json, without what only training knows (time, updates).
+
+    Raises:
+        InputError: no finished run, an unknown key, a setting that the weights do not fit.
+    """
+    path = Path(run)
+    config, facts = _saved(path)
+    changed = RunConfig.from_plain(overridden(config.to_plain(), overrides or {}))
+    with reproducible(changed):
+        data = data_of(changed)
+        if data.facts != facts:
+            key, before, after = differences(facts, data.facts)[0]
+            raise InputError(f"{path}: trained on data with {key}={before}, these have {after}")
+        model = build_model(changed, facts)
+        load_weights(path, model)
+        model.to(device_of(changed.device))
+        test = data.split("test")
+        result = score(model, test, batch_size or changed.training.evaluation_batch_size)
+        return summarise(changed, model.cpu(), data, test, result)
+
+
+def load(run: str | Path) -> TaskModel:
+    """The model of a finished run, on the CPU, in evaluation mode.
+
+    Raises:
+        InputError: no finished run in that directory, or damaged files.
+    """
+    config, facts = _saved(Path(run))
+    with reproducible(config):
+        model = build_model(config, facts)
+    load_weights(Path(run), model)
+    return model.eval()
+
+
+def build(config: RunConfig) -> tuple[TaskData, TaskModel]:
+    """Data and freshly initialised model of a run; both depend on the configuration alone."""
+    data = data_of(config)
+    torch.manual_seed(config.seed)
+    model = build_model(config, data.facts)
+    # A stream of its own for training: dropout must not depend on how many numbers the weights took.
+    torch.manual_seed(np.random.SeedSequence([config.seed, 1]).generate_state(1).item())
+    return data, model
+
+
+def data_of(config: RunConfig) -> TaskData:
+    """The data of a run."""
+    return config.entry.data(config.task, config.seed, Path(config.cache) if config.cache else None)
+
+
+def build_model(config: RunConfig, facts: dict[str, Any]) -> TaskModel:
+    """A model with weights drawn from torch's global generator, for data with such `facts`."""
+    task = config.entry.task(config.task, facts, config.model.width)
+    return TaskModel(task, Backbone(config.model, config.arm, causal=task.causal))
+
+
+def summarise(config: RunConfig, model: TaskModel, data: TaskData, source: Source, result: Score) -> dict[str, Any]:
+    """What summary.json says about a score: the value between its floor and its ceiling, and what it cost."""
+    references = {name: values.double().nanmean().item() for name, values in data.references(source).items()}
+    metrics, metric = result.means(), model.task.metric
+    steps = result.steps.double().mean().item()
+    length = model.task.embed(source.batch(torch.arange(1)))[0].shape[1]
+    counts = {role: sum(p.numel() for _, p in own) for role, own in parameters_by_role(model).items()}
+    return {
+        "task": config.entry.name,
+        "arm": config.name,
+        "seed": config.seed,
+        "metric": metric,
+        "higher_is_better": model.task.higher_is_better,
+        "value": metrics[metric],
+        "floor": references.get("floor", math.nan),
+        "ceiling": references.get("ceiling", math.nan),
+        "metrics": metrics,
+        "references": references,
+        "loss": result.loss,
+        "test_examples": len(result.steps),
+        "parameters": sum(counts.values()),
+        "parameters_by_role": counts,
+        "flops_per_example": flops_per_example(model.backbone, length, steps),
+        "refinement_steps_mean": steps,
+        "heads_active_mean": result.routing["heads_active_mean"],
+        "heads_executed_mean": result.routing["heads_executed_mean"],
+        "quick": config.quick,
+    }
+
+
+def resumed(saved: RunConfig, wanted: RunConfig | None) -> RunConfig:
+    """The configuration under which a saved run continues.
+
+    Raises:
+        InputError: `wanted` differs from it in something that the weights depend on.
+    """
+    if wanted is None:
+        return saved
+    for key, old, new in differences(saved.to_plain(), wanted.to_plain()):
+        if not any(key == name or key.startswith(name + ".") for name in CHANGEABLE):
+            raise InputError(
+                f"{key}={new}: the run to resume has {key}={old}; leave it as it was, or start a new run "
+                f"(may change: {', '.join(CHANGEABLE)})"
+            )
+    return wanted
+
+
+def overridden(plain: dict[str, Any], overrides: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A plain configuration with values set by dotted keys or nested mappings.
+
+    Raises:
+        InputError: a key leads through something that is not there.
+    """
+    result = dict(plain)
+    for key, value in overrides.items():
+        first, _, rest = key.partition(".")
+        if rest or isinstance(value, Mapping):
+            inner = result.get(first)
+            if not isinstance(inner, dict):
+                raise InputError(f"{prefix}{key}={value}: unknown key; {prefix}{first} has no settings of its own")
+            result[first] = overridden(inner, {rest: value} if rest else value, f"{prefix}{first}.")
+        else:
+            result[first] = value
+    return result
+
+
+def new_directory(config: RunConfig, wanted: str | Path | None = None) -> Path:
+    """Make the directory of a new run, with its configuration in it.
+
+    Raises:
+        InputError: the directory asked for holds something already.
+    """
+    if wanted is not None:
+        path = Path(wanted)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"{path}: exists already; choose another directory, or resume={path} to continue a run")
+        path.mkdir(parents=True, exist_ok=True)
+    else:
+        arm = re.sub(r"[^A-Za-z0-9_.=-]+", "_", config.name)
+        stem = f"{config.entry.name}-{arm}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        path = next(p for n in range(1000) if _made(p := Path(config.output) / (stem + (f"-{n}" if n else ""))))
+    temporary = path / "config.yaml.tmp"
+    temporary.write_text(yaml.safe_dump(config.to_plain(), sort_keys=False), encoding="utf-8")
+    temporary.replace(path / "config.yaml")
+    return path
+
+
+def write_array(path: Path, values: NDArray[np.float32]) -> None:
+    """Write a numpy array under a temporary name, then rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as out:
+        np.save(out, values, allow_pickle=False)
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def resumable(path: Path) -> Iterator[None]:
+    """Inside the block an interrupt at an awkward moment still says how to continue, where there is a checkpoint."""
+    try:
+        yield
+    except TrainingInterrupted:
+        raise
+    except KeyboardInterrupt:
+        if not any((path / "checkpoints").glob("*.ckpt")):
+            raise
+        raise TrainingInterrupted(path) from None
+
+
+@contextlib.contextmanager
+def reproducible(config: RunConfig) -> Iterator[None]:
+    """Inside the block all global random numbers follow from the seed; afterwards they and torch's threads are as
+    they were, so that a call leaves no mark on the program around it."""
+    threads, numpy_state, python_state = torch.get_num_threads(), np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(config.seed)
+        np.random.seed(config.seed % 2**32)
+        random.seed(config.seed)
+        if config.training.threads is not None:
+            torch.set_num_threads(config.training.threads)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+            torch.set_num_threads(threads)
+
+
+def _saved(path: Path) -> tuple[RunConfig, dict[str, Any]]:
+    read(path)  # says what is wrong with a directory that is no run
+    content = read_config(path)
+    return RunConfig.from_plain(content["run"]), content["facts"]
+
+
+def _made(path: Path) -> bool:
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True

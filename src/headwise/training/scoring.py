@@ -1,0 +1,193 @@
+"""Scoring a model on a source of examples: the one evaluation, used for validation, test and comparison.
+
+Legend: B batch, L length, H heads, N examples of the source.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headwise.reasoning.refinement import Trace
+from headwise.routing.diagnostics import gate_statistics, mean_gates
+from headwise.routing.gates import Gates
+from headwise.tasks.base import Source, TaskModel
+
+COLLAPSED = 1.2  # mean refinement steps below which learned halting has given up on refinement
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a model did on a source.
+
+    Attributes:
+        metrics: each metric per example, [N], in the order of the source; NaN where there was nothing to measure.
+        loss: mean task loss per term, at the state where each example halted.
+        steps: refinement steps taken, [N].
+        routing: statistics of the gates and of refinement, plain numbers (see `_Routing.line`).
+        examples: for the first few examples the gates per step and layer, [L|1][H]; empty unless asked for.
+    """
+
+    metrics: dict[str, Tensor]
+    loss: float
+    steps: Tensor
+    routing: dict[str, Any]
+    examples: list[Any] = field(default_factory=list)
+
+    def means(self) -> dict[str, float]:
+        """Each metric's mean over the examples that have a value; NaN if none has."""
+        return {name: values.double().nanmean().item() for name, values in self.metrics.items()}
+
+
+@torch.no_grad()
+def score(model: TaskModel, source: Source, batch_size: int, examples: int = 0) -> Score:
+    """Run `model` over `source` in evaluation mode, on the device where it is.
+
+    Draws nothing from the global random numbers, so that validating more often does not change what is trained.
+
+    Args:
+        model: left in the mode in which it came.
+        source: all of its examples are used.
+        batch_size: at most so many at once; does not change the result.
+        examples: keep the gates of so many of the first examples.
+    """
+    training, device = model.training, next(model.parameters()).device
+    model.eval()
+    metrics: dict[str, list[Tensor]] = {}
+    routing, steps, total, count = _Routing(model, examples), [], 0.0, 0.0
+    plan = source.plan(batch_size, seed=0, epoch=0, shuffle=False)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            for index in plan:
+                batch = {name: tensor.to(device) for name, tensor in source.batch(index).items()}
+                x, mask = model.task.embed(batch)
+                trace = model.backbone(x, mask, record=True)
+                prediction = model.task.read_out(trace.states[-1], batch)
+                sums, counts = model.task.loss(prediction, batch)
+                total, count = total + sums.sum().item(), count + counts.sum().item()
+                for name, values in model.task.metrics(prediction, batch).items():
+                    metrics.setdefault(name, []).append(values.cpu())
+                steps.append(trace.steps.cpu())
+                routing.add(trace, mask, index)
+    finally:
+        model.train(training)
+    order = torch.cat(list(plan)).argsort()  # a plan may group examples by length
+    return Score(
+        {name: torch.cat(parts)[order] for name, parts in metrics.items()},
+        total / max(count, 1.0),
+        torch.cat(steps)[order],
+        routing.line(),
+        routing.kept(),
+    )
+
+
+class _Routing:
+    """Adds up what the gates of several batches did, an example counting only in the steps that it took."""
+
+    def __init__(self, model: TaskModel, examples: int) -> None:
+        self.backbone, self.examples = model.backbone, examples
+        self.rows = 0
+        self.sums: dict[str, float] = {}
+        self.statistics: list[tuple[int, dict[str, float]]] = []  # with the number of examples behind each
+        self.used: dict[int, Tensor] = {}  # layer -> [H] bool
+        self.gates: dict[tuple[int, int], tuple[int, list[float]]] = {}  # (step, layer) -> examples, gate sums [H]
+        self.first: dict[int, list[list[Any]]] = {}
+
+    def add(self, trace: Trace, mask: Tensor | None, index: Tensor) -> None:
+        batch = len(trace.steps)
+        self.rows += batch
+        self._sum("steps", trace.steps.sum().item())
+        state = trace.carry.state
+        if state is not None:
+            self._sum("slow_updates", state.updates.flatten(1).mean(1).sum().item())
+        by_layer: dict[int, list[tuple[Gates, Tensor | None]]] = {}
+        for t, layers in enumerate(trace.gates or [], start=1):
+            running = (trace.steps >= t).nonzero().flatten()
+            for layer, gates in enumerate(layers):
+                own = gates if len(running) == batch else gates.rows(running)
+                own_mask = mask if mask is None or len(running) == batch else mask[running]
+                by_layer.setdefault(layer, []).append((own, own_mask))
+                self._mean_gates(t, layer, own, own_mask)
+        for layer, pairs in by_layer.items():
+            self._layer(layer, pairs)
+        self._keep(trace, index)
+
+    def line(self) -> dict[str, Any]:
+        """Numbers of a line of routing.jsonl."""
+        heads, loop, steps = self.backbone.model.heads, self.backbone.arm.refinement, self._mean("steps")
+        ponders = self.backbone.arm.halting.learned
+        merged = _merged(self.statistics)
+        if not merged:  # no router: every head, always
+            merged = dict.fromkeys(("heads_active_mean", "heads_active_min", "heads_active_max"), float(heads))
+        if self.used:
+            merged["dead_heads"] = float(sum((~used).sum().item() for used in self.used.values()))
+        depth = 1 + max((layer for _, layer in self.gates), default=-1)
+        last = max((step for step, _ in self.gates), default=0)
+        return merged | {
+            # With reuse=heads they are computed in the first step only.
+            "heads_executed_mean": heads / steps if loop.reuse == "heads" else float(heads),
+            "refinement_steps_mean": steps,
+            "slow_updates": self._mean("slow_updates"),
+            "ponder_cost": steps if ponders else 0.0,
+            "collapsed": ponders and steps < COLLAPSED,
+            "temperature": self.backbone.temperature,
+            "gates": [[self._gate(t, layer) for layer in range(depth)] for t in range(1, last + 1)],
+        }
+
+    def kept(self) -> list[Any]:
+        """The gates of the first examples, in their order: per step, per layer, [L|1][H]."""
+        return [self.first[i] for i in sorted(self.first)]
+
+    def _layer(self, layer: int, pairs: Sequence[tuple[Gates, Tensor | None]]) -> None:
+        for gates, mask in pairs:
+            self.statistics.append((len(gates.weight), gate_statistics([gates], mask)))
+            on = gates.weight != 0  # [B, L|1, H]
+            if mask is not None and on.shape[1] > 1:
+                on = on & mask.unsqueeze(-1)
+            used = on.flatten(0, 1).any(0).cpu()
+            self.used[layer] = self.used[layer] | used if layer in self.used else used
+
+    def _mean_gates(self, step: int, layer: int, gates: Gates, mask: Tensor | None) -> None:
+        rows, sums = self.gates.get((step, layer), (0, [0.0] * gates.weight.shape[-1]))
+        new = len(gates.weight)
+        mean = mean_gates(gates, mask)
+        self.gates[step, layer] = rows + new, [a + new * b for a, b in zip(sums, mean, strict=True)]
+
+    def _gate(self, step: int, layer: int) -> list[float]:
+        rows, sums = self.gates[step, layer]
+        return [round(value / rows, 5) for value in sums]
+
+    def _keep(self, trace: Trace, index: Tensor) -> None:
+        for row, example in enumerate(index.tolist()):
+            if example < self.examples and trace.gates and trace.gates[0]:
+                taken = trace.gates[: math.ceil(trace.steps[row].item())]
+                self.first[example] = [
+                    [[[round(w, 4) for w in token] for token in gates.weight[row].tolist()] for gates in layers]
+                    for layers in taken
+                ]
+
+    def _sum(self, name: str, value: float) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def _mean(self, name: str) -> float:
+        return self.sums.get(name, 0.0) / max(self.rows, 1)
+
+
+def _merged(statistics: Sequence[tuple[int, dict[str, float]]]) -> dict[str, float]:
+    """Statistics of parts to one: smallest of minima, largest of maxima, means weighted by examples for the rest."""
+    if not statistics:
+        return {}
+    total = sum(rows for rows, _ in statistics)
+    merged = {}
+    for name in statistics[0][1]:
+        values = [(rows, part[name]) for rows, part in statistics]
+        if name.endswith("_min"):
+            merged[name] = min(value for _, value in values)
+        elif name.endswith("_max"):
+            merged[name] = max(value for _, value in values)
+        else:
+            merged[name] = sum(rows * value for rows, value in values) / total
+    return merged

@@ -1,0 +1,39 @@
+"""What every test shares: one thread per worker, fixed seeds, and the folder of data sets."""
+
+import os
+import random
+from pathlib import Path
+
+# Before torch is imported: two workers on two cores are slower, not faster, with two threads each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers_whatever_ran_before() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_setting_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HEADWISE_QUICK", raising=False)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of data sets that HEADWISE_DATA names; without one the test is skipped, with the reason."""
+    given = os.environ.get("HEADWISE_DATA")
+    if not given:
+        pytest.skip("HEADWISE_DATA is not set: it names the folder of data sets")
+    folder = Path(given)
+    if not folder.is_dir():
+        pytest.skip(f"HEADWISE_DATA={given} is not a folder")
+    return folder

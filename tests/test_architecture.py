@@ -1,0 +1,152 @@
+"""The layers of the package, read from its imports: every arrow points left, and heavy parts load where they belong."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import headwise
+
+PACKAGE = Path(headwise.__file__).parent
+LAYERS = [
+    {"errors", "schema"},
+    {"routing"},
+    {"reasoning"},
+    {"models"},
+    {"tasks"},
+    {"training"},
+    {"lab"},
+    {"cli", "commands"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+NUMERIC = {"torch", "numpy"}
+# What a layer may take from outside the standard library; a layer that is not named here may take anything.
+ALLOWED = {
+    "errors": set(),
+    "schema": set(),
+    "routing": NUMERIC,
+    "reasoning": NUMERIC,
+    "models": NUMERIC | {"safetensors"},
+}
+CONFINED = {
+    "lightning": "training/",
+    "pytorch_lightning": "training/",
+    "hydra": "training/configuration.py",
+    "omegaconf": "training/configuration.py",
+}
+MEANINGLESS = {"utils", "util", "helpers", "helper", "common", "misc", "legacy", "archive", "scripts"}
+LONGEST = 400
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(source: str) -> Iterator[str]:
+    """Dotted names of everything that a source imports: at its top, inside functions, and by a constant name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # `from headwise import lab` names the layer only in its second half
+            yield from ("." * node.level + f"{node.module or ''}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
+                yield node.args[0].value
+
+
+def violations(path: str, source: str) -> list[str]:
+    """What the file `path` (relative to the package) does against the order of the layers; empty if nothing."""
+    layer = path.removesuffix(".py").split("/")[0]
+    found = []
+    for name in imported(source):
+        top = name.split(".")[0]
+        if name.startswith("."):
+            found.append(f"{path} imports {name}: imports are absolute, so that their direction can be seen")
+        elif top == "headwise":
+            target = [*name.split("."), ""][1]
+            if target not in RANK:
+                found.append(f"{path} imports {name}: take it from the module that defines it")
+            elif RANK[target] > RANK[layer]:
+                found.append(f"{path} imports {name}: {target} is to the right of {layer}")
+        elif top not in sys.stdlib_module_names:
+            if layer in ALLOWED and top not in ALLOWED[layer]:
+                found.append(
+                    f"{path} imports {name}: {layer} takes {', '.join(sorted(ALLOWED[layer])) or 'nothing'} only"
+                )
+            if top in CONFINED and not path.startswith(CONFINED[top]):
+                found.append(f"{path} imports {name}: {top} is for {CONFINED[top]} only")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "reason"),
+    [
+        ("routing/gates.py", "from headwise.models.backbone import Backbone", "models is to the right of routing"),
+        ("routing/gates.py", "from headwise import training", "training is to the right"),
+        ("models/blocks.py", "def f():\n    import headwise.lab.report", "lab is to the right of models"),
+        ("tasks/base.py", "import importlib\nimportlib.import_module('headwise.training.run')", "right of tasks"),
+        ("training/run.py", "from headwise import RoutedAttention", "from the module that defines it"),
+        ("training/run.py", "from .module import HeadwiseModule", "imports are absolute"),
+        ("reasoning/halting.py", "import scipy.stats", "reasoning takes numpy, torch only"),
+        ("schema.py", "import torch", "schema takes nothing only"),
+        ("lab/compare.py", "import lightning as L", "lightning is for training/ only"),
+        ("training/run.py", "from omegaconf import OmegaConf", "omegaconf is for training/configuration.py only"),
+        ("cli.py", "if True:\n    from hydra import compose", "hydra is for training/configuration.py only"),
+    ],
+)
+def test_the_checker_catches_a_planted_import(path: str, source: str, reason: str) -> None:
+    assert any(reason in message for message in violations(path, source))
+
+
+def test_the_checker_accepts_an_import_to_the_left() -> None:
+    source = (
+        "import math\nimport torch\nfrom headwise.routing.gates import Gates\nfrom headwise.errors import InputError"
+    )
+    assert violations("models/blocks.py", source) == []
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_imports_point_to_the_left_only(file: Path) -> None:
+    path = file.relative_to(PACKAGE).as_posix()
+    if path == "__init__.py":
+        pytest.skip("the public face names every layer, lazily")
+    assert violations(path, file.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_a_file_has_one_subject_and_is_read_in_one_sitting(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST
+    assert not MEANINGLESS & set(file.relative_to(PACKAGE).with_suffix("").parts)
+    layer = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert layer in RANK or layer == "__init__", f"{layer} has no place in the order of the layers"
+
+
+@pytest.mark.parametrize("statement", ["import headwise", "import headwise.cli", "import headwise; dir(headwise)"])
+def test_the_start_loads_neither_torch_nor_lightning_nor_hydra(statement: str) -> None:
+    heavy = "{'torch', 'numpy', 'lightning', 'hydra', 'scipy', 'matplotlib', 'rich'}"
+    check = f"import sys; {statement}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_exists_and_is_documented() -> None:
+    for name in headwise.__all__:
+        value = getattr(headwise, name)
+        assert (value.__doc__ or "").strip(), f"headwise.{name} has no docstring"
+    with pytest.raises(AttributeError, match="no attribute 'RoutedAtention'"):
+        headwise.RoutedAtention  # noqa: B018
+
+
+def test_type_checkers_see_the_public_names_that_there_are() -> None:
+    """The imports under TYPE_CHECKING and the table of lazy names say the same."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    seen = {
+        alias.asname: (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("headwise.")
+        for alias in node.names
+    }
+    assert seen == headwise._HOMES

@@ -1,0 +1,116 @@
+"""What the README tells a reader to type is typed here.
+
+The `bash` and `python` blocks of a document run in their order, in one empty folder, as they are written, but with
+HEADWISE_QUICK=1: that is `quick=true` on every run, so a command is shown to work and its numbers are not looked at.
+A block that cannot run here says why in the line above it: `<!-- not run: it needs a GPU -->`.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ["README.md", "docs/integration.md"]
+RUNNABLE = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
+BLOCK = re.compile(r"(?:^<!-- not run:(?P<reason>[^\n]*)-->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
+SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block; `reason` is None where it is to be run."""
+
+    line: int
+    language: str
+    code: str
+    reason: str | None
+
+
+def blocks(text: str) -> list[Block]:
+    found = []
+    for match in BLOCK.finditer(text):
+        line = text[: match.start("code")].count("\n") + 1
+        found.append(Block(line, match["language"], match["code"], match["reason"] and match["reason"].strip()))
+    return found
+
+
+def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": tools, "HEADWISE_QUICK": "1"}
+    environment.pop("OMP_NUM_THREADS", None)  # a reader has all cores
+    return subprocess.run(
+        [*RUNNABLE[block.language], block.code],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+
+PLANTED = """\
+# A document
+
+```bash
+headwise list
+```
+
+Text.
+
+<!-- not run: it needs a GPU -->
+```bash
+headwise train device=cuda
+```
+
+```
+not a command
+```
+
+```python
+print("hello")
+```
+"""
+
+
+def test_the_blocks_of_a_planted_document_are_found_with_their_lines_and_reasons() -> None:
+    assert blocks(PLANTED) == [
+        Block(4, "bash", "headwise list\n", None),
+        Block(11, "bash", "headwise train device=cuda\n", "it needs a GPU"),
+        Block(15, "", "not a command\n", None),
+        Block(19, "python", 'print("hello")\n', None),
+    ]
+
+
+def test_a_planted_command_that_fails_is_seen(tmp_path: Path) -> None:
+    wrong = run(Block(1, "bash", "headwise train arm=hmr | cat\necho unreachable\n", None), tmp_path)
+    assert wrong.returncode == 2
+    assert "did you mean hrm?" in wrong.stderr
+    assert wrong.stdout == ""
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_block_that_is_not_run_says_why(name: str) -> None:
+    document = ROOT / name
+    if not document.is_file():
+        pytest.skip(f"{name} is not there")
+    found = blocks(document.read_text(encoding="utf-8"))
+    assert any(block.language in RUNNABLE and block.reason is None for block in found), "nothing in it is run"
+    assert [block.line for block in found if block.reason == ""] == []
+
+
+@pytest.mark.readme
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_commands_of_a_document_run(name: str, tmp_path: Path) -> None:
+    document = ROOT / name
+    if not document.is_file():
+        pytest.skip(f"{name} is not there")
+    for block in blocks(document.read_text(encoding="utf-8")):
+        if block.language in RUNNABLE and block.reason is None:
+            done = run(block, tmp_path)
+            assert done.returncode == 0, f"{name}:{block.line}\n{block.code}\n{done.stdout}\n{done.stderr}"
