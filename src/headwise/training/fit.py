@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from headwise.models.blocks import Block
 from headwise.tasks.base import TaskData, TaskModel
 from headwise.training.callbacks import Schedules, Validation
 from headwise.training.checkpoints import (
@@ -85,7 +86,7 @@ def fit(config: RunConfig, model: TaskModel, data: TaskData, directory: Path, re
         label = f"{config.entry.name} {config.name} seed {config.seed}"
         callbacks.append(ProgressBar(label, training.updates, recorder, validation))
     if training.compile:
-        model.backbone.compile()
+        compile_blocks(model)
     with quiet_lightning(), interruption.watched():
         trainer = make_trainer(config, directory, callbacks)
         try:
@@ -121,6 +122,18 @@ def make_trainer(config: RunConfig, directory: Path, callbacks: list[Callback]) 
         profiler=NoProfiler(),
         default_root_dir=directory,
     )
+
+
+def compile_blocks(model: TaskModel, backend: str = "inductor") -> None:
+    """Compile each block of the stack, in place; weights keep their names.
+
+    A block is compiled once and used at every refinement step, so that the time it takes does not grow with R. Shapes
+    are static: a batch of another size, the last of an epoch, is compiled once more. `score` runs the blocks uncompiled,
+    as halted examples leave the batch there and every batch has a size of its own.
+    """
+    for block in model.backbone.modules():
+        if isinstance(block, Block):
+            block.compile(backend=backend, dynamic=False)
 
 
 class NoProfiler(Profiler):

@@ -51,7 +51,7 @@ class _Sampler:
         self.lowest = torch.where(evidence.above, unused, 0).amax(2)  # [B, k]
         self.highest = torch.where(evidence.under, unused, generous).amin(2).clamp(max=U) - 1
         self.less = evidence.less
-        self.t = start[:, None, :].repeat(1, CHAINS, 1)
+        self.t = start.int()[:, None, :].repeat(1, CHAINS, 1)
         self.generator = generator
 
     def interval(self, t: Tensor, y: int) -> tuple[Tensor, Tensor]:
