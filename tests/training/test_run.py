@@ -280,6 +280,7 @@ def test_mixed_precision_trains_and_keeps_its_weights_in_full(tmp_path: Path) ->
     assert all(tensor.dtype != torch.bfloat16 for tensor in load(run).state_dict().values())
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch asks itself, while it traces
 def test_compiled_blocks_train_as_plain_ones_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 6. The backend that only traces and differentiates stands in for the one that also writes C++, for time."""
     monkeypatch.setattr(fit, "compile_blocks", partial(fit.compile_blocks, backend="aot_eager"))

@@ -7,7 +7,7 @@ import pytest
 
 from headwise.errors import InputError
 from headwise.tasks.language import LanguageConfig, LanguageData
-from headwise.tasks.language.corpora import Corpus, Record, as_record, load
+from headwise.tasks.language.corpora import Corpus, Record, as_record, load, pretraining
 from headwise.tasks.language.data import divide, texts_of
 from headwise.tasks.language.grammar import PHRASINGS, THINGS, VALUES, generate
 
@@ -15,7 +15,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def corpus_of(path: Path, **settings) -> Corpus:
-    return load(str(path), LanguageConfig(corpus=str(path), **settings))
+    return load(LanguageConfig(corpus=str(path), **settings))
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -89,12 +89,14 @@ def test_a_file_that_cannot_be_read_is_named_with_the_place(tmp_path, name, cont
 
 def test_a_missing_corpus_is_named_with_what_there_is(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"task.corpus=nowhere: no such file or folder; .*facts_and_chat"):
-        load("nowhere", LanguageConfig())
+        load(LanguageConfig(corpus="nowhere"))
+    with pytest.raises(InputError, match=r"task.pretraining=nowhere: no such file or folder"):
+        pretraining(LanguageConfig(pretraining="nowhere"))
     monkeypatch.delenv("HEADWISE_DATA", raising=False)
     with pytest.raises(InputError, match=r"task.corpus=tinyshakespeare: where is .*input.txt\? set HEADWISE_DATA"):
-        load("tinyshakespeare", LanguageConfig(corpus="tinyshakespeare"))
+        load(LanguageConfig(corpus="tinyshakespeare"))
     with pytest.raises(InputError, match=r"input.txt does not exist; set HEADWISE_DATA or task.root"):
-        load("tinyshakespeare", LanguageConfig(corpus="tinyshakespeare", root=str(tmp_path)))
+        load(LanguageConfig(corpus="tinyshakespeare", root=str(tmp_path)))
 
 
 def test_a_folder_of_nothing_or_of_two_kinds_is_refused(tmp_path):

@@ -223,7 +223,7 @@ def test_the_command_writes_plain_json(characters):
     )
     assert json.loads(json.dumps(found)) == found
     assert found["prompt"] == "The"
-    assert len(found["completions"][0]["tokens"]) == 5
+    assert [(one["tokens"], len(one["text"]), one["ended"]) for one in found["completions"]] == [(5, 5, False)]
 
 
 @pytest.mark.parametrize(

@@ -36,39 +36,7 @@ BPE = tokenizer_of("bpe")
 def test_words_part_at_white_space_and_ascii_punctuation():
     tokenizer = tokenizer_of("word")
     written = tokenizer.decode(tokenizer.encode(TEXT, "text").ids)
-    assert written.split() == (
-        [
-            "User",
-            ":",
-            "What",
-            "'",
-            "s",
-            "rain",
-            "?",
-            "It",
-            "falls",
-            "–",
-            "naïve",
-            ",",
-            "日本",
-            "&",
-            "2²",
-            "=",
-            "4",
-            ".",
-            "Assistant",
-            ":",
-            "Yes",
-            "<",
-            "/",
-            "s",
-            ">",
-            "it",
-            "_",
-            "does",
-            "!",
-        ]
-    )
+    assert written == ("User : What ' s rain ? It falls – naïve , 日本 & 2² = 4 . Assistant : Yes < / s > it _ does !")
     assert tokenizer.encode(written, "text").ids == tokenizer.encode(TEXT, "text").ids
 
 
