@@ -25,6 +25,7 @@ METRICS, ROUTING = "metrics.jsonl", "routing.jsonl"
 class Recorder(Callback):
     """Averages what training logs over `every` updates and writes it as one line; the only writer of the JSONL files.
 
+    Gradient norms (before clipping), update-to-weight ratios and learning rates are those of the line's last update.
     Between lines an update costs it one list entry: no number is read from the device, nothing is formatted.
 
     Args:
