@@ -95,7 +95,7 @@ def fit(config: RunConfig, model: TaskModel, data: TaskData, directory: Path, re
             log.info("run directory: %s", directory)
             trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
         except TrainingDiverged as error:
-            raise error.keeping(next((p for n in (BEST, LAST) if (p := folder / n).exists()), None)) from None
+            raise error.keeping(next((p for n in (LAST, BEST) if (p := folder / n).exists()), None)) from None
         except SIGTERMException:
             pass
         except SystemExit:  # Lightning's answer to a second interrupt
