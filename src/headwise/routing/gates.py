@@ -106,7 +106,7 @@ class Gumbel(TopK):
 
     def __call__(self, logits: Tensor, temperature: Tensor, generator: torch.Generator | None, training: bool) -> Gates:
         if training:
-            uniform = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
+            uniform = torch.empty_like(logits).uniform_(generator=generator)
             tiny = torch.finfo(logits.dtype).tiny
             logits = logits - (-uniform.clamp_min(tiny).log()).clamp_min(tiny).log()
         return self.select(logits / temperature)
