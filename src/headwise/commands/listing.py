@@ -40,7 +40,7 @@ def _routers() -> dict[str, str]:
 
 
 def _gates() -> dict[str, str]:
-    from headwise.routing.gates import GATES
+    from headwise.routing.mixtures import GATES
 
     return _documented(GATES)
 

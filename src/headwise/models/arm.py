@@ -14,14 +14,16 @@ from headwise.reasoning.controllers import (
 )
 from headwise.reasoning.halting import HALTING, EntropyHalting, FixedHalting, HaltingConfig
 from headwise.reasoning.refinement import RefinementConfig
-from headwise.routing.gates import GATES, GateFunction, Soft
+from headwise.routing.balance import BalanceConfig
+from headwise.routing.gates import GateFunction, Soft
+from headwise.routing.mixtures import GATES, Adaptive
 from headwise.routing.routers import ROUTERS, LearnedRouter, NoRouter, RandomRouter, RouterConfig, StaticRouter
 from headwise.schema import named
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Five choices that go together in every combination that `check` does not refuse.
+    """Choices that go together in every combination that `check` does not refuse.
 
     Args:
         router: where head logits come from.
@@ -30,6 +32,7 @@ class Arm:
         controller: what gives the routers their context over refinement steps.
         halting: when refinement ends for an example.
         refinement: how the stack is iterated.
+        balance: losses on the routers, and what steers their use of heads.
     """
 
     router: RouterConfig = named(ROUTERS, NoRouter())
@@ -38,6 +41,7 @@ class Arm:
     controller: ControllerConfig = named(CONTROLLERS, NoController())
     halting: HaltingConfig = named(HALTING, FixedHalting())
     refinement: RefinementConfig = RefinementConfig()
+    balance: BalanceConfig = BalanceConfig()
 
 
 class CausalOrNot(Protocol):
@@ -58,7 +62,7 @@ def check(arm: Arm, task: CausalOrNot, heads: int | None = None) -> None:
     Raises:
         InputError: one line with the key, its value, the reason and the remedy.
     """
-    for refused, message in _rules(arm, task.causal):
+    for refused, message in [*_rules(arm, task.causal), *_balance_rules(arm)]:
         if refused:
             raise InputError(message)
     if heads is not None:
@@ -117,7 +121,7 @@ def _rules(arm: Arm, causal: bool) -> list[tuple[bool, str]]:
         (
             isinstance(halting, EntropyHalting)
             and (isinstance(router, (NoRouter, StaticRouter)) or not arm.gate.softmax),
-            "arm.halting.name=entropy: needs a router with a softmax gate (soft, top_k, gumbel); use fixed or ponder",
+            "arm.halting.name=entropy: needs a router with a softmax gate (all but sigmoid, relu); use fixed or ponder",
         ),
         (
             isinstance(halting, EntropyHalting) and granularity == "layer",
@@ -197,9 +201,74 @@ def _rules(arm: Arm, causal: bool) -> list[tuple[bool, str]]:
     ]
 
 
+def _balance_rules(arm: Arm) -> list[tuple[bool, str]]:
+    balance, gate, losses = arm.balance, arm.gate, arm.balance.losses
+    router, kind = _name(ROUTERS, arm.router), _name(GATES, gate)
+    constant = getattr(arm.router, "granularity", None) == "layer"
+    repeated = sorted({name for name in losses if losses.count(name) > 1})
+    return [
+        (
+            bool(repeated),
+            f"arm.balance.losses={list(losses)}: {', '.join(repeated)} twice; name each once (its weight is "
+            "training.losses.<name>)",
+        ),
+        (
+            bool(losses) and not isinstance(arm.router, LearnedRouter),
+            f"arm.balance.losses={list(losses)}: a {router} router learns nothing from them; use "
+            "arm.router.name=learned or no losses",
+        ),
+        (
+            balance.target is not None and not isinstance(arm.router, LearnedRouter),
+            f"arm.balance.target={balance.target}: a {router} router cannot be steered; use arm.router.name=learned or "
+            "null",
+        ),
+        (
+            bool(balance.bias_rate) and isinstance(arm.router, (NoRouter, StaticRouter)),
+            f"arm.balance.bias_rate={balance.bias_rate}: a {router} router ranks no heads; use "
+            "arm.router.name=learned or 0",
+        ),
+        (
+            "load_balance" in losses and not gate.selects,
+            f"arm.balance.losses={list(losses)}: load_balance has no effect with gate {kind}, which ranks no heads; "
+            "use gate top_k, gumbel, shared_routed, top_p or adaptive",
+        ),
+        (
+            bool(balance.bias_rate) and not gate.selects,
+            f"arm.balance.bias_rate={balance.bias_rate}: gate {kind} ranks no heads; use 0, or gate top_k, gumbel, "
+            "shared_routed, top_p or adaptive",
+        ),
+        (
+            constant and ("load_balance" in losses or bool(balance.bias_rate)),
+            "arm.router.granularity=layer: all tokens use the same heads, so there is no load to balance; use token or "
+            "sequence, or neither load_balance nor bias_rate",
+        ),
+        (
+            "router_z" in losses and not gate.softmax,
+            f"arm.balance.losses={list(losses)}: router_z is about the logits of a softmax, gate {kind} has none; "
+            "leave it out",
+        ),
+        (
+            "complexity" in losses and not isinstance(gate, Adaptive),
+            f"arm.balance.losses={list(losses)}: complexity compares with a predicted head budget, gate {kind} has "
+            "none; use gate adaptive",
+        ),
+        (
+            "sparsity" in losses and not gate.varies,
+            f"arm.balance.losses={list(losses)}: sparsity has no effect with gate {kind}, whose number of active heads "
+            "is fixed; use gate top_p, adaptive or relu",
+        ),
+        (
+            balance.target is not None and not gate.varies,
+            f"arm.balance.target={balance.target}: gate {kind} has a fixed number of active heads; set "
+            "arm.gate.k where it has one, or use gate top_p, adaptive or relu",
+        ),
+    ]
+
+
 def _check_heads(arm: Arm, heads: int) -> None:
     try:
         arm.gate.validate(heads)
+        arm.balance.validate(arm.gate, heads)
     except ValueError as error:
         raise InputError(str(error)) from error
     if isinstance(arm.router, StaticRouter) and arm.router.k > heads:

@@ -38,13 +38,14 @@ class Backbone(nn.Module):
         controller = make_controller(arm.controller, model.width, model.heads, causal)
         context = controller.context_width if controller is not None else 0
         blocks = [self._block(layer, context) for layer in range(model.depth)]
-        self.refiner = Refiner(BlockStack(blocks), controller, make_halting(arm.halting, context), arm.refinement)
+        halting = make_halting(arm.halting, context)
+        self.refiner = Refiner(BlockStack(blocks), controller, halting, arm.refinement, arm.balance.steers)
         self.norm = nn.LayerNorm(model.width)
 
     def _block(self, layer: int, context: int) -> Block:
         model, arm = self.model, self.arm
         attention = RoutedAttention(model.width, model.heads, arm.combine, model.dropout, self.causal)
-        router = make_router(arm.router, arm.gate, model.width, model.heads, context, layer)
+        router = make_router(arm.router, arm.gate, model.width, model.heads, context, layer, arm.balance)
         return Block(attention, router, model.ffn, model.dropout)
 
     def forward(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from headwise.routing.gates import straight_through
-from headwise.routing.routers import pooled
+from headwise.routing.pooling import pooled
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from headwise.routing.gates import Gates
-from headwise.routing.routers import normalised_entropy, pooled
+from headwise.routing.pooling import pooled
+from headwise.routing.routers import normalised_entropy
 
 
 @dataclass(frozen=True)

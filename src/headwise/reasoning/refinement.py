@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from headwise.reasoning.controllers import Controller, ControllerState
 from headwise.reasoning.halting import Halting, ponder_distribution
 from headwise.routing.attention import LayerMemory
+from headwise.routing.balance import head_loads
 from headwise.routing.gates import Gates
 
 
@@ -83,6 +84,8 @@ class Trace:
         losses: named routing losses, unweighted, with gradient.
         carry: of the last step.
         gates: per step a list of the layers' gates, when asked for; a halted example keeps its last gates.
+        loads: [layers, H], share of tokens that used each head, mean over the steps with gradient, detached; in
+            training, where a bias or a budget is steered by it.
     """
 
     states: Tensor
@@ -91,6 +94,7 @@ class Trace:
     losses: dict[str, Tensor]
     carry: Carry
     gates: list[list[Gates]] | None = None
+    loads: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -144,13 +148,20 @@ class Refiner(nn.Module):
         controller: or None.
         halting: or None for all R steps.
         config: the refinement's settings.
+        loads: report in training how much each head was used.
     """
 
     def __init__(
-        self, stack: nn.Module, controller: Controller | None, halting: Halting | None, config: RefinementConfig
+        self,
+        stack: nn.Module,
+        controller: Controller | None,
+        halting: Halting | None,
+        config: RefinementConfig,
+        loads: bool = False,
     ) -> None:
         super().__init__()
         self.stack, self.controller, self.halting, self.config = stack, controller, halting, config
+        self.reports_loads = loads
 
     def forward(
         self,
@@ -200,7 +211,7 @@ class Refiner(nn.Module):
     ) -> Trace:
         config, supervised = self.config, []
         first = config.first_with_gradient(self.controller.slow_period if self.controller else None)
-        stopping, recorded = [], []
+        stopping, recorded, loads = [], [], []
         losses: dict[str, list[Tensor]] = {}
         for t in range(1, config.steps + 1):
             inject = config.injection == "input" and (t > 1 or inject_first)
@@ -212,6 +223,8 @@ class Refiner(nn.Module):
                 recorded.append(out.gates)
             if t >= first:
                 supervised.append(live.hidden)
+                if self.training and self.reports_loads and out.gates:
+                    loads.append(torch.stack([head_loads(layer, live.mask) for layer in out.gates]))
                 for name, value in out.losses.items():
                     losses.setdefault(name, []).append(value)
         trained = len(supervised)
@@ -229,7 +242,8 @@ class Refiner(nn.Module):
             ramp = torch.linspace(0.3, 1, trained) if config.supervision == "ramp" else torch.ones(trained)
             weights = (ramp / ramp.sum()).to(live.hidden)[:, None].expand(-1, batch)
         carry = Carry(live.hidden, live.state)
-        return Trace(torch.stack(supervised), weights, steps, named, carry, recorded if record else None)
+        used = torch.stack(loads).mean(0) if loads else None
+        return Trace(torch.stack(supervised), weights, steps, named, carry, recorded if record else None, used)
 
     def _until_halted(
         self, live: _Live, inject_first: bool, gates: Sequence[Sequence[Tensor]] | None, record: bool
@@ -274,14 +288,7 @@ def _scattered(gates: list[Gates], running: Tensor, batch: int, before: list[Gat
     """The gates of the running examples in a full batch; halted ones keep what they had before."""
     if before is None:
         return gates
-    return [
-        Gates(*(b.index_copy(0, running, g) for b, g in zip(_parts(old), _parts(new), strict=True)))
-        for old, new in zip(before, gates, strict=True)
-    ]
-
-
-def _parts(gates: Gates) -> tuple[Tensor, Tensor, Tensor]:
-    return gates.weight, gates.active, gates.probs
+    return [new.placed(running, old) for old, new in zip(before, gates, strict=True)]
 
 
 def _in_order(halted: list[tuple[Tensor, ControllerState | None]]) -> ControllerState | None:

@@ -1,14 +1,16 @@
-"""Gate functions: head logits to gates.
+"""Gate functions: head logits to gates. Here those of all heads and of a fixed number; mixtures of heads have their own
+file, which also lists them all by name.
 
-Legend: B batch, L length (1 where all tokens share their gates), H heads.
+Legend: B batch, L length (1 where all tokens share their gates), H heads, S shared heads (always on), R = H - S routed.
 
 At equal logits every active gate is 1 and the scale never depends on which heads are active, so a router that starts at
 zero starts as plain attention. A gate function is a frozen dataclass (its fields are its configuration) that is called
 with logits; it holds no state and no parameters.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -21,29 +23,73 @@ class Gates:
     Attributes:
         weight: [B, L|1, H], multiplies the head outputs; exactly 0 where a head is off.
         active: [B, L|1, H] bool, the heads that are on.
-        probs: [B, L|1, H], the distribution or probabilities before any selection, for entropy and diagnostics.
+        probs: [B, L|1, R], over the routed heads, before any selection, for entropy and diagnostics.
+        chosen: [B, L|1, H] bool, the heads that a gate trained softly will keep on at evaluation; None: `active`.
+        expected: [B, L|1], differentiable stand-in for the number of active heads, where that number can vary.
+        budget: [B, L|1], the most heads that the gate function allowed each token, with gradient, where it predicts it.
+        predicted: name -> [B, L|1], whatever else was predicted per token, detached, for diagnostics.
     """
 
     weight: Tensor
     active: Tensor
     probs: Tensor
+    chosen: Tensor | None = None
+    expected: Tensor | None = None
+    budget: Tensor | None = None
+    predicted: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def selected(self) -> Tensor:
+        """[B, L|1, H] bool, the heads that the rule of evaluation keeps on."""
+        return self.active if self.chosen is None else self.chosen
 
     def rows(self, index: Tensor) -> "Gates":
         """The gates of the examples in `index`."""
-        return Gates(self.weight[index], self.active[index], self.probs[index])
+        return self._each(lambda part: part[index])
 
     def detach(self) -> "Gates":
-        return Gates(self.weight.detach(), self.active, self.probs.detach())
+        return self._each(torch.Tensor.detach)
+
+    def placed(self, index: Tensor, before: "Gates") -> "Gates":
+        """`before`, the gates of a whole batch, with these in the rows of `index`."""
+        return self._each(lambda part, old: old.index_copy(0, index, part), before)
+
+    def _each(self, change: Callable[..., Tensor], *others: "Gates") -> "Gates":
+        """`change` applied to every tensor, together with the same one of `others`."""
+        every = (self, *others)
+        parts: dict[str, Any] = {}
+        for name in ("weight", "active", "probs", "chosen", "expected", "budget"):
+            own = [getattr(gates, name) for gates in every]
+            parts[name] = None if own[0] is None else change(*own)
+        predicted = {name: change(*(gates.predicted[name] for gates in every)) for name in self.predicted}
+        return Gates(**parts, predicted=predicted)
 
 
 class GateFunction(Protocol):
-    """What a gate function offers; `softmax` says whether `probs` is a distribution over heads."""
+    """What a gate function offers.
+
+    Attributes:
+        softmax: `probs` is a distribution over heads.
+        selects: it ranks heads and switches some off, so that a bias on the ranking has a meaning.
+        varies: the number of active heads differs from token to token and can be steered.
+    """
 
     softmax: ClassVar[bool]
+    selects: ClassVar[bool]
+    varies: ClassVar[bool]
 
     def __call__(
-        self, logits: Tensor, temperature: Tensor, generator: torch.Generator | None, training: bool
-    ) -> Gates: ...
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        generator: torch.Generator | None,
+        training: bool,
+        bias: Tensor | None = None,
+    ) -> Gates:
+        """Gates of `logits` [B, L|1, sum of `columns`]; `bias` [R] is added to the ranking score only."""
+
+    def columns(self, heads: int) -> dict[str, int]:
+        """How many numbers per token a router supplies, by what they mean, in their order: first `heads`, R."""
 
     def validate(self, heads: int) -> None:
         """Raise a ValueError when the settings do not fit a layer of so many heads."""
@@ -54,11 +100,23 @@ class Soft:
     """all heads on, weighted H·softmax(z)"""
 
     softmax: ClassVar[bool] = True
+    selects: ClassVar[bool] = False
+    varies: ClassVar[bool] = False
 
-    def __call__(self, logits: Tensor, temperature: Tensor, generator: torch.Generator | None, training: bool) -> Gates:
+    def __call__(
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        generator: torch.Generator | None,
+        training: bool,
+        bias: Tensor | None = None,
+    ) -> Gates:
         probs = (logits / temperature).softmax(-1)
         weight = probs * logits.shape[-1]
         return Gates(weight, torch.ones_like(weight, dtype=torch.bool), probs)
+
+    def columns(self, heads: int) -> dict[str, int]:
+        return {"heads": heads}
 
     def validate(self, heads: int) -> None:
         """Fits any number of heads."""
@@ -76,24 +134,36 @@ class TopK:
     k: int = 2
     renormalise: bool = False
     softmax: ClassVar[bool] = True
+    selects: ClassVar[bool] = True
+    varies: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ValueError(f"k={self.k}: choose at least 1")
 
-    def __call__(self, logits: Tensor, temperature: Tensor, generator: torch.Generator | None, training: bool) -> Gates:
-        return self.select(logits / temperature)
+    def __call__(
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        generator: torch.Generator | None,
+        training: bool,
+        bias: Tensor | None = None,
+    ) -> Gates:
+        return self.select(logits / temperature, bias)
 
-    def select(self, scores: Tensor) -> Gates:
+    def select(self, scores: Tensor, bias: Tensor | None) -> Gates:
         """The k best of temperature-scaled (and, for Gumbel, noisy) scores [B, L|1, H]."""
         heads = scores.shape[-1]
         probs = scores.softmax(-1)
-        chosen = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, scores.topk(self.k, -1).indices, True)
+        chosen = largest(scores if bias is None else scores + bias, self.k)
         soft = probs * heads
         hard = soft * chosen
         if self.renormalise:
             hard = hard * (self.k / hard.sum(-1, keepdim=True))
         return Gates(straight_through(hard, soft), chosen, probs)
+
+    def columns(self, heads: int) -> dict[str, int]:
+        return {"heads": heads}
 
     def validate(self, heads: int) -> None:
         if self.k > heads:
@@ -104,12 +174,19 @@ class TopK:
 class Gumbel(TopK):
     """top-k of the logits plus Gumbel noise in training, without noise at evaluation; straight-through"""
 
-    def __call__(self, logits: Tensor, temperature: Tensor, generator: torch.Generator | None, training: bool) -> Gates:
+    def __call__(
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        generator: torch.Generator | None,
+        training: bool,
+        bias: Tensor | None = None,
+    ) -> Gates:
         if training:
             uniform = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
             tiny = torch.finfo(logits.dtype).tiny
             logits = logits - (-uniform.clamp_min(tiny).log()).clamp_min(tiny).log()
-        return self.select(logits / temperature)
+        return self.select(logits / temperature, bias)
 
 
 @dataclass(frozen=True)
@@ -117,16 +194,30 @@ class Sigmoid:
     """each head on its own: 2·sigmoid(z) (head-wise gated attention, arXiv 2505.06708)"""
 
     softmax: ClassVar[bool] = False
+    selects: ClassVar[bool] = False
+    varies: ClassVar[bool] = False
 
-    def __call__(self, logits: Tensor, temperature: Tensor, generator: torch.Generator | None, training: bool) -> Gates:
+    def __call__(
+        self,
+        logits: Tensor,
+        temperature: Tensor,
+        generator: torch.Generator | None,
+        training: bool,
+        bias: Tensor | None = None,
+    ) -> Gates:
         probs = (logits / temperature).sigmoid()
         return Gates(2 * probs, torch.ones_like(probs, dtype=torch.bool), probs)
+
+    def columns(self, heads: int) -> dict[str, int]:
+        return {"heads": heads}
 
     def validate(self, heads: int) -> None:
         """Fits any number of heads."""
 
 
-GATES: dict[str, type] = {"soft": Soft, "top_k": TopK, "gumbel": Gumbel, "sigmoid": Sigmoid}
+def largest(scores: Tensor, k: int) -> Tensor:
+    """Where the k largest of [..., R] are, bool of the same shape."""
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(-1, scores.topk(k, -1).indices, True)
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:

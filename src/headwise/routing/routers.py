@@ -1,6 +1,7 @@
 """Routers: a layer's normed input, and the controller's context if there is one, to gates. One router per layer.
 
-Legend: B batch, L length, S 1 or L, H heads, D width, C context width.
+Legend: B batch, L length, S 1 or L, H heads, R routed heads, D width, C context width; N numbers per token that the
+gate function takes (the head logits first, then whatever it predicts).
 """
 
 import math
@@ -10,7 +11,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from headwise.routing.balance import FIRST_L1, BalanceConfig, balance_losses, budget_loss
 from headwise.routing.gates import GateFunction, Gates
+from headwise.routing.pooling import masked_mean, pooled
 
 Granularity = Literal["token", "sequence", "layer"]
 
@@ -78,21 +81,39 @@ class Router(nn.Module):
 
     Args:
         gate: the gate function.
+        heads: H.
+        balance: losses and steering; none by default.
 
-    The temperature is a buffer: a schedule writes it between updates, it is saved with the weights and never trained.
+    Attributes:
+        columns: what the N numbers of `logits` mean, in their order; the first are the `heads` logits.
+        temperature: of the softmax.
+        ranking_bias: [R], added to the ranking score only, or None.
+        multiplier: of the budget loss, or None.
+
+    The last three are buffers: schedules and `balance.steer` write them between updates, they are saved with the
+    weights and never trained.
     """
 
     role = "controller"
     temperature: Tensor
+    ranking_bias: Tensor | None
+    multiplier: Tensor | None
 
-    def __init__(self, gate: GateFunction) -> None:
+    def __init__(self, gate: GateFunction, heads: int, balance: BalanceConfig) -> None:
         super().__init__()
-        self.gate = gate
+        self.gate, self.balance, self.columns = gate, balance, gate.columns(heads)
+        steered = balance.target is not None
         self.register_buffer("temperature", torch.tensor(1.0))
+        self.register_buffer("ranking_bias", torch.zeros(self.columns["heads"]) if balance.bias_rate else None)
+        self.register_buffer("multiplier", torch.tensor(0.0 if gate.selects else FIRST_L1) if steered else None)
 
     def logits(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
-        """Head logits [B, L|1, H]."""
+        """What the gate function takes, [B, L|1, N]."""
         raise NotImplementedError
+
+    def predictor_norms(self) -> dict[str, float]:
+        """Norm of the weights behind each of `columns`; {} where they are not learned."""
+        return {}
 
     def forward(
         self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
@@ -105,13 +126,20 @@ class Router(nn.Module):
             mask: [B, L], True for real tokens, or None.
 
         Returns:
-            Gates [B, L|1, H], and in training {"entropy": mean entropy of the gates' distribution as a share of ln H,
-            with gradient} where the gate function has a distribution.
+            Gates [B, L|1, H], and in training named losses with gradient: "entropy", the mean entropy of the gates'
+            distribution as a share of ln R, where the gate function has one, and what `balance` asks for.
         """
-        gates = self.gate(self.logits(x, context, mask), self.temperature, None, self.training)
-        losses = {}
-        if self.training and self.gate.softmax and torch.is_grad_enabled() and gates.probs.requires_grad:
+        logits = self.logits(x, context, mask)
+        gates = self.gate(logits, self.temperature, None, self.training, self.ranking_bias)
+        losses: dict[str, Tensor] = {}
+        if not (self.training and torch.is_grad_enabled() and gates.probs.requires_grad):
+            return gates, losses
+        if self.gate.softmax:
             losses["entropy"] = masked_mean(normalised_entropy(gates.probs), mask)
+        if self.balance.losses:
+            losses |= balance_losses(self.balance, gates, logits[..., : self.columns["heads"]], mask)
+        if self.multiplier is not None:
+            losses["budget"] = budget_loss(self.balance, self.gate, self.multiplier, gates, mask)
         return gates, losses
 
 
@@ -124,17 +152,26 @@ class Learned(Router):
         width: D.
         heads: H.
         context: C, the controller's context width, 0 without one.
+        balance: losses and steering.
     """
 
-    def __init__(self, config: LearnedRouter, gate: GateFunction, width: int, heads: int, context: int = 0) -> None:
-        super().__init__(gate)
-        self.granularity = config.granularity
+    def __init__(
+        self,
+        config: LearnedRouter,
+        gate: GateFunction,
+        width: int,
+        heads: int,
+        context: int = 0,
+        balance: BalanceConfig | None = None,
+    ) -> None:
+        super().__init__(gate, heads, balance or BalanceConfig())
+        self.granularity, outputs = config.granularity, sum(self.columns.values())
         reads_input = self.granularity == "token" or not context
         if self.granularity == "layer":
-            self.constant = nn.Parameter(torch.zeros(heads))
+            self.constant = nn.Parameter(torch.zeros(outputs))
             return
-        self.of_input = _zero_linear(width, heads, bias=not context) if reads_input else None
-        self.of_context = _zero_linear(context, heads, bias=True) if context else None
+        self.of_input = _zero_linear(width, outputs, bias=not context) if reads_input else None
+        self.of_context = _zero_linear(context, outputs, bias=True) if context else None
 
     def logits(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
         if self.granularity == "layer":
@@ -151,18 +188,35 @@ class Learned(Router):
             parts.append(self.of_context(context))
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
+    @torch.no_grad()
+    def predictor_norms(self) -> dict[str, float]:
+        # Every parameter has the N outputs as its first dimension.
+        rows = torch.cat(
+            [parameter.flatten(1) if parameter.dim() > 1 else parameter[:, None] for parameter in self.parameters()], 1
+        )
+        parts = torch.split(rows, list(self.columns.values()))
+        return {name: part.norm().item() for name, part in zip(self.columns, parts, strict=True)}
+
 
 class Random(Router):
     """`RandomRouter` as a module: its projection is a buffer, saved with the weights."""
 
     projection: Tensor
 
-    def __init__(self, config: RandomRouter, gate: GateFunction, width: int, heads: int, layer: int) -> None:
-        super().__init__(gate)
+    def __init__(
+        self,
+        config: RandomRouter,
+        gate: GateFunction,
+        width: int,
+        heads: int,
+        layer: int,
+        balance: BalanceConfig | None = None,
+    ) -> None:
+        super().__init__(gate, heads, balance or BalanceConfig())
         self.granularity = config.granularity
         generator = torch.Generator().manual_seed(config.seed * 1009 + layer)
         scale = config.scale / width**0.5  # a normed input has about unit variance per channel
-        self.register_buffer("projection", torch.randn(width, heads, generator=generator) * scale)
+        self.register_buffer("projection", torch.randn(width, sum(self.columns.values()), generator=generator) * scale)
 
     def logits(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
         x = pooled(x, mask) if self.granularity == "sequence" else x
@@ -175,7 +229,7 @@ class Static(Router):
     chosen: Tensor
 
     def __init__(self, config: StaticRouter, gate: GateFunction, heads: int, layer: int) -> None:
-        super().__init__(gate)
+        super().__init__(gate, heads, BalanceConfig())
         generator = torch.Generator().manual_seed(config.seed * 1009 + layer)
         chosen = torch.zeros(heads, dtype=torch.bool)
         chosen[torch.randperm(heads, generator=generator)[: config.k]] = True
@@ -190,18 +244,26 @@ class Static(Router):
 
 
 def make_router(
-    config: RouterConfig, gate: GateFunction, width: int, heads: int, context: int = 0, layer: int = 0
+    config: RouterConfig,
+    gate: GateFunction,
+    width: int,
+    heads: int,
+    context: int = 0,
+    layer: int = 0,
+    balance: BalanceConfig | None = None,
 ) -> Router | None:
     """The router of layer number `layer`, or None where every gate is 1.
 
     Raises:
-        ValueError: the gate function or the router asks for more heads than there are.
+        ValueError: gate function, router or target ask for more heads than there are.
     """
     gate.validate(heads)
+    if balance is not None:
+        balance.validate(gate, heads)
     if isinstance(config, LearnedRouter):
-        return Learned(config, gate, width, heads, context)
+        return Learned(config, gate, width, heads, context, balance)
     if isinstance(config, RandomRouter):
-        return Random(config, gate, width, heads, layer)
+        return Random(config, gate, width, heads, layer, balance)
     if isinstance(config, StaticRouter):
         if config.k > heads:
             raise ValueError(f"k={config.k} but the block has {heads} heads; choose 1..{heads} (arm.router.k)")
@@ -212,21 +274,6 @@ def make_router(
 def normalised_entropy(probs: Tensor) -> Tensor:
     """Entropy over the last dimension as a share of its maximum, ln H: [..., H] to [...]."""
     return -(probs * probs.clamp_min(1e-20).log()).sum(-1) / math.log(max(probs.shape[-1], 2))
-
-
-def pooled(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over real tokens: [B, S, D] to [B, 1, D]; S = 1 stays as it is."""
-    if x.shape[1] == 1:
-        return x
-    if mask is None:
-        return x.mean(1, keepdim=True)
-    weight = mask.unsqueeze(-1).to(x.dtype)
-    return (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1)
-
-
-def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of [B, L|1] over examples and real tokens, a scalar; each example counts alike."""
-    return pooled(values.unsqueeze(-1), mask).mean()
 
 
 def _zero_linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:

@@ -19,7 +19,15 @@ from headwise.training.schedules import Decay, Entropy, Temperature
 Logger = Literal["tensorboard", "wandb", "wandb_offline"]
 
 
-ROUTING_LOSSES = {"ponder": 0.01, "slow_updates": 0.01}
+ROUTING_LOSSES = {
+    "ponder": 0.01,
+    "slow_updates": 0.01,
+    "load_balance": 0.01,
+    "router_z": 0.001,
+    "complexity": 0.01,
+    "sparsity": 0.001,
+    "budget": 1.0,
+}
 """Names and default weights of the routing losses, the entropy apart, which has a direction and a schedule."""
 
 
@@ -38,8 +46,10 @@ class TrainingConfig:
         warmup: share of the run; the first step runs at 1/warm-up of the rate, never at 0.
         temperature: of the gate functions' softmax.
         entropy: weight and direction of the gates' entropy.
-        losses: weights of the other routing losses by name; those not given keep their default, the published 0.01:
-            `ponder` (expected refinement steps), `slow_updates` (expected updates of the slow module).
+        losses: weights of the other routing losses by name; those not given keep their default, as published:
+            `ponder` (expected refinement steps) and `slow_updates` (expected updates of the slow module) 0.01; of
+            arm.balance `load_balance` 0.01, `router_z` 0.001, `complexity` 0.01, `sparsity` 0.001, and `budget` 1,
+            which finds its strength by itself.
         ramp: share of the run over which the weights in `losses` rise from 0; default 0.1, so that a cost does not
             decide before the task loss has a gradient worth following.
         freeze_controller: share of the run in which routers, controllers and halting heads are left as they are.
