@@ -13,7 +13,9 @@ from headwise.models.sizes import ModelConfig
 from headwise.reasoning.controllers import HRMActConfig, HRMConfig
 from headwise.reasoning.halting import EntropyHalting, PonderHalting
 from headwise.reasoning.refinement import RefinementConfig
+from headwise.routing.balance import BalanceConfig
 from headwise.routing.gates import Gumbel, Sigmoid, TopK
+from headwise.routing.mixtures import Adaptive, ReLU, SharedRouted, TopP
 from headwise.routing.routers import LearnedRouter
 from headwise.schema import build
 
@@ -55,6 +57,19 @@ VARIANTS = {
     "ramp": replace(HRM, refinement=_loop(supervision="ramp")),
     "reuse_keys_values": replace(HRM, refinement=_loop(reuse="keys_values")),
     "reuse_heads": replace(TOKEN, refinement=_loop(reuse="heads")),
+    "two_shared": replace(TOKEN, gate=SharedRouted(2, 1), balance=BalanceConfig(("router_z",))),
+    "moh_soft": Arm(router=LearnedRouter(), gate=SharedRouted(1, 2, training="soft")),
+    "top_p_fixed": replace(TOKEN, gate=TopP(0.6, shared=1), balance=BalanceConfig(bias_rate=0.01)),
+    "top_p_fallback": Arm(router=LearnedRouter(), gate=TopP(fallback=0.4, renormalise=True)),
+    "top_p_soft": Arm(router=LearnedRouter(), gate=TopP(training="soft")),
+    "adaptive_soft": Arm(
+        router=LearnedRouter(),
+        gate=Adaptive(training="soft"),
+        balance=BalanceConfig(("complexity", "sparsity", "load_balance"), target=2.0),
+    ),
+    "adaptive_fixed": Arm(router=LearnedRouter(), gate=Adaptive(2.0, 3.0, sharpness=5.5, renormalise=True)),
+    "adaptive_shared": replace(HRM, gate=Adaptive(shared=1), balance=BalanceConfig(target=2.5, bias_rate=0.01)),
+    "relu_layer": Arm(router=LearnedRouter("layer"), gate=ReLU(), balance=BalanceConfig(target=2)),
 }
 ARMS = shipped() | VARIANTS
 

@@ -1,6 +1,7 @@
 """Laws 4 and 9 on gate functions and attention: order within the heads, and gradients against finite differences."""
 
-from types import SimpleNamespace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,67 +10,166 @@ from hypothesis import strategies as st
 
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
+from headwise.routing import mixtures
 from headwise.routing.attention import RoutedAttention
-from headwise.routing.gates import GATES, Gumbel, Sigmoid, Soft, TopK
+from headwise.routing.gates import GateFunction, Gumbel, Sigmoid, Soft, TopK
+from headwise.routing.mixtures import GATES, Adaptive, ReLU, SharedRouted, TopP, preceding
 
 from .arms import SHAPE
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
-LOGITS = st.lists(st.floats(-20, 20, width=32), min_size=4, max_size=9).map(
+HEADS = 5
+FUNCTIONS = [
+    Soft(),
+    TopK(3),
+    TopK(3, renormalise=True),
+    Gumbel(2),
+    Sigmoid(),
+    SharedRouted(1, 2),
+    SharedRouted(2, 2, training="soft"),
+    TopP(),
+    TopP(0.7, shared=1, renormalise=True),
+    TopP(fallback=0.4, training="soft"),
+    Adaptive(),
+    Adaptive(2, 3, sharpness=5.5, shared=1, renormalise=True),
+    Adaptive(training="soft"),
+    ReLU(),
+]
+assert {type(gate) for gate in FUNCTIONS} == set(GATES.values()), "a new gate function enters these laws"
+RANKING = [gate for gate in FUNCTIONS if gate.selects and not isinstance(gate, Gumbel)]
+SOFTENED = [
+    SharedRouted(2, 2, training="soft"),
+    TopP(training="soft"),
+    TopP(0.7, fallback=0.3, shared=1, training="soft"),
+    Adaptive(training="soft"),
+    Adaptive(2, 3, sharpness=5.5, shared=1, training="soft"),
+]
+LOGITS = st.lists(st.floats(-20, 20, width=32), min_size=HEADS + 5, max_size=HEADS + 5).map(
     lambda values: torch.tensor(values, dtype=torch.float64)[None, None]
 )
-FUNCTIONS = [Soft(), TopK(3), TopK(3, renormalise=True), Gumbel(2), Sigmoid()]
-assert {type(gate) for gate in FUNCTIONS} == set(GATES.values()), "a new gate function enters these laws"
 
 
-def in_order(gate: object, logits: torch.Tensor) -> bool:
-    weight, score = gate(logits, ONE, None, False).weight.flatten(), logits.flatten()
+def fitting(gate: GateFunction, numbers: torch.Tensor) -> torch.Tensor:
+    """As many of `numbers` as the gate function takes for five heads."""
+    return numbers[..., : sum(gate.columns(HEADS).values())]
+
+
+def groups(gate: GateFunction, numbers: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    """The heads that compete with each other, and their scores: the routed ones, and shared ones that are weighed."""
+    columns = gate.columns(HEADS)
+    routed = columns["heads"]
+    yield slice(HEADS - routed, HEADS), numbers[..., :routed]
+    if "shared" in columns:
+        yield slice(0, HEADS - routed), numbers[..., routed : routed + columns["shared"]]
+
+
+def in_order(weight: torch.Tensor, score: torch.Tensor) -> bool:
+    weight, score = weight.flatten(), score.flatten()
     larger = score[:, None] > score[None, :]
     smaller_gate = weight[:, None] < weight[None, :] - 1e-12
     return not bool((larger & smaller_gate).any())
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("gate", FUNCTIONS, ids=str)
-@settings(max_examples=60, deadline=None)
-@given(logits=LOGITS)
-def test_a_larger_score_never_gets_a_smaller_gate(gate: object, logits: torch.Tensor) -> None:
-    assert in_order(gate, logits)
+@settings(max_examples=40, deadline=None)
+@given(numbers=LOGITS)
+def test_a_larger_score_never_gets_a_smaller_gate(gate: GateFunction, training: bool, numbers: torch.Tensor) -> None:
+    noisy = training and isinstance(gate, Gumbel)
+    weight = gate(fitting(gate, numbers), ONE, None, training and not noisy).weight
+    assert all(in_order(weight[..., heads], score) for heads, score in groups(gate, numbers))
 
 
-def test_planted_inverted_gate_breaks_the_order() -> None:
-    """The published soft form suppressed the best heads."""
+@pytest.mark.parametrize("gate", RANKING, ids=str)
+@settings(max_examples=40, deadline=None)
+@given(numbers=LOGITS)
+def test_a_bias_decides_which_heads_are_on_and_not_how_much_they_weigh(
+    gate: GateFunction, numbers: torch.Tensor
+) -> None:
+    """Nothing is on while a head of a larger ranking score is off; among those that are on the larger logit wins."""
+    routed = gate.columns(HEADS)["heads"]
+    bias = torch.linspace(-3, 3, routed, dtype=torch.float64)
+    logits = numbers[..., :routed].clamp(-4, 4)  # where probabilities underflow they no longer say which is larger
+    gates = gate(fitting(gate, torch.cat([logits, numbers[..., routed:]], -1)), ONE, None, False, bias)
+    on, weight = gates.active[..., -routed:], gates.weight[..., -routed:]
+    if getattr(gate, "fallback", None) is None or not on.all():
+        assert in_order(on.double(), logits + bias)
+    assert in_order(weight[on], logits[on])
 
-    def inverted(logits: torch.Tensor, *_: object) -> SimpleNamespace:
-        return SimpleNamespace(weight=(-logits).softmax(-1))
 
-    assert not in_order(inverted, torch.tensor([[[1.0, 0.0, -1.0, 2.0]]], dtype=torch.float64))
+def published_soft_top_p(probs: torch.Tensor, theta: float, sharpness: float) -> torch.Tensor:
+    """The factor of the adaptive model whose authors could not make it train: inclusive sum, wrong sign."""
+    return ((probs.cumsum(-1) - theta) * sharpness).sigmoid()
+
+
+def test_the_soft_top_p_has_the_right_sign_and_the_published_one_breaks_the_order() -> None:
+    """Reference, heads.md: p = .5/.3/.15/.05, theta .55, s 5.5."""
+    probs = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
+    published = published_soft_top_p(probs, 0.55, 5.5)
+    assert published.tolist() == pytest.approx([0.43, 0.80, 0.90, 0.92], abs=5e-3)
+    assert not in_order(published, probs)
+    right = TopP(0.55, training="soft", sharpness=5.5)(probs.log()[None, None], ONE, None, True)
+    factor = right.weight.flatten() / (4 * probs)
+    assert factor.tolist() == pytest.approx([0.95, 0.57, 0.20, 0.10], abs=5e-3)
+    assert in_order(factor, probs)
+    # The same p from an adaptive router whose predictors stand at zero: theta .55, s 5.5, and a budget out of the way.
+    numbers = torch.cat([probs.log(), torch.tensor([0.0, 50.0, 0.0])])[None, None]
+    adaptive = Adaptive(training="soft")(numbers, ONE, None, True)
+    within = ((4 - torch.arange(4) - 0.5) * 5.5).sigmoid()
+    torch.testing.assert_close(adaptive.weight.flatten(), 4 * probs * factor * within)
+    assert adaptive.predicted["threshold"].item() == pytest.approx(0.55)
+    assert adaptive.predicted["sharpness"].item() == pytest.approx(5.5)
+
+
+def test_planted_published_soft_form_fails_the_law_of_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def inclusive(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        before, rank = preceding(scores)
+        return 2 * 0.55 - (before + scores.softmax(-1)), rank  # theta - this is (inclusive C - theta)
+
+    numbers = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64).log()[None, None]
+    gate = TopP(0.55, training="soft")
+    assert in_order(gate(numbers, ONE, None, True).weight, numbers)
+    monkeypatch.setattr(mixtures, "preceding", inclusive)
+    weight = gate(numbers, ONE, None, True).weight
+    assert not in_order(weight / numbers.exp(), numbers), "the worst heads are the most open"
+    assert not in_order(gate(numbers * 0.3, ONE, None, True).weight, numbers)
 
 
 @pytest.mark.parametrize("gate", FUNCTIONS, ids=str)
 @settings(max_examples=40, deadline=None)
-@given(logits=LOGITS, temperature=st.floats(0.3, 3))
+@given(numbers=LOGITS, temperature=st.floats(0.3, 3))
 def test_gates_are_finite_exactly_zero_where_off_and_of_fixed_scale(
-    gate: object, logits: torch.Tensor, temperature: float
+    gate: GateFunction, numbers: torch.Tensor, temperature: float
 ) -> None:
-    gates = gate(logits, torch.tensor(temperature, dtype=torch.float64), None, False)
+    numbers = fitting(gate, numbers)
+    gates = gate(numbers, torch.tensor(temperature, dtype=torch.float64), None, False)
     assert gates.weight.isfinite().all()
     assert torch.equal(gates.weight[~gates.active], torch.zeros_like(gates.weight[~gates.active]))
-    assert gates.active.sum() == getattr(gate, "k", logits.shape[-1])
-    if isinstance(gate, Soft) or getattr(gate, "renormalise", False):
-        mean = gates.weight[gates.active].mean().item()
-        assert mean == pytest.approx(1, abs=1e-9)
-    equal = gate(torch.full_like(logits, 0.0), ONE, None, False)
+    shared = getattr(gate, "shared", 0)
+    assert gates.active[..., :shared].all()
+    if not gate.varies:
+        assert gates.active.sum() == shared + getattr(gate, "k", HEADS)
+    elif gate.selects:
+        assert gates.active.sum() > shared, "at least one routed head is on"
+    if isinstance(gate, (Soft, SharedRouted)) or getattr(gate, "renormalise", False):
+        total = gates.weight.sum().item()
+        balance = 2 * gates.predicted["shared_share"].item() if isinstance(gate, SharedRouted) else 1
+        on = gates.active.sum().item() - shared
+        assert total == pytest.approx(shared * balance + on * (2 - balance), abs=1e-9)
+    equal = gate(torch.zeros_like(numbers), ONE, None, False)
     assert torch.allclose(equal.weight[equal.active], ONE)
 
 
-@pytest.mark.parametrize("gate", [Soft(), Sigmoid()], ids=str)
-def test_differentiable_gates_agree_with_finite_differences(gate: object) -> None:
-    logits = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda z: gate(z, ONE * 0.7, None, True).weight, logits)
+@pytest.mark.parametrize("gate", [Soft(), Sigmoid(), ReLU(), *SOFTENED], ids=str)
+def test_differentiable_gates_agree_with_finite_differences(gate: GateFunction) -> None:
+    numbers = torch.randn(2, 3, sum(gate.columns(HEADS).values()), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda z: gate(z, ONE * 0.7, None, True).weight, numbers)
+    if gate.varies and getattr(gate, "sharpness", 0) != "learned" and getattr(gate, "fallback", None) is None:
+        assert torch.autograd.gradcheck(lambda z: gate(z, ONE * 0.7, None, True).expected, numbers)
 
 
 @pytest.mark.parametrize("gate", [TopK(2), TopK(2, renormalise=True), Gumbel(2)], ids=str)
-def test_straight_through_gates_have_the_gradient_of_their_soft_form(gate: object) -> None:
+def test_straight_through_gates_have_the_gradient_of_their_soft_form(gate: GateFunction) -> None:
     """The surrogate is H·softmax, which passes gradcheck above; heads that are off get its gradient too."""
     logits = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
     probe = torch.randn(2, 3, 5, dtype=torch.float64)
@@ -78,6 +178,82 @@ def test_straight_through_gates_have_the_gradient_of_their_soft_form(gate: objec
     torch.testing.assert_close(actual, expected)
     off = ~gate(logits, ONE, None, False).active
     assert (actual[off] != 0).all()
+
+
+@pytest.mark.parametrize("gate", [gate for gate in SOFTENED if gate.varies], ids=str)
+def test_mixtures_trained_straight_through_have_the_gradient_of_their_soft_form(gate: GateFunction) -> None:
+    numbers = torch.randn(2, 3, sum(gate.columns(HEADS).values()), dtype=torch.float64, requires_grad=True)
+    probe = torch.randn(2, 3, HEADS, dtype=torch.float64)
+    hard = replace(gate, training="straight_through")(numbers, ONE, None, True)
+    soft = gate(numbers, ONE, None, True)
+    (actual,) = torch.autograd.grad((hard.weight * probe).sum(), numbers)
+    (expected,) = torch.autograd.grad((soft.weight * probe).sum(), numbers)
+    torch.testing.assert_close(actual, expected)
+    assert (actual != 0).all(), "every column is reached: threshold, complexity and sharpness too"
+    torch.testing.assert_close(hard.weight, gate(numbers, ONE, None, False).weight)
+    assert torch.equal(hard.active, soft.selected)
+
+
+def test_the_gradient_of_moh_is_exact_in_its_balance_and_soft_in_its_choice() -> None:
+    """d gate_i = 2·(da_2·w_i + a_2·dw_i) with w the published weights, whose gradient is taken as that of R·p."""
+    gate = SharedRouted(1, 2)
+    numbers = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    probe = torch.randn(4, HEADS, dtype=torch.float64)
+    (actual,) = torch.autograd.grad((gate(numbers[None], ONE, None, True).weight[0] * probe).sum(), numbers)
+    probs, balance = numbers[:, :4].softmax(-1), 2 * numbers[:, 4:].softmax(-1)
+    kept = torch.zeros_like(probs).scatter(-1, probs.topk(2).indices, 1.0) * probs
+    published = (2 * kept / kept.sum(-1, keepdim=True)).detach()
+    surrogate = balance[:, :1] * probe[:, :1]
+    surrogate = surrogate + (balance[:, 1:] * published * probe[:, 1:]).sum(-1, keepdim=True)
+    surrogate = surrogate + (balance[:, 1:].detach() * 4 * probs * probe[:, 1:]).sum(-1, keepdim=True)
+    (expected,) = torch.autograd.grad(surrogate.sum(), numbers)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_moh_gates_are_the_published_ones() -> None:
+    """routed 2·a2·k·p_i/sum(p over chosen), shared 2·a1·S·softmax_s, by hand for two shared and three routed heads."""
+    p, s, (a1, a2) = [0.5, 0.3, 0.2], [0.25, 0.75], (0.4, 0.6)
+    numbers = torch.tensor([*p, *s, a1, a2], dtype=torch.float64).log()[None, None]
+    weight = SharedRouted(2, 2)(numbers, ONE, None, False).weight.flatten().tolist()
+    expected = [2 * a1 * 2 * s[0], 2 * a1 * 2 * s[1], 2 * a2 * 2 * 0.5 / 0.8, 2 * a2 * 2 * 0.3 / 0.8, 0]
+    assert weight == pytest.approx(expected)
+    assert sum(weight[:2]) / 2 + sum(weight[2:4]) / 2 == pytest.approx(2), "the means of the groups sum to 2"
+
+
+def test_the_soft_forms_become_the_hard_rule_as_they_sharpen() -> None:
+    torch.manual_seed(0)
+    for hard in (TopP(0.6), TopP(0.6, shared=2), Adaptive(sharpness=1.0), Adaptive(1, 3, sharpness=1.0)):
+        numbers = torch.randn(50, 4, sum(hard.columns(HEADS).values()), dtype=torch.float64)
+        sharp = replace(hard, training="soft", sharpness=1e7)
+        limit, rule = sharp(numbers, ONE, None, True), sharp(numbers, ONE, None, False)
+        torch.testing.assert_close(limit.weight, rule.weight, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(limit.expected, rule.active.sum(-1).double())
+        assert torch.equal(rule.active, hard(numbers, ONE, None, False).active)
+
+
+def test_top_p_keeps_the_head_that_crosses_the_threshold_and_at_least_one() -> None:
+    numbers = torch.tensor([[[0.15, 0.5, 0.05, 0.3]]], dtype=torch.float64).log()
+    on = [TopP(theta)(numbers, ONE, None, False).active.flatten().tolist() for theta in (0.01, 0.5, 0.55, 0.8, 0.96)]
+    best, two, all_four = [False, True, False, False], [False, True, False, True], [True] * 4
+    assert on[0] == best
+    assert on[2] == two
+    assert on[4] == all_four
+    surely = TopP(0.01, fallback=0.4)(numbers, ONE, None, False)
+    unsure = TopP(0.01, fallback=0.6)(numbers, ONE, None, False)
+    assert surely.active.flatten().tolist() == best
+    assert unsure.active.all()
+    assert unsure.expected.item() == 4
+
+
+def test_the_adaptive_gate_keeps_to_its_predicted_budget() -> None:
+    """At zero: theta .55 and a budget of 1 + (8 - 1) / 2 = 4.5 of eight even heads; ranks 0..3 are below it."""
+    gates = Adaptive()(torch.zeros(1, 1, 11), ONE.float(), None, False)
+    assert gates.active.sum() == 4
+    assert gates.budget.item() == pytest.approx(4.5)
+    wide = torch.zeros(1, 1, 11)
+    wide[..., 9] = 50.0  # budget 8: now the threshold decides, and 0.5 = 4 · 1/8 is still below 0.55
+    assert Adaptive()(wide, ONE.float(), None, False).active.sum() == 5
+    assert Adaptive(1, 2)(wide, ONE.float(), None, False).active.sum() == 2
 
 
 def test_gumbel_noise_is_drawn_in_training_only_and_is_reproducible() -> None:

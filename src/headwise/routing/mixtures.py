@@ -139,7 +139,7 @@ class TopP:
         parts = _split(logits, self.columns(routed + self.shared))
         scores = parts["heads"] / temperature
         probs = scores.softmax(-1)
-        before, _ = preceding(probs if bias is None else (scores + bias).softmax(-1))
+        before, _ = preceding(scores if bias is None else scores + bias)
         theta = torch.full_like(probs[..., :1], 0.0 if self.threshold == "predicted" else self.threshold)
         if self.threshold == "predicted":
             theta = 0.3 + 0.4 * parts["threshold"].sigmoid()  # [B, L|1, 1]
@@ -213,7 +213,7 @@ class Adaptive:
         parts = _split(logits, self.columns(routed + self.shared))
         scores = parts["heads"] / temperature
         probs = scores.softmax(-1)
-        before, rank = preceding(probs if bias is None else (scores + bias).softmax(-1))
+        before, rank = preceding(scores if bias is None else scores + bias)
         theta = 0.3 + 0.5 * parts["threshold"].sigmoid()  # [B, L|1, 1]
         most = routed if self.maximum is None else self.maximum
         complexity = parts["complexity"].sigmoid()
@@ -286,19 +286,20 @@ GATES: dict[str, type] = {
 }
 
 
-def preceding(probs: Tensor) -> tuple[Tensor, Tensor]:
+def preceding(scores: Tensor) -> tuple[Tensor, Tensor]:
     """What ranks before each head: its probability (the exclusive cumulative sum C) and its number (the rank from 0).
 
     Args:
-        probs: [..., R]; ties rank in the order of the heads.
+        scores: [..., R], of which probabilities are the softmax; ties rank in the order of the heads.
 
     Returns:
         C, with gradient, and rank, both [..., R] in the order of the heads. C of the best head is exactly 0.
     """
-    falling, order = probs.sort(dim=-1, descending=True, stable=True)
-    before = F.pad(falling[..., :-1].cumsum(-1), (1, 0))
-    ranks = torch.arange(probs.shape[-1], device=probs.device, dtype=probs.dtype).expand_as(probs)
-    return torch.zeros_like(probs).scatter(-1, order, before), torch.zeros_like(probs).scatter(-1, order, ranks)
+    falling, order = scores.sort(dim=-1, descending=True, stable=True)
+    before = F.pad(falling.softmax(-1)[..., :-1].cumsum(-1), (1, 0))
+    ranks = torch.arange(scores.shape[-1], device=before.device, dtype=before.dtype).expand_as(before)
+    nothing = torch.zeros_like(before)
+    return nothing.scatter(-1, order, before), nothing.scatter(-1, order, ranks)
 
 
 @dataclass(frozen=True)
