@@ -26,6 +26,7 @@ from headwise.training.objective import objective
 from headwise.training.optim import OptimizerMismatchError
 
 RELATIVE_ERROR = 1e-3  # a right backward pass stays below 1e-6, a wrong one is off by a tenth or more
+HARMLESS = 1.0  # a gradient norm that no preset's defaults clip; a multiple of a tiny norm would be noise
 BATCHES, EXAMPLES = 4, 4  # batches in which a parameter may get its gradient; examples for finite differences
 
 
@@ -56,7 +57,7 @@ class Limits:
         tolerance: how far a rung may fall back behind the one before, as a share of the way from the floor to that;
             default 0.25: a new part costs some updates, a broken one costs most of the way.
         gradient_norm: the largest gradient norm (all roles together, before clipping, median over the second half of
-            the rung); None (default): `growth` times that of the first rung.
+            the rung); None (default): `growth` times that of the first rung, or 1 if that is less.
         growth: default 2.5; the published defect gave ten times the norm of the first rung.
     """
 
@@ -128,17 +129,17 @@ def check_rung(rung: Rung, limits: Limits) -> list[Check]:
 
 def _optimiser(rung: Rung) -> Check:
     """Whether the optimiser held the parameters of this model."""
-    name, allowed = "optimiser", "holds this model's parameters"
+    name, allowed = "optimiser", "this model's"
     if rung.failure is not None and rung.failure.startswith(OptimizerMismatchError.__name__):
         says = "the optimiser is not this model's (one optimiser shared by two models?): "
-        return Check(name, False, "holds others", allowed, says + rung.failure.partition(": ")[2])
+        return Check(name, False, "another's", allowed, says + rung.failure.partition(": ")[2])
     trainable = [name for name, parameter in rung.model.named_parameters() if parameter.requires_grad]
     if rung.failure is None and trainable and len(set(_unmoved(rung)) & set(trainable)) == len(trainable):
         says = (
             "not one parameter moved: the optimiser holds the parameters of another model (one optimiser shared by two "
             "models?), or all learning rates are 0; make one for each model with optimizer_for(model, preset)"
         )
-        return Check(name, False, "moved nothing", allowed, says)
+        return Check(name, False, "another's", allowed, says)
     return Check(name, True, allowed, allowed)
 
 
@@ -152,12 +153,12 @@ def _gradients(rung: Rung) -> Iterator[Check]:
         "look at RoutedAttention.combine or a custom backward",
     }
     for what, found in (("gates", errors.gates), ("head outputs", errors.heads)):
-        # Not finite is not in agreement
-        error = max((e if math.isfinite(e) else math.inf for e in found), default=0.0)
-        passed, layer = error <= RELATIVE_ERROR, found.index(max(found)) if found else 0
+        found = [error if math.isfinite(error) else math.inf for error in found]  # NaN is no agreement
+        error = max(found, default=0.0)
+        passed, layer = error <= RELATIVE_ERROR, found.index(error) if found else 0
         says = (
-            f"the gradient with respect to {what} does not agree with finite differences (relative error {error:.2g} in "
-            f"layer {layer}, allowed {RELATIVE_ERROR:g}): {advice[what]}"
+            f"the gradient with respect to {what} does not agree with finite differences (relative error {error:.2g} "
+            f"in layer {layer}, allowed {RELATIVE_ERROR:g}): {advice[what]}"
         )
         if isinstance(rung.config.arm.router, NoRouter):
             says += "; this arm's own gates are all 1, so its training need not show it, but arms with gates will"
@@ -171,9 +172,9 @@ def _order(rung: Rung) -> Check:
         return Check("order of gates", True, None, None, note="nothing ranks the heads")
     share, modes = max(found.values()), [mode for mode, share in found.items() if share]
     says = (
-        f"the order of gates is broken: for {write.percent(share)} of the tokens a head with a larger score has a smaller "
-        f"gate ({', '.join(modes)}); the gate function suppresses the best heads and opens the worst: look at the sign "
-        "of its threshold, sigmoid((threshold - what ranks before)·s)"
+        f"the order of gates is broken: for {write.percent(share)} of the tokens a head with a larger score has a "
+        f"smaller gate ({', '.join(modes)}); the gate function suppresses the best heads and opens the worst: look at "
+        "the sign of its threshold, sigmoid((threshold - what ranks before)·s)"
     )
     return Check("order of gates", not modes, share, 0.0, says if modes else "")
 
@@ -223,16 +224,15 @@ def _moved(rung: Rung) -> Check:
 
 
 def _training(rung: Rung) -> Check:
-    failure = rung.failure
-    return Check(
-        "training", failure is None, failure or "finished", "finished", f"failed: {failure}" if failure else ""
-    )
+    says = f"training failed: {rung.failure}" if rung.failure is not None else ""
+    return Check("training", not says, rung.failure or "finished", "finished", says)
 
 
 def _active_heads(rung: Rung) -> Check:
     """Heads whose gate is not 0, at evaluation: every token within what the gate function may do."""
     least, most = active_range(rung.config)
-    line = next((line for line in reversed(rung.run.routing) if line.get("split") == "test"), {})
+    lines = [line for line in rung.run.routing if line.get("split") == "test"]
+    line = lines[-1] if lines else {}
     low, mean, high = (number(line.get(f"heads_active_{key}")) for key in ("min", "mean", "max"))
     allowed = f"{least} to {most}"
     if low is None or mean is None or high is None:
@@ -268,12 +268,12 @@ def _gradient_norm(rung: Rung, limits: Limits) -> Check:
     norm, allowed = rung.gradient_norm, limits.gradient_norm
     first = next((norm for _, norm in rung.before), None)
     if allowed is None and first is not None:
-        allowed = limits.growth * first
+        allowed = max(limits.growth * first, HARMLESS)
     if norm is None or allowed is None:
         return Check("gradient norm", True, norm, None)
     says = (
         f"the gradient norm is {norm:.3g}, allowed {allowed:.3g}"
-        + (f" ({limits.growth:g} times that of the first rung)" if limits.gradient_norm is None else "")
+        + (f" ({limits.growth:g} times the first rung's {first:.3g})" if limits.gradient_norm is None else "")
         + "; look at the scale of the gates and of the routing losses (training.losses), then at the learning rate"
     )
     return Check("gradient norm", norm <= allowed, norm, allowed, "" if norm <= allowed else says)

@@ -76,7 +76,9 @@ def ladder(
     keep_plan(path, {label: replace(config, name=label) for label, config in arms})
     _forget_failed(path)
 
-    console, rungs, before = Console(stderr=True, highlight=False), [], []
+    console = Console(stderr=True, highlight=False)
+    rungs: list[dict[str, Any]] = []
+    before: list[tuple[float | None, float | None]] = []
     for label, config in arms:
         started = time.perf_counter()
         with console.status(f"{label}: training and checks"):

@@ -29,5 +29,6 @@ def sample(model: TaskModel, source: Source) -> Sample:
     given = torch.tensor([ids[:start]], device=device)
     written = continuation(model, given, GenerationConfig(tokens=len(expected)))[0].tolist()
     same = next((i for i, (a, b) in enumerate(zip(written, expected, strict=False)) if a != b), len(written))
-    texts = [task.tokenizer.decode([i for i in part if i != task.end]) for part in (ids[:start], written, expected)]
-    return Sample(*texts, agreement=same / len(expected))
+    parts = ([i for i in part if i != task.end] for part in (ids[:start], written, expected))
+    before, text, wanted = map(task.tokenizer.decode, parts)
+    return Sample(before, text, wanted, same / len(expected))
