@@ -74,6 +74,14 @@ COMMANDS = {
         "goes on with what is missing.",
         "compare",
     ),
+    "ladder": Command(
+        "train arms from simple to rich, name the first that is broken and say why",
+        "[arms=[baseline,moh,adaptive]] [tolerance=0.25] [gradient_norm=2.5] [key=value ...]",
+        "After each short run: gradients against finite differences, order of gates, what moved, loss, active heads, "
+        f"a sample. Stops at the first rung that fails; ladder.json holds every check. {OVERRIDES} The directory of an "
+        "unfinished ladder, as output=, goes on with what is missing.",
+        "ladder",
+    ),
     "report": Command(
         "write report.html for a comparison or a run",
         "<directory> [markdown=FILE]",

@@ -70,9 +70,9 @@ def compare(
     """
     began = time.perf_counter()
     seeds = _seeds(seeds, arms)
-    _check_alike(arms)
+    check_alike(arms)
     base = arms[0][1]
-    output = Path(output) if output else _new_directory(base)
+    output = Path(output) if output else new_directory(base, "compare")
     shapes = [(label, config.arm, config.model) for label, config in arms]
     sized = match(shapes, _length(base), parity, base.entry.task.causal)
     shaped = {
@@ -85,8 +85,8 @@ def compare(
         for label, config in shaped.items()
     ]
     jobs, threads = _share_cores(jobs, len(cells), base)
-    _keep_plan(output, shaped)
-    failures = run_cells(cells, train or _default_train(), jobs, threads)
+    keep_plan(output, shaped)
+    failures = run_cells(cells, train or default_train(), jobs, threads)
 
     runs = {(cell.label, cell.seed): read_run(cell.directory) for cell in cells}
     result = summarise(runs, seeds, sized, failures, _facts(base))
@@ -201,7 +201,8 @@ def _seeds(seeds: int | Sequence[int], arms: Sequence[tuple[str, RunConfig]]) ->
     return chosen
 
 
-def _check_alike(arms: Sequence[tuple[str, RunConfig]]) -> None:
+def check_alike(arms: Sequence[tuple[str, RunConfig]]) -> None:
+    """Refuse arms that differ in more than `OF_AN_ARM`, or that would share a directory."""
     (first, base), labels = arms[0], [label for label, _ in arms]
     if len({folder(label) for label in labels}) < len(labels):
         raise InputError(f"arms={','.join(labels)}: two arms need two names (apart from punctuation)")
@@ -215,7 +216,7 @@ def _shared(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in config.to_plain().items() if key not in OF_AN_ARM}
 
 
-def _keep_plan(output: Path, arms: Mapping[str, RunConfig]) -> None:
+def keep_plan(output: Path, arms: Mapping[str, RunConfig]) -> None:
     """Write down what the runs of this directory are made of, and refuse to mix them with runs of another making."""
     old = read_json(output / PLAN)
     changing = ("seed", "output", "device", "cache", "name")
@@ -241,8 +242,9 @@ def _share_cores(jobs: int | None, cells: int, base: RunConfig) -> tuple[int, in
     return jobs, base.training.threads or max(1, cores // jobs)
 
 
-def _new_directory(base: RunConfig) -> Path:
-    return Path(base.output) / f"compare-{base.entry.name}-{datetime.now():%Y%m%d-%H%M%S}"
+def new_directory(base: RunConfig, kind: str) -> Path:
+    """Where a comparison, or another `kind` of work on several runs, goes by default."""
+    return Path(base.output) / f"{kind}-{base.entry.name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def _accelerator() -> bool:
@@ -284,7 +286,8 @@ def _length(base: RunConfig) -> int:
     return int(embedded.shape[1])
 
 
-def _default_train() -> Train:
+def default_train() -> Train:
+    """The one way to train a run."""
     from headwise.training.run import train
 
     return train

@@ -138,6 +138,20 @@ class TaskModel(nn.Module):
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What a model made of one example: what it was given, what it wrote, what was expected, each as a person reads it.
+
+    Attributes:
+        agreement: share of what was expected that was written, from the beginning on.
+    """
+
+    given: str
+    written: str
+    expected: str
+    agreement: float
+
+
+@dataclass(frozen=True)
 class TaskEntry:
     """What a task's folder exposes as `ENTRY`.
 
@@ -147,6 +161,7 @@ class TaskEntry:
         config, task, data: its three classes.
         commands: of the command line that the task brings along, name to the dotted path of a function of (words,
             `headwise.training.run.load`) that returns plain JSON.
+        sample: dotted path of a function of (model, source) -> `Sample`, for tasks whose models write something.
     """
 
     name: str
@@ -155,3 +170,4 @@ class TaskEntry:
     task: type[Task]
     data: type[TaskData]
     commands: Mapping[str, str] = field(default_factory=dict)
+    sample: str | None = None

@@ -12,6 +12,7 @@ ENTRY = TaskEntry(
     task=LanguageTask,
     data=LanguageData,
     commands={"generate": "headwise.tasks.language.command.run"},
+    sample="headwise.tasks.language.sample.sample",
 )
 
 __all__ = ["ENTRY", "LanguageConfig", "LanguageData", "LanguageTask"]

@@ -22,7 +22,9 @@ def real(batch: Batch) -> Tensor:
 def nats(scores: Tensor, batch: Batch) -> Tensor:
     """-ln p of each real target, 0 for padding: [B, L, V] to [B, L]."""
     targets = batch["targets"]
-    terms = F.cross_entropy(scores.float().flatten(0, 1), targets.flatten(), reduction="none")
+    # Half precision is not enough for a softmax over V; double stays double, for finite differences.
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    terms = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
     return terms.view_as(targets) * real(batch)
 
 

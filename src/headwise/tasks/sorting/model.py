@@ -159,7 +159,9 @@ class SortingTask(Task):
 
     def loss(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy in nats summed over the n elements (or slots) of an array [B], and n [B]."""
-        terms = self.decoder.loss(prediction.float(), batch["ranks"])
+        # At least single precision; double stays double, for finite differences.
+        scores = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
+        terms = self.decoder.loss(scores, batch["ranks"])
         return terms.sum(1), torch.full_like(terms[:, 0], terms.shape[1])
 
     def metrics(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
