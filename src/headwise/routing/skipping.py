@@ -15,15 +15,19 @@ computed. For hard gates (forced, static, random; MoH, ReLU and top-p with their
 is lost. A straight-through gate trains on just those gradients, so `auto` computes densely wherever gates require a
 gradient, and skips at evaluation and with gates that are not trained; `always` skips there too.
 
-**The rule of `auto`.** The cheapest by this model of cost, in multiply-accumulates times the measured factor by which
-the form runs slower per multiply-accumulate than the dense one, plus a fixed price for each small piece of work:
+**The rule of `auto`.** The cheapest by this model, in multiply-accumulates of one example:
 
     dense       n (2 d² + 2 g d² + 2 c m d)
-    sequence    1.05 · [n (2 rho d² + 2 g' d² + 2 c m rho d)]                       + 0.1 M per group, + 1 M
-    token       1.25 · [n (2 rho d² + 2 g d² + 2 c m (rho + 32/m) d)]               + 0.25 M per tile of 64 queries
+    sequence    1.05 · n (2 rho d² + 2 g' d² + 2 c m rho d)               + 20 for each weight that a group gathers
+    token       n (2 rho d² + 2 g d²) + 1.25 · 2 n rho d (c m + t)        + 2 M for each tile of 64 queries
+                                                                         + 40 k for each pair of token and head
 
 with n tokens, m keys, rho the share of heads that are on, g key/value heads over heads, g' of those still read, c = 1/2
-if causal without a mask, else 1. Measured on one CPU thread; on other devices `auto` is dense.
+if causal, else 1, and t the keys that half a tile spans, 32/rho (0 if not causal). The first numbers are what the form
+loses per multiply-accumulate, the last what its pieces cost besides, fitted to `headwise bench heads` on one CPU thread
+(d = 512). So at 512 tokens and more a selection of whole heads is skipped from the first head that is off, and one per
+token below about half of 8 heads of 64, or 40 % of 16 heads of 32; one token, or a few, run densely. On devices other
+than the CPU `auto` is dense.
 
 Legend: B batch, L query length, M key length, H heads, G key/value heads, E head width, D = H·E width.
 """
@@ -44,9 +48,9 @@ if TYPE_CHECKING:
 Skipping = Literal["auto", "never", "always"]
 Form = Literal["dense", "sequence", "token"]
 TILE = 64  # queries of a head that share a stretch of keys
-# The measured constants of the rule: slowness per multiply-accumulate, and prices in multiply-accumulates.
-SEQUENCE_FACTOR, SEQUENCE_PRICE, GROUP_PRICE = 1.05, 1e6, 1e5
-TOKEN_FACTOR, TILE_PRICE = 1.25, 2.5e5
+# The rule's constants, in multiply-accumulates.
+SEQUENCE_FACTOR, WEIGHT_PRICE = 1.05, 20.0
+SCORE_FACTOR, TILE_PRICE, PAIR_PRICE = 1.25, 2e6, 4e4
 
 
 @dataclass(frozen=True)
@@ -83,23 +87,23 @@ def choose(attention: RoutedAttention, gates: Tensor, x: Tensor, keys: int, reme
         return dense
     plans = []
     used = on.any(1)  # [B, H]
+    block = attention.head_width * attention.width
     if not remembered:
-        sizes = used.sum(1).double().cpu()
-        groups = _read(attention, used).sum(1).double().cpu()
-        needed = sum(
-            macs(attention, length, keys, False, h, g) for h, g in zip(sizes.tolist(), groups.tolist(), strict=True)
-        )
-        sets = len(torch.unique(used, dim=0)) if auto else 1
-        plans.append((SEQUENCE_FACTOR * needed + SEQUENCE_PRICE + GROUP_PRICE * sets, Plan("sequence", sizes, needed)))
+        sizes, groups = (part.sum(1).double().cpu() for part in (used, _read(attention, used)))
+        each = zip(sizes.tolist(), groups.tolist(), strict=True)
+        needed = sum(macs(attention, length, keys, False, h, g) for h, g in each)
+        sets = torch.unique(used, dim=0)
+        gathered = 2 * block * (sets.sum() + _read(attention, sets).sum()).item()
+        plans.append((SEQUENCE_FACTOR * needed + WEIGHT_PRICE * gathered, Plan("sequence", sizes, needed)))
     if remembered or not torch.equal(on, used.unsqueeze(1).expand_as(on)):
         mean = on.double().mean(1).sum(1).cpu()  # [B]
         needed = sum(macs(attention, length, keys, remembered, h) for h in mean.tolist())
-        queries = mean.sum().item() * length
-        # Of a tile's keys, half of its own stretch are looked at and masked.
-        extra = attention.causal * queries * min(TILE / 2 * heads / max(mean.mean().item(), 1), keys / 2)
-        cost = TOKEN_FACTOR * (needed + 2 * extra * attention.head_width)
-        tiles = queries / TILE + used.sum().item()
-        plans.append((cost + TILE_PRICE * tiles, Plan("token", mean, needed)))
+        pairs = mean.sum().item() * length
+        seen = keys - (length - 1) / 2 if attention.causal else float(keys)
+        span = min(TILE / 2 * heads * batch / max(mean.sum().item(), 1), keys / 2) if attention.causal else 0.0
+        scores = 2 * pairs * attention.head_width * (SCORE_FACTOR * (seen + span) - seen)
+        tiles = pairs / TILE + used.sum().item()
+        plans.append((needed + scores + TILE_PRICE * tiles + PAIR_PRICE * pairs, Plan("token", mean, needed)))
     if not auto:
         return plans[-1][1]
     cost, best = min(plans, key=lambda plan: plan[0])

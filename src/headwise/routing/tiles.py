@@ -44,18 +44,21 @@ def skipped_queries(
     counts = (gates.detach() != 0).sum(1).t().tolist()  # [H][B]
     of_head = [sum(row) for row in counts]
     weights = torch.split(gates.reshape(-1, heads)[tokens, pairs[:, 0]].unsqueeze(-1), of_head)
-    inputs = torch.split(x.reshape(-1, width).index_select(0, tokens), of_head)
-    rows = torch.split(tokens, of_head)
+    rows, flat = torch.split(tokens, of_head), x.reshape(-1, width)
+    # With gradients one gather, whose backward fills one gradient; without, a head's rows when they are needed: cached.
+    together = torch.is_grad_enabled() and x.requires_grad
+    inputs = torch.split(flat.index_select(0, tokens), of_head) if together else None
     query_weights = attention.projection[:width].view(heads, e, width).unbind(0)
     query_biases = attention.query_bias.view(heads, e).unbind(0)
     keys, values = (part.flatten(0, 1).unbind(0) for part in memory)  # B·G of [M, E]
     concat = attention.combination == "mask_concat"
     columns = attention.output.weight.view(width, heads, e).unbind(1) if concat else ()
-    merged = x.new_zeros(batch * length, width if concat else e)
+    merged = attention.output.bias.expand(len(flat), -1).clone() if concat else x.new_zeros(len(flat), e)
     for h in range(heads):
         if not of_head[h]:
             continue
-        queries = F.linear(inputs[h], query_weights[h], query_biases[h]) * e**-0.5
+        own = flat.index_select(0, rows[h]) if inputs is None else inputs[h]
+        queries = F.linear(own, query_weights[h], query_biases[h]) * e**-0.5
         parts, places = (torch.split(part, counts[h]) for part in (queries, rows[h] % length + past))
         attended = []
         for b in range(batch):
@@ -67,7 +70,7 @@ def skipped_queries(
         out = torch.cat(attended) * weights[h].to(queries.dtype)  # [P_h, E]
         merged = merged.index_add_(0, rows[h], (F.linear(out, columns[h]) if concat else out).to(merged.dtype))
     if concat:
-        return (merged + attention.output.bias).view(batch, length, width)
+        return merged.view(batch, length, width)
     out = F.linear(merged / heads, attention.output.weight, attention.output.bias)
     return out.view(batch, length, width)
 
