@@ -117,6 +117,8 @@ def test_a_model_size_is_a_shape_that_single_values_refine() -> None:
 def test_a_path_is_taken_as_it_is_typed() -> None:
     path = "/tmp/a b=c,[d]/ü"
     assert load([f"output={path}"]).output == path
+    assert load([f"cache={path}"]).cache == path
+    assert load(["cache=null"]).cache is None
 
 
 def test_lists_numbers_words_and_null_are_read_as_hydra_reads_them() -> None:

@@ -76,8 +76,9 @@ COMMANDS = {
     ),
     "report": Command(
         "write report.html for a comparison or a run",
-        "<directory>",
-        "A page without anything outside it: table, verdicts, learning curves, gates.",
+        "<directory> [markdown=FILE]",
+        "A page without anything outside it: table, verdicts, learning curves, gates. markdown=README.md also puts the "
+        "table of a comparison between the lines <!-- result table --> and <!-- end of result table --> of that file.",
         "report",
     ),
     "bench": Command(
@@ -181,7 +182,7 @@ def _of_a_task(name: str, words: list[str]) -> "Result":
 
     found: dict[str, str] = {}
     for task in TASKS:
-        found |= getattr(entry(task), "commands", {})
+        found |= entry(task).commands
     if name not in found:
         allowed = [*COMMANDS, *found]
         raise InputError(f"{name}: unknown command; allowed: {', '.join(allowed)}{suggestion(name, allowed)}")

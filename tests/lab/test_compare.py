@@ -17,6 +17,18 @@ from headwise.training.config import RunConfig, TrainingConfig
 from tests.lab.conftest import CEILING, ONE_LINE_RULE, SCORES, FakeTrain, arm, run_comparison, run_config
 
 
+class Interrupted(FakeTrain):
+    """Is interrupted in one run, as Ctrl-C would, and leaves a checkpoint."""
+
+    def __call__(self, config: Any, *args: Any, **settings: Any) -> Path:
+        if (config.name, config.seed) == ("looped", 0):
+            checkpoints = settings["directory"] / "checkpoints"
+            checkpoints.mkdir(parents=True)
+            (checkpoints / "last.ckpt").write_bytes(b"...")
+            raise KeyboardInterrupt
+        return super().__call__(config, *args, **settings)
+
+
 @pytest.fixture(autouse=True)
 def _without_the_page(comparison: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rendering is slow and has tests of its own; `comparison` has been rendered before."""
@@ -120,20 +132,11 @@ def test_finished_cells_are_kept_and_more_seeds_may_be_added(tmp_path: Path, fak
 
 
 def test_a_comparison_that_was_stopped_goes_on_with_what_is_missing(tmp_path: Path, fake_train: FakeTrain) -> None:
-    class Stopped(FakeTrain):
-        def __call__(self, config: Any, *args: Any, **settings: Any) -> Path:
-            if (config.name, config.seed) == ("looped", 1):
-                checkpoints = settings["directory"] / "checkpoints"
-                checkpoints.mkdir(parents=True)
-                (checkpoints / "last.ckpt").write_bytes(b"...")
-                raise KeyboardInterrupt
-            return super().__call__(config, *args, **settings)
-
     with pytest.raises(KeyboardInterrupt):
-        run_comparison(tmp_path, Stopped(SCORES))
-    run_comparison(tmp_path, fake_train)
-    assert fake_train.calls == [("looped", 1, "resume"), ("hrm", 1, "new")] + [
-        (name, 2, "new") for name in ("baseline", "looped", "hrm")
+        run_comparison(tmp_path, Interrupted(SCORES), seeds=2)
+    run_comparison(tmp_path, fake_train, seeds=2)
+    assert fake_train.calls == [("looped", 0, "resume"), ("hrm", 0, "new")] + [
+        (name, 1, "new") for name in ("baseline", "looped", "hrm")
     ]
 
 
@@ -246,6 +249,15 @@ def test_two_processes_give_what_one_gives(tmp_path: Path, fake_train: FakeTrain
         k: v for k, v in beside.items() if k not in different
     }
     assert beside["how"]["processes"] == 2
+
+
+def test_an_interrupt_in_one_process_lets_the_one_beside_it_end_and_starts_no_other(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_comparison(tmp_path, Interrupted(SCORES), ("baseline", "looped"), seeds=5, jobs=2)
+    assert (tmp_path / "runs" / "baseline" / "seed0" / "summary.json").is_file()
+    assert not list(tmp_path.glob("runs/looped/seed0/error.txt"))
+    assert len(list(tmp_path.glob("runs/*/*/summary.json"))) < 9
+    assert not (tmp_path / "comparison.json").exists()
 
 
 def test_nothing_unfinished_is_left_beside_the_results(comparison: Path) -> None:

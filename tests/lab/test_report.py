@@ -10,7 +10,7 @@ import pytest
 from headwise.errors import InputError
 from headwise.lab import plot_style
 from headwise.lab.compare import compare
-from headwise.lab.descriptions import describe_arm, describe_task, diagnose, unequal_cost
+from headwise.lab.descriptions import describe_arm, describe_task, diagnose, no_reference_reached, unequal_cost
 from headwise.lab.page import DARK, breakable
 from headwise.lab.records import read_run
 from headwise.lab.report import write_report
@@ -215,6 +215,18 @@ def test_unequal_flops_are_said_aloud() -> None:
     }
     assert (unequal_cost(arms) or "").startswith("hrm has 4.4 times the FLOPs of baseline")
     assert unequal_cost({"baseline": arms["baseline"]}) is None
+
+
+def test_only_a_reference_beyond_every_interval_is_called_unreached() -> None:
+    arms = [
+        {"mean": 0.48, "interval": [0.46, 0.50]},
+        {"mean": 0.47, "interval": None},
+        {"mean": None, "interval": None},
+    ]
+    assert no_reference_reached({"one_line_rule": 0.499}, arms, True) == []
+    assert no_reference_reached({"one_line_rule": 0.501}, arms, True) == ["one line rule"]
+    assert no_reference_reached({"n_gram": 0.45}, arms, False) == ["n gram"]
+    assert no_reference_reached({"one_line_rule": 0.5}, [], True) == []
 
 
 def test_the_spread_of_gates_is_told_apart_by_heads_steps_and_inputs(tmp_path: Path) -> None:

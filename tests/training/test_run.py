@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -274,9 +275,22 @@ def test_a_ponder_cost_is_ramped_up_and_its_steps_are_recorded(tmp_path: Path) -
     assert all(1 <= line["steps"] <= 4 for line in training)
 
 
-def test_bf16_and_compile_train_too(tmp_path: Path) -> None:
+def test_mixed_precision_trains_and_keeps_its_weights_in_full(tmp_path: Path) -> None:
     run = train(tiny(tmp_path, GUMBEL, precision="bf16", updates=5), progress=False)
     assert all(tensor.dtype != torch.bfloat16 for tensor in load(run).state_dict().values())
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch asks itself, while it traces
+def test_compiled_blocks_train_as_plain_ones_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 6. The backend that only traces and differentiates stands in for the one that also writes C++, for time."""
+    monkeypatch.setattr(fit, "compile_blocks", partial(fit.compile_blocks, backend="aot_eager"))
+    plain, compiled = (
+        train(tiny(tmp_path / str(on), PONDER, updates=4, compile=on), progress=False) for on in (False, True)
+    )
+    ours, theirs = load(compiled).state_dict(), load(plain).state_dict()
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-6)
 
 
 def test_silence_is_silent_and_progress_is_one_line_a_validation(

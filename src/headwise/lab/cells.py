@@ -6,9 +6,13 @@ kept, one that was interrupted resumes from its checkpoint, one that failed is t
 
 import re
 import shutil
+import signal
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +29,6 @@ from headwise.training.config import RunConfig
 RUNS = "runs"
 FAILURE = "error.txt"
 LAST = Path("checkpoints") / "last.ckpt"
-STOPPED: Final = None.__class__
 
 
 class Train(Protocol):
@@ -119,11 +122,10 @@ def _outcomes(cells: Sequence[Cell], train: Train, jobs: int, threads: int) -> I
     with parallel_config(backend="loky", inner_max_num_threads=threads), stop.watched():
         tasks = (delayed(_in_worker)(index, cell, train, threads) for index, cell in waiting)
         try:
-            for index, outcome in Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs)(tasks):
-                if outcome is STOPPED:
-                    stop.requested = True
-                else:
-                    yield cells[index], outcome
+            for ended in Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs)(tasks):
+                stop.requested |= ended.stopped
+                if not ended.stopped:
+                    yield cells[ended.index], ended.failure
         except RuntimeError:  # an idle worker may have died of the same signal, which breaks the pool
             if not stop.requested:
                 raise
@@ -131,12 +133,20 @@ def _outcomes(cells: Sequence[Cell], train: Train, jobs: int, threads: int) -> I
         raise KeyboardInterrupt
 
 
-def _in_worker(index: int, cell: Cell, train: Train, threads: int) -> tuple[int, Any]:
-    """`run_cell`, numbered. An interrupt is handed back as a value: raised, it would kill the workers beside it."""
+@dataclass(frozen=True)
+class Ended:
+    """How a cell ended in its worker. An interrupt is a value here: raised, it would kill the workers beside it."""
+
+    index: int
+    failure: str | None = None
+    stopped: bool = False
+
+
+def _in_worker(index: int, cell: Cell, train: Train, threads: int) -> Ended:
     try:
-        return index, run_cell(cell, train, threads)
+        return Ended(index, run_cell(cell, train, threads))
     except KeyboardInterrupt:
-        return index, STOPPED
+        return Ended(index, stopped=True)
 
 
 class Stop:

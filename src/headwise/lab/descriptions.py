@@ -1,7 +1,7 @@
 """Arms, tasks and what their gates did, in words for a reader who did not run the comparison."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headwise.lab import notation as write
@@ -98,9 +98,12 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def no_reference_reached(references: Mapping[str, float], best: float, sign: int) -> list[str]:
-    """The simple predictors that even the best arm does not match."""
-    return [spaced(name) for name, value in references.items() if sign * (value - best) > 0]
+def no_reference_reached(references: Mapping[str, float], arms: Sequence[Plain], higher_is_better: bool) -> list[str]:
+    """The simple predictors that lie beyond the interval of every arm (beyond the mean where there is no interval)."""
+    sign = 1 if higher_is_better else -1
+    ends = [arm["interval"] or [arm["mean"]] for arm in arms if number(arm["mean"]) is not None]
+    best = max((sign * end for bounds in ends for end in bounds), default=None)
+    return [spaced(name) for name, value in references.items() if best is not None and sign * value > best]
 
 
 def _shape(model: Plain) -> str:

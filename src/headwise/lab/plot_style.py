@@ -80,7 +80,7 @@ def colour(index: int) -> str:
 def marks(points: int, index: int, arms: int) -> dict[str, Any]:
     """About eight markers on a line, each arm's at places of its own; every point if there are few."""
     every = max(1, points // 8)
-    return {"marker": marker(index), "markersize": 4.5, "markevery": (index * every // max(arms, 1), every)}
+    return {"marker": marker(index), "markersize": 4.5, "markevery": (index % arms * every // arms, every)}
 
 
 def marker(index: int) -> str:

@@ -197,12 +197,9 @@ class _Comparison:
 
     def result_notes(self) -> list[str]:
         notes = [captions.COSTS]
-        best = self.best()
-        if best is not None:
-            sign = 1 if self.scale.higher_is_better else -1
-            missed = no_reference_reached(self.others, self.arms[best]["mean"], sign)
-            if missed:
-                notes.append(f"No arm's mean reaches the {write.listing(missed)}, which needs no training.")
+        missed = no_reference_reached(self.others, list(self.arms.values()), self.scale.higher_is_better)
+        if missed:
+            notes.append(f"No arm reaches the {write.listing(missed)}, which needs no training.")
         return notes
 
     def estimates(self) -> dict[str, plots.Estimate]:

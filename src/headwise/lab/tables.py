@@ -10,9 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from headwise.errors import InputError
 from headwise.lab import notation as write
 from headwise.lab.descriptions import spaced
-from headwise.lab.records import REPORT, number
+from headwise.lab.records import REPORT, number, write_text
 
 Plain = Mapping[str, Any]
 STYLES = {"better": "bold green", "worse": "bold red", "too few seeds": "yellow", "no result": "yellow"}
@@ -63,6 +64,42 @@ def comparison_table(result: Plain) -> Table:
     if (floor := number(result["floor"])) is not None:
         table.add_row(Text("floor", style="italic"), write.value(floor), "", _way(result, floor), style="dim")
     return table
+
+
+def markdown_table(result: Plain) -> str:
+    """The same for a document, with the headline and the verdicts below."""
+    metric, others = spaced(result["metric"]), result.get("references") or {}
+    head = ["arm", metric, "95 % interval", "floor to ceiling", "parameters", "FLOPs/example", "samples/s"]
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    levels = [("ceiling", result["ceiling"]), *((k, v) for k, v in others.items() if k not in ("floor", "ceiling"))]
+    rows += [[f"*{spaced(k)}*", write.value(number(v)), "", _way(result, number(v)), "", "", ""] for k, v in levels]
+    for label, arm in result["arms"].items():
+        mean = number(arm["mean"])
+        cost = [write.count(arm["parameters"]), write.magnitude(number(arm["flops_per_example"]))]
+        speed = write.count(number(arm["samples_per_second"]))
+        rows.append([label, write.value(mean), write.interval(arm["interval"]), _way(result, mean), *cost, speed])
+    floor = number(result["floor"])
+    rows.append(["*floor*", write.value(floor), "", _way(result, floor), "", "", ""])
+    lines = ["| " + " | ".join(cells) + " |" for cells in rows]
+    verdict = [f"- {pair['kind']}: {pair['verdict']}" for pair in result["pairs"]]
+    seeds = write.counted(len(result["seeds"]), "seed")
+    title = f"{result['headline']} ({result['task']}, {seeds}, {write.count(result.get('updates'))} updates)."
+    return "\n".join([title, "", *lines, "", *verdict])
+
+
+def insert_table(result: Plain, file: Path) -> None:
+    """Put `markdown_table` between the two marks in `file`; a file that is not there is made.
+
+    Raises:
+        InputError: the file has no marks.
+    """
+    begin, end = "<!-- result table -->", "<!-- end of result table -->"
+    text = file.read_text(encoding="utf-8") if file.exists() else f"{begin}\n{end}\n"
+    if begin not in text or end not in text.partition(begin)[2]:
+        raise InputError(f"{file}: no place for the table; put the lines {begin} and {end} where it belongs")
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    write_text(file, f"{before}{begin}\n{markdown_table(result)}\n{end}{after}")
 
 
 def verdicts(result: Plain) -> Table:

@@ -7,7 +7,8 @@ Legend: B batch, L length, D width, K supervised steps.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -138,10 +139,19 @@ class TaskModel(nn.Module):
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """What a task's folder exposes as `ENTRY`: its name, one line about it, and its three classes."""
+    """What a task's folder exposes as `ENTRY`.
+
+    Attributes:
+        name: as in `task=name`.
+        summary: one line for `headwise list`.
+        config, task, data: its three classes.
+        commands: of the command line that the task brings along, name to the dotted path of a function of (words,
+            `headwise.training.run.load`) that returns plain JSON.
+    """
 
     name: str
     summary: str
     config: type[Any]
     task: type[Task]
     data: type[TaskData]
+    commands: Mapping[str, str] = field(default_factory=dict)

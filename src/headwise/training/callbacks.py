@@ -138,4 +138,5 @@ class Validation(Callback):
 
     def _stop_if_waited(self, trainer: Trainer) -> None:
         if self.config.patience is not None and self.waited >= self.config.patience:
+            log.info("stopping early: no better %s in %d validations", self.metric, self.waited)
             trainer.should_stop = True

@@ -44,7 +44,7 @@ class TrainingConfig:
             decide before the task loss has a gradient worth following.
         freeze_controller: share of the run in which routers, controllers and halting heads are left as they are.
         precision: fp32, or bf16 for mixed precision.
-        compile: compile the backbone with torch.compile.
+        compile: compile the blocks with torch.compile; takes a minute before the first update, pays on accelerators.
         patience: stop after so many validations without a better primary metric; null (default) trains to the end. The
             best weights on validation are kept either way.
         loggers: beside metrics.jsonl, which is always written. `wandb` and `wandb_offline` need headwise[wandb].

@@ -34,7 +34,7 @@ _UNKNOWN = re.compile(
     r"(?:(?:allowed|available)[^:]*: |choose one of )(?P<allowed>.+)"
 )
 # Taken as typed: a path may hold characters that Hydra's grammar gives a meaning to.
-PATHS = ("output", "resume", "cache")
+PATHS = ("output", "resume", "cache", "task.corpus", "task.root", "task.pretraining")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def parse(word: str) -> Override:
     key, equals, text = word.partition("=")
     key = key.strip()
     if key in PATHS and equals:
-        return Override(key, text)
+        return Override(key, None if text == "null" else text)
     if not equals and not word.startswith("~"):
         raise InputError(f"{word}: not an override; write key=value")
     try:

@@ -2,8 +2,6 @@
 
 import contextlib
 import logging
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +12,9 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from rich.console import Console
 
+from headwise.models.blocks import Block
 from headwise.tasks.base import TaskData, TaskModel
 from headwise.training.callbacks import Schedules, Validation
 from headwise.training.checkpoints import (
@@ -32,9 +32,11 @@ from headwise.training.data import TrainingBatches
 from headwise.training.machine import device_of
 from headwise.training.module import HeadwiseModule
 from headwise.training.objective import objective
-from headwise.training.progress import ProgressBar, quiet_lightning
+from headwise.training.progress import ProgressBar, quiet_lightning, reported
 from headwise.training.recorder import Recorder
 from headwise.training.stops import Interruption, TrainingDiverged, TrainingInterrupted
+
+log = logging.getLogger("headwise")
 
 
 @dataclass(frozen=True)
@@ -81,16 +83,17 @@ def fit(config: RunConfig, model: TaskModel, data: TaskData, directory: Path, re
         RandomNumbers(),
         Checkpoints(folder, validation, interruption, recorder),
     ]
-    if progress:
+    console = Console(stderr=True) if progress else None
+    if console is not None:
         label = f"{config.entry.name} {config.name} seed {config.seed}"
-        callbacks.append(ProgressBar(label, training.updates, recorder, validation))
+        callbacks.append(ProgressBar(label, training.updates, recorder, validation, console))
     if training.compile:
-        model.backbone.compile()
-    with quiet_lightning(), interruption.watched():
+        compile_blocks(model)
+    with quiet_lightning(), interruption.watched(), reported(console):
         trainer = make_trainer(config, directory, callbacks)
         try:
-            with _reported(progress):
-                trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
+            log.info("run directory: %s", directory)
+            trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
         except TrainingDiverged as error:
             raise error.keeping(next((p for n in (BEST, LAST) if (p := folder / n).exists()), None)) from None
         except SIGTERMException:
@@ -121,6 +124,18 @@ def make_trainer(config: RunConfig, directory: Path, callbacks: list[Callback]) 
         profiler=NoProfiler(),
         default_root_dir=directory,
     )
+
+
+def compile_blocks(model: TaskModel, backend: str = "inductor") -> None:
+    """Compile each block of the stack, in place; weights keep their names.
+
+    A block is compiled once and used at every refinement step, so that the time it takes does not grow with R. Shapes
+    are static: a batch of another size, the last of an epoch, is compiled once more. `score` runs the blocks
+    uncompiled, as halted examples leave the batch there and every batch has a size of its own.
+    """
+    for block in model.backbone.modules():
+        if isinstance(block, Block):
+            block.compile(backend=backend, dynamic=False)
 
 
 class NoProfiler(Profiler):
@@ -160,20 +175,3 @@ def restore_best(model: TaskModel, folder: Path) -> None:
     prefix = "model."
     weights = read_checkpoint(folder / BEST)["state_dict"]
     model.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in weights.items()})
-
-
-@contextlib.contextmanager
-def _reported(show: bool) -> Iterator[None]:
-    """Inside the block our own notes appear on standard error, unless the program has its own logging."""
-    log = logging.getLogger("headwise")
-    if not show or log.hasHandlers():
-        yield
-        return
-    handler, level = logging.StreamHandler(sys.stderr), log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)

@@ -17,11 +17,12 @@ from headwise.training.run import build, reproducible
 from headwise.training.schedules import learning_rate_factor
 
 
-def step_times(updates: int = 400, rounds: int = 5) -> tuple[float, float]:
+def step_times(updates: int = 150, rounds: int = 12) -> tuple[float, float]:
     """Seconds per update of a tiny model on small batches, so that the framework shows: (ours, plain).
 
     Both do the same work on the same batches: objective, backward pass, clipping by role, AdamW, learning rate. Ours
-    adds Lightning, the callbacks, the guard and the metrics. They take turns; each counts with its fastest round.
+    adds Lightning, the callbacks, the guard and the metrics. They take turns; each counts with its fastest round,
+    the one that other programs disturbed least.
     """
     training = TrainingConfig(updates=updates, batch_size=8, validate_every=updates, loggers=())
     task = entry("sorting").config()  # any would do; this one needs no data and is quick to make

@@ -25,11 +25,12 @@ class ProgressBar(Callback):
         updates: of the whole run.
         recorder: for the loss and the speed.
         validation: for the primary metric.
+        console: where it is drawn.
     """
 
-    def __init__(self, label: str, updates: int, recorder: Recorder, validation: Validation) -> None:
+    def __init__(self, label: str, updates: int, recorder: Recorder, validation: Validation, console: Console) -> None:
         self.label, self.updates, self.recorder, self.validation = label, updates, recorder, validation
-        self.console = Console(stderr=True)
+        self.console = console
         self._progress: Progress | None = None
         self._drawn, self._reported = 0.0, 0
 
@@ -46,7 +47,7 @@ class ProgressBar(Callback):
             auto_refresh=False,  # its thread would take time from training
             transient=True,
         )
-        self._task = self._progress.add_task(self.label, total=self.updates, numbers="")
+        self._task = self._progress.add_task(self.label, total=self.updates, completed=trainer.global_step, numbers="")
         self._progress.start()
 
     def on_train_batch_end(
@@ -83,6 +84,34 @@ class ProgressBar(Callback):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints log lines through the console that also draws the bar, so that neither spoils the other."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.console.print(record.getMessage(), highlight=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def reported(console: Console | None) -> Iterator[None]:
+    """Inside the block our own notes appear on the console, unless the program has a logging set-up of its own."""
+    log = logging.getLogger("headwise")
+    if console is None or log.hasHandlers():
+        yield
+        return
+    handler, level = _ConsoleHandler(console), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 @contextlib.contextmanager

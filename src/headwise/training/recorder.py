@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from torch import Tensor
 
 from headwise.training.data import TrainingBatches
@@ -25,6 +25,7 @@ METRICS, ROUTING = "metrics.jsonl", "routing.jsonl"
 class Recorder(Callback):
     """Averages what training logs over `every` updates and writes it as one line; the only writer of the JSONL files.
 
+    Gradient norms (before clipping), update-to-weight ratios and learning rates are those of the line's last update.
     Between lines an update costs it one list entry: no number is read from the device, nothing is formatted.
 
     Args:
@@ -83,12 +84,10 @@ class Recorder(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.pause_clock()
-        for logger in self.loggers:
-            logger.finalize("success")
+        self._finish("success")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        for logger in self.loggers:
-            logger.finalize("failed")
+        self._finish("failed")
 
     def write(self, file: str, update: int, split: str, values: Mapping[str, Any]) -> None:
         """Append one line, whole at once, and give its numbers to the loggers."""
@@ -109,6 +108,12 @@ class Recorder(Callback):
 
     def resume_clock(self) -> None:
         self._since = time.perf_counter()
+
+    def _finish(self, status: str) -> None:
+        for logger in self.loggers:
+            logger.finalize(status)
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish()  # else the next run of this process would be written into this one
 
     def _closes_line(self, update: int) -> bool:
         return update % self.every == 0 or update % self.also_every == 0 or update == len(self.batches)

@@ -165,8 +165,10 @@ def build_model(config: RunConfig, facts: dict[str, Any]) -> TaskModel:
 
 def summarise(config: RunConfig, model: TaskModel, data: TaskData, source: Source, result: Score) -> dict[str, Any]:
     """What summary.json says about a score: the value between its floor and its ceiling, and what it cost."""
-    references = {name: values.double().nanmean().item() for name, values in data.references(source).items()}
     metrics, metric = result.means(), model.task.metric
+    by_metric = data.references_by_metric(source) or {metric: data.references(source)}
+    levels = {name: {who: v.double().nanmean().item() for who, v in own.items()} for name, own in by_metric.items()}
+    references = levels[metric]
     steps = result.steps.double().mean().item()
     length = model.task.embed(source.batch(torch.arange(1)))[0].shape[1]
     counts = {role: sum(p.numel() for _, p in own) for role, own in parameters_by_role(model).items()}
@@ -181,6 +183,7 @@ def summarise(config: RunConfig, model: TaskModel, data: TaskData, source: Sourc
         "ceiling": references.get("ceiling", math.nan),
         "metrics": metrics,
         "references": references,
+        "references_by_metric": levels,
         "loss": result.loss,
         "test_examples": len(result.steps),
         "parameters": sum(counts.values()),

@@ -61,7 +61,7 @@ def score(model: TaskModel, source: Source, batch_size: int, examples: int = 0) 
     routing, steps, total, count = _Routing(model, examples), [], 0.0, 0.0
     plan = source.plan(batch_size, seed=0, epoch=0, shuffle=False)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.compiler.set_stance("force_eager"):
             for index in plan:
                 batch = {name: tensor.to(device) for name, tensor in source.batch(index).items()}
                 x, mask = model.task.embed(batch)

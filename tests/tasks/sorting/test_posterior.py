@@ -173,7 +173,7 @@ def test_guesses_come_true_as_often_as_the_ceiling_says():
 
 
 def test_hints_drawn_from_near_pairs_would_break_the_ceiling():
-    """Why `hint_span` reveals all near pairs: with some of them, knowing that a hint's pair is near beats the bound."""
+    """Why `hint_span` reveals all near pairs: with some, P of the comparisons promises 0.84 where 0.75 comes true."""
     plain = generate(SortingConfig(length=12), 2000, [4])
     ranks, visible = plain["ranks"].numpy(), plain["visible"].numpy()
     hints, _ = draw_hints(ranks, visible, 6, 1, np.random.default_rng(0))
@@ -185,4 +185,4 @@ def test_hints_drawn_from_near_pairs_would_break_the_ceiling():
     }
     scored, promised = realised(batch, posterior.posterior(batch, 0))
     error = (scored - promised).std() / 2000**0.5
-    assert (scored - promised).mean().abs() > 10 * error
+    assert scored.mean() < promised.mean() - 10 * error

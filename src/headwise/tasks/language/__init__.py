@@ -11,6 +11,7 @@ ENTRY = TaskEntry(
     config=LanguageConfig,
     task=LanguageTask,
     data=LanguageData,
+    commands={"generate": "headwise.tasks.language.command.run"},
 )
 
 __all__ = ["ENTRY", "LanguageConfig", "LanguageData", "LanguageTask"]

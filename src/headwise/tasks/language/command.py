@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from headwise.errors import InputError
@@ -27,7 +26,7 @@ def run(words: Sequence[str], load: Callable[[str], TaskModel]) -> dict[str, Any
         load: run directory -> model; `headwise.training.run.load`.
 
     Returns:
-        {"prompt": ..., "completions": [{"text": ..., "tokens": [...], "ended": ...}, ...]}, plain JSON.
+        {"prompt": ..., "completions": [{"text": ..., "tokens": how many, "ended": ...}, ...]}, plain JSON.
 
     Raises:
         InputError: a word missing or unknown, a run of another task, or what `generate` refuses.
@@ -39,7 +38,9 @@ def run(words: Sequence[str], load: Callable[[str], TaskModel]) -> dict[str, Any
     model = load(directory)
     if not isinstance(model.task, LanguageTask):
         raise InputError(f"{directory}: a model of the task {model.task.name}; generate needs one of language")
-    return {"prompt": prompt, "completions": [asdict(found) for found in generate(model, prompt, config)]}
+    found = generate(model, prompt, config)
+    texts = [{"text": one.text, "tokens": len(one.tokens), "ended": one.ended} for one in found]
+    return {"prompt": prompt, "completions": texts}
 
 
 def _setting(word: str) -> tuple[str, Any]:

@@ -58,20 +58,13 @@ class Corpus:
     records: list[Record] | None = None
 
 
-def load(name: str, config: LanguageConfig) -> Corpus:
-    """The corpus called `name`, or at the path `name`.
+def load(config: LanguageConfig) -> Corpus:
+    """The corpus of the configuration; `synthetic` is no file and not read here.
 
     Raises:
         InputError: missing, empty or unreadable, with the place in the file.
     """
-    if name in NAMED:
-        path = _in_root(NAMED[name], config)
-    else:
-        path = Path(name).expanduser()
-        if not path.exists():
-            known = ", ".join(["synthetic", *NAMED])
-            raise InputError(f"task.corpus={name}: no such file or folder; give a path, or one of {known}")
-    return read(path, name, config.response_marker)
+    return _load("corpus", config.corpus, ["synthetic", *NAMED], config)
 
 
 def read(path: Path, name: str, marker: str) -> Corpus:
@@ -95,9 +88,10 @@ def read(path: Path, name: str, marker: str) -> Corpus:
 def pretraining(config: LanguageConfig) -> Corpus | None:
     """What is read before the corpus itself, or None."""
     if config.pretraining is not None:
-        return load(config.pretraining, config)
+        return _load("pretraining", config.pretraining, list(NAMED), config)
     if config.corpus in PRETRAINING:
-        return read(_in_root(PRETRAINING[config.corpus], config), config.corpus, config.response_marker)
+        path = _in_root(PRETRAINING[config.corpus], f"task.corpus={config.corpus}", config.root)
+        return read(path, config.corpus, config.response_marker)
     return None
 
 
@@ -109,15 +103,26 @@ def as_record(text: str, marker: str, where: str) -> Record:
     return Record(text[:cut], text[cut:], where)
 
 
-def _in_root(name: str, config: LanguageConfig) -> Path:
+def _load(key: str, name: str, known: list[str], config: LanguageConfig) -> Corpus:
+    """The corpus called `name`, or at that path; it is the value of `task.<key>`."""
+    if name in NAMED:
+        path = _in_root(NAMED[name], f"task.{key}={name}", config.root)
+    else:
+        path = Path(name).expanduser()
+        if not path.exists():
+            raise InputError(f"task.{key}={name}: no such file or folder; give a path, or one of {', '.join(known)}")
+    return read(path, name, config.response_marker)
+
+
+def _in_root(name: str, setting: str, root: str | None) -> Path:
     """A file in the folder of data sets."""
-    root = config.root or os.environ.get("HEADWISE_DATA")
+    root = root or os.environ.get("HEADWISE_DATA")
     remedy = "set HEADWISE_DATA or task.root to the folder of data sets"
     if not root:
-        raise InputError(f"task.corpus={config.corpus}: where is {name}? {remedy}")
+        raise InputError(f"{setting}: where is {name}? {remedy}")
     path = Path(root).expanduser() / name
     if not path.exists():
-        raise InputError(f"task.corpus={config.corpus}: {path} does not exist; {remedy}")
+        raise InputError(f"{setting}: {path} does not exist; {remedy}")
     return path
 
 

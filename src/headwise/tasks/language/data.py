@@ -142,7 +142,8 @@ class LanguageData(TaskData):
             "end": len(self.tokenizer) if has_records else None,
             # As many positions as examples have: a further one would never be trained.
             "context": max(source.longest for source in self._sources.values()),
-            "digest": hashlib.sha256(tokenizer.encode()).hexdigest()[:16],  # short, for a message that they differ
+            # Before the tokenizer itself, which would make a long message where two differ.
+            "tokenizer_sha256": hashlib.sha256(tokenizer.encode()).hexdigest(),
             "tokenizer": tokenizer,
         }
 
@@ -164,7 +165,7 @@ class LanguageData(TaskData):
         held_out = config.held_out
         if held_out is None:
             held_out = 0.0 if config.corpus in CLOSED else HELD_OUT
-        return divide(corpora.load(config.corpus, config), held_out, self.seed)
+        return divide(corpora.load(config), held_out, self.seed)
 
     def _first(self) -> str | list[Record] | None:
         """What is read before the corpus itself, if anything."""

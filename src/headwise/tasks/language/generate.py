@@ -144,7 +144,9 @@ def choose(scores: Tensor, config: GenerationConfig, generator: torch.Generator)
     """One token for each row of scores [B, V], int64 [B]; random numbers come from `generator`, on the CPU."""
     if config.temperature == 0:
         return scores.argmax(-1)
-    probs = (scores.double().cpu() / config.temperature).softmax(-1)
+    scores_here = scores.cpu().double()
+    # The largest at 0: at a temperature near 0 it stays there, and the others go to -infinity.
+    probs = ((scores_here - scores_here.amax(-1, keepdim=True)) / config.temperature).softmax(-1)
     probs, order = probs.sort(dim=-1, descending=True)
     # A token stays while those before it have not yet reached top_p, so at least one does.
     probs = torch.where(probs.cumsum(-1) - probs < config.top_p, probs, 0.0)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from headwise.tasks.base import Batch, Source
+from headwise.tasks.language.metrics import real
 from headwise.tasks.language.sources import Records, Sequences
 
 _BATCH = 256
@@ -36,7 +37,7 @@ class Unigram:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Summed loss of each example, float64 [B]."""
-        return (self.loss[batch["targets"]] * _real(batch)).sum(1)
+        return (self.loss[batch["targets"]] * real(batch)).sum(1)
 
 
 class Closed:
@@ -49,7 +50,7 @@ class Closed:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Summed loss of each example, float64 [B]."""
-        counts = _real(batch).sum(1).tolist()
+        counts = real(batch).sum(1).tolist()
         rows = zip(batch["tokens"].tolist(), batch["targets"].tolist(), counts, strict=True)
         losses = [self._loss((inputs[0], *targets[:count])) for inputs, targets, count in rows]
         return torch.tensor(losses, dtype=torch.float64)
@@ -70,15 +71,10 @@ def by_metric(source: Source, floor: Unigram, ceiling: Closed | None) -> dict[st
         batch = source.batch(index)
         for name, predictor in predictors.items():
             total = predictor(batch)
-            found["loss"][name].append(total / _real(batch).sum(1))
+            found["loss"][name].append(total / real(batch).sum(1))
             found["bits_per_character"][name].append(total / math.log(2) / batch["mean_characters"])
     order = torch.cat(plan).argsort()
     return {
         metric: {name: torch.cat(parts)[order].float() for name, parts in references.items()}
         for metric, references in found.items()
     }
-
-
-def _real(batch: Batch) -> Tensor:
-    """Which targets count, bool [B, L]."""
-    return batch.get("mask", torch.ones_like(batch["targets"], dtype=torch.bool))

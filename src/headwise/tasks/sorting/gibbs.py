@@ -36,46 +36,45 @@ def sample(evidence: Evidence, start: Tensor, seed: int) -> tuple[Tensor, Tensor
         sampler.sweep()
         if sweep < WARM_UP:
             continue
-        for half, t in enumerate(sampler.t.chunk(2, dim=1)):  # [B, C/2, k]
+        for half, t in enumerate(sampler.t.permute(1, 2, 0).chunk(2, dim=1)):  # [B, C/2, k]
             below[half] += (t[..., :, None] < t[..., None, :]).double().mean(1)
             under[half] += (t[..., :, None] < evidence.unused[:, None, None, :]).double().mean(1)
     return below / SWEEPS, under / SWEEPS
 
 
 class _Sampler:
-    """The state t [B, C, k] of the chains, each an index 0..U-1 into the unused integers, and its moves."""
+    """The state t [k, B, C] of the chains, each entry an index 0..U-1 into the unused integers, and its moves."""
 
     def __init__(self, evidence: Evidence, start: Tensor, generator: torch.Generator) -> None:
-        U, generous = evidence.integers, torch.iinfo(torch.int64).max
-        unused = evidence.unused[:, None, :]
-        self.lowest = torch.where(evidence.above, unused, 0).amax(2)  # [B, k]
-        self.highest = torch.where(evidence.under, unused, generous).amin(2).clamp(max=U) - 1
-        self.less = evidence.less
-        self.t = start[:, None, :].repeat(1, CHAINS, 1)
+        U, unused = evidence.integers, evidence.unused[:, None, :]
+        self.t = start.T[:, :, None].repeat(1, 1, CHAINS).int()
+        self.least = torch.where(evidence.above, unused, 0).amax(2).T[:, :, None].int()  # [k, B, 1]
+        self.greatest = torch.where(evidence.under, unused, U).amin(2).T[:, :, None].int() - 1
+        self.less = evidence.less.permute(1, 2, 0)[..., None]  # [x, y, B, 1]
         self.generator = generator
 
     def interval(self, t: Tensor, y: int) -> tuple[Tensor, Tensor]:
-        """The least and the greatest index that the hints leave to y, given the others; [B, C] each."""
-        from_below = torch.where(self.less[:, None, :, y], t + 1, 0).amax(2)
-        from_above = torch.where(self.less[:, None, y, :], t - 1, t.new_tensor(2**31)).amin(2)
-        return from_below.maximum(self.lowest[:, None, y]), from_above.minimum(self.highest[:, None, y])
+        """The least and the greatest index that the hints leave to y, given the other values; [B, C] each."""
+        least = torch.where(self.less[:, y], t + 1, self.least[y]).amax(0)
+        greatest = torch.where(self.less[y], t - 1, self.greatest[y]).amin(0)
+        return least, greatest  # the hints with visible elements count too: y's own row always gives their bound
 
     def fits(self, t: Tensor, y: int) -> Tensor:
+        """Whether the value of y keeps to the hints, bool [B, C]."""
         least, greatest = self.interval(t, y)
-        return (least <= t[..., y]) & (t[..., y] <= greatest)
+        return (least <= t[y]) & (t[y] <= greatest)
 
     def sweep(self) -> None:
         """One move of each value and one swap of each pair of a random pairing."""
-        k = self.t.shape[2]
+        k = len(self.t)
         for y in range(k):
             least, greatest = self.interval(self.t, y)
-            u = torch.rand(least.shape, generator=self.generator, dtype=torch.float64)
-            proposal = least + (u * (greatest - least + 1)).long()
-            taken = (self.t == proposal[..., None]).any(2)
-            self.t[..., y] = torch.where(taken, self.t[..., y], proposal)
+            u = torch.rand(least.shape, generator=self.generator)
+            proposal = least + (u * (greatest - least + 1)).int()
+            taken = (self.t == proposal).any(0)
+            self.t[y] = torch.where(taken, self.t[y], proposal)
         pairing = torch.randperm(k, generator=self.generator)[: k // 2 * 2].view(-1, 2)
-        for x, y in pairing.tolist():
-            swapped = self.t.clone()
-            swapped[..., x], swapped[..., y] = self.t[..., y], self.t[..., x]
-            fit = self.fits(swapped, x) & self.fits(swapped, y)
-            self.t = torch.where(fit[..., None], swapped, self.t)
+        for pair in pairing:
+            swapped = self.t.index_copy(0, pair, self.t[pair.flip(0)])
+            fit = self.fits(swapped, int(pair[0])) & self.fits(swapped, int(pair[1]))
+            self.t = torch.where(fit, swapped, self.t)

@@ -1,8 +1,8 @@
 """The harder form: hints reveal some comparisons that involve masked elements, and order follows from chains of them.
 
 Hints are either a fixed number of pairs drawn uniformly, or all pairs of near ranks. Nothing between: hints drawn from
-the near pairs would say, besides who is smaller, that the two are near, and "what follows from the comparisons" would
-no longer bound what a model can know.
+the near pairs say, besides who is smaller, that the two are near, and what follows from the comparisons alone is no
+longer what can be known (measured: it promises a tau of 0.84 where 0.75 comes true).
 Legend: B batch, n elements, h hints.
 """
 

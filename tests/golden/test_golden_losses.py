@@ -1,0 +1,63 @@
+"""The first 20 losses of a tiny recipe per arm family, kept beside this file. A change that moves them says so.
+
+`python -m tests.golden.test_golden_losses` writes them anew.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from headwise.training.configuration import load
+from headwise.training.objective import objective
+from headwise.training.optim import clip_by_role, optimizer_for
+from headwise.training.run import build
+
+FILE = Path(__file__).with_name("losses.json")
+UPDATES = 20
+ALONE = ["baseline", "looped", "gated", "random", "linear", "classical", "hrm", "hrm_token", "hrm_act", "pointer"]
+FAMILIES = {name: [f"arm={name}"] for name in ALONE} | {
+    "static": ["arm=static", "arm.router.k=2"],
+    "hrm_ponder": ["arm=hrm", "arm.halting=ponder", "arm.refinement.supervision=last"],
+    "hrm_gradient_last": ["arm=hrm", "arm.refinement.gradient=last"],
+    "hrm_reuse_heads": ["arm=hrm", "arm.refinement.reuse=heads"],
+}
+RECIPE = [
+    "task=sorting",
+    "task.length=6",
+    "task.train_examples=64",
+    "model.width=16",
+    "model.heads=4",
+    "model.ffn=32",
+    "training.batch_size=16",
+]
+
+
+def losses(family: str) -> list[float]:
+    """In a loop of plain torch, so that only models, tasks and the objective can move them."""
+    config = load([*RECIPE, *FAMILIES[family]])
+    data, model = build(config)
+    source, found = data.split("train"), []
+    optimizer = optimizer_for(model, config.training.preset)
+    weights = {"entropy": 0.01, "ponder": 0.01, "slow_updates": 0.01}
+    for epoch in range(UPDATES // 4):  # 64 examples are four batches
+        for index in source.plan(config.training.batch_size, config.seed, epoch, shuffle=True):
+            loss = objective(model, source.batch(index), weights).loss
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            clip_by_role(optimizer, config.training.preset.clip())
+            optimizer.step()
+            found.append(loss.item())
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_first_losses_are_as_they_were(family: str) -> None:
+    kept = json.loads(FILE.read_text(encoding="utf-8"))[family]
+    assert losses(family) == pytest.approx(kept, rel=2e-4), f"{family} trains differently than before"
+
+
+if __name__ == "__main__":
+    lines = [f'"{family}": {json.dumps([round(loss, 6) for loss in losses(family)])}' for family in FAMILIES]
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
