@@ -3,7 +3,8 @@
 Convention: forward pass only; norms, activations, softmax and element-wise products are left out, as in torch's
 counter. A causal model counts the scores it needs, (L + 1) / 2 of L keys per query on average, which is what a kernel
 that skips the masked half executes. (torch's counter reports 0 for scaled dot-product attention on CPU unless the MATH
-backend is forced, and then counts the full square.)
+backend is forced, and then counts the full square.) Every head counts, whatever the gates: what an attention layer
+really computes where it skips heads is in `RoutedAttention.plan(gates, x).macs`, of the gates at hand.
 
 Legend: L length, H heads, D width, E head width, F feed-forward width, C controller width, S context positions.
 """

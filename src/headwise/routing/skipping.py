@@ -18,7 +18,8 @@ gradient, and skips at evaluation and with gates that are not trained; `always` 
 **The rule of `auto`.** The cheapest by this model, in multiply-accumulates of one example:
 
     dense       n (2 d² + 2 g d² + 2 c m d)
-    sequence    1.05 · n (2 rho d² + 2 g' d² + 2 c m rho d)               + 20 for each weight that a group gathers
+    sequence    1.05 · n (2 rho d² + 2 g' d² + 2 c m rho d)               + 3 M for each group of examples,
+                                                                         + 20 for each weight that it gathers
     token       n (2 rho d² + 2 g d²) + 1.25 · 2 n rho d (c m + t)        + 2 M for each tile of 64 queries
                                                                          + 40 k for each pair of token and head
 
@@ -49,7 +50,7 @@ Skipping = Literal["auto", "never", "always"]
 Form = Literal["dense", "sequence", "token"]
 TILE = 64  # queries of a head that share a stretch of keys
 # The rule's constants, in multiply-accumulates.
-SEQUENCE_FACTOR, WEIGHT_PRICE = 1.05, 20.0
+SEQUENCE_FACTOR, GROUP_PRICE, WEIGHT_PRICE = 1.05, 3e6, 20.0
 SCORE_FACTOR, TILE_PRICE, PAIR_PRICE = 1.25, 2e6, 4e4
 
 
@@ -79,24 +80,26 @@ def choose(attention: RoutedAttention, gates: Tensor, x: Tensor, keys: int, reme
         remembered: whether keys and values are there already, so that none can be left out.
     """
     batch, length, heads = *x.shape[:2], attention.heads_count
-    on = (gates.detach() != 0).expand(batch, -1, -1)
     dense = Plan("dense", torch.full((batch,), float(heads)), float(batch * macs(attention, length, keys, remembered)))
-    trained = gates.requires_grad and torch.is_grad_enabled()
     auto = attention.skipping == "auto"
-    if attention.skipping == "never" or (auto and (trained or x.device.type != "cpu")) or bool(on.all()):
+    trained = gates.requires_grad and torch.is_grad_enabled()
+    if attention.skipping == "never" or (auto and (trained or x.device.type != "cpu")):
+        return dense
+    counts = (gates.detach() != 0).sum(1).expand(batch, -1).cpu()  # [B, H], positions at which a head is on
+    used, places = counts > 0, gates.shape[1]
+    if bool((counts == places).all()):
         return dense
     plans = []
-    used = on.any(1)  # [B, H]
-    block = attention.head_width * attention.width
-    if not remembered:
-        sizes, groups = (part.sum(1).double().cpu() for part in (used, _read(attention, used)))
+    if not remembered and (not auto or not bool(used.all())):
+        sizes, groups = used.sum(1).double(), _read(attention, used).sum(1)
         each = zip(sizes.tolist(), groups.tolist(), strict=True)
         needed = sum(macs(attention, length, keys, False, h, g) for h, g in each)
         sets = torch.unique(used, dim=0)
-        gathered = 2 * block * (sets.sum() + _read(attention, sets).sum()).item()
-        plans.append((SEQUENCE_FACTOR * needed + WEIGHT_PRICE * gathered, Plan("sequence", sizes, needed)))
-    if remembered or not torch.equal(on, used.unsqueeze(1).expand_as(on)):
-        mean = on.double().mean(1).sum(1).cpu()  # [B]
+        gathered = 2 * attention.head_width * attention.width * (sets.sum() + _read(attention, sets).sum()).item()
+        cost = SEQUENCE_FACTOR * needed + GROUP_PRICE * len(sets) + WEIGHT_PRICE * gathered
+        plans.append((cost, Plan("sequence", sizes, needed)))
+    if remembered or not bool(((counts == places) | ~used).all()):
+        mean = counts.sum(1).double() / places  # [B]
         needed = sum(macs(attention, length, keys, remembered, h) for h in mean.tolist())
         pairs = mean.sum().item() * length
         seen = keys - (length - 1) / 2 if attention.causal else float(keys)
