@@ -3,7 +3,9 @@
 One attention layer of width 512, causal, on one thread, with router, selection and slicing in our time and neither
 gates nor router in the dense one's. A router with random weights selects; its gates are forced (no gradient), because a
 causal model refuses selection per sequence and because skipping gives a gate that is off no gradient. Training is
-forward and backward with gradients in inputs and all weights. All forms of a cell take turns within a round.
+forward and backward with gradients in inputs and all weights. All forms of a cell take turns within a round, dense
+attention before each kind. Times are the process's own seconds: on one thread those of an idle machine's clock, without
+the turns that other programs take.
 
 Names: heads/{layer|sequence|token}_{percent of heads on}_n{length}_h{heads}_{train|infer}; the ratio is the speed-up
 that the rule of `headwise.routing.skipping` gives. Where the rule computes densely, heads/always_... is the same with
@@ -105,12 +107,10 @@ def _together(length: int, heads: int, mode: str) -> Iterator[Measured]:
         if layers["auto"].plan(gates, x).kind == "dense":
             parts[Cell(kind, percent, length, heads, mode, True)] = routed("always")
     weights = [x, *(parameter for layer in layers.values() for parameter in layer.parameters())]
-    times = _turns(parts, weights, torch.randn_like(x).detach() if mode == "train" else None, ROUNDS[mode])
-    dense = times.pop(None)
-    for cell, own in times.items():
-        assert cell is not None
-        ratio = statistics.median(d / o for d, o in zip(dense, own, strict=True))
-        yield Measured(cell, 1e3 * statistics.median(own), 1e3 * statistics.median(dense), ratio)
+    above = torch.randn_like(x).detach() if mode == "train" else None
+    for cell, pairs in _turns(parts, weights, above, ROUNDS[mode]).items():
+        own, dense = (1e3 * statistics.median(part) for part in zip(*pairs, strict=True))
+        yield Measured(cell, own, dense, statistics.median(d / o for o, d in pairs))
 
 
 WAYS: tuple[Any, ...] = ("never", "auto", "always")
@@ -118,25 +118,28 @@ WAYS: tuple[Any, ...] = ("never", "auto", "always")
 
 def _turns(
     parts: Mapping[Cell | None, Callable[[], Tensor]], weights: Sequence[Tensor], above: Tensor | None, rounds: int
-) -> dict[Cell | None, list[float]]:
-    """Seconds of each part in each round; with a gradient from `above` the backward pass is in it."""
+) -> dict[Cell, list[tuple[float, float]]]:
+    """Seconds of each part and of the dense one (None) next before it, per round; with `above` backward is in them."""
 
     def once(part: Callable[[], Tensor]) -> float:
         for weight in weights:
             weight.grad = None
         with torch.inference_mode(above is None):
-            start = time.perf_counter()
+            start = time.process_time()
             out = part()
             if above is not None:
                 out.backward(above)  # type: ignore[no-untyped-call]
-            return time.perf_counter() - start
+            return time.process_time() - start
 
     for part in parts.values():
         once(part)
-    times: dict[Cell | None, list[float]] = {cell: [] for cell in parts}
+    times: dict[Cell, list[tuple[float, float]]] = {cell: [] for cell in parts if cell is not None}
     for _ in range(rounds):
-        for cell, part in parts.items():
-            times[cell].append(once(part))
+        dense, kind = 0.0, ""
+        for cell, own in times.items():
+            if cell.kind != kind:
+                dense, kind = once(parts[None]), cell.kind
+            own.append((once(parts[cell]), dense))
     return times
 
 
