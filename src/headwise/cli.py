@@ -92,7 +92,8 @@ COMMANDS = {
     "bench": Command(
         "measure speed and memory against plain layers",
         "[name ...] [output=<directory>]",
-        "All benchmarks, or the named. bench.json goes into output=, by default here when all are run.",
+        "All benchmarks but heads, which takes minutes, or the named. bench.json goes into output=, by default here "
+        "when none is named.",
         "bench",
     ),
     "list": Command(

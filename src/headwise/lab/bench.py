@@ -141,6 +141,13 @@ def framework() -> list[Result]:
     return [Result("framework/step_overhead", 1e3 * (ours - plain), "ms/step", 1e3 * plain, ours / plain)]
 
 
+def heads() -> list[Result]:
+    """Attention with a part of its heads on, over dense attention on one thread; minutes, so only when named."""
+    from headwise.lab.bench_heads import measure
+
+    return [Result(one.cell.name, one.ours, "ms", one.dense, one.ratio) for one in measure()]
+
+
 BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "baseline": baseline,
     "controller": controller,
@@ -148,11 +155,13 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "reuse": reuse,
     "compaction": compaction,
     "framework": framework,
+    "heads": heads,
 }
+ONLY_NAMED = {"heads"}
 
 
 def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
-    """Run benchmarks by name (default: all).
+    """Run benchmarks by name (default: all but those that take minutes, `ONLY_NAMED`).
 
     Returns:
         {name, value, unit, reference, ratio} each.
@@ -160,7 +169,7 @@ def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
     Raises:
         InputError: an unknown name.
     """
-    chosen = list(names) or list(BENCHMARKS)
+    chosen = list(names) or [name for name in BENCHMARKS if name not in ONLY_NAMED]
     for name in chosen:
         if name not in BENCHMARKS:
             raise InputError(f"bench {name}: unknown; choose from {', '.join(BENCHMARKS)}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from headwise.models.arm import Arm
 from headwise.models.blocks import Block, BlockStack
 from headwise.models.sizes import ModelConfig
-from headwise.reasoning.controllers import make_controller
+from headwise.reasoning.controllers import ClassicalConfig, make_controller
 from headwise.reasoning.halting import make_halting
 from headwise.reasoning.refinement import Carry, Refiner, Trace
 from headwise.routing.attention import RoutedAttention
@@ -44,7 +44,18 @@ class Backbone(nn.Module):
 
     def _block(self, layer: int, context: int) -> Block:
         model, arm = self.model, self.arm
-        attention = RoutedAttention(model.width, model.heads, arm.combine, model.dropout, self.causal)
+        # Where a later step or the controller reads keys, values or head outputs, all of them are needed.
+        looped = arm.refinement.steps > 1
+        read = looped and (arm.refinement.reuse != "none" or isinstance(arm.controller, ClassicalConfig))
+        attention = RoutedAttention(
+            model.width,
+            model.heads,
+            arm.combine,
+            model.dropout,
+            self.causal,
+            model.kv_heads,
+            "never" if read else model.skipping,
+        )
         router = make_router(arm.router, arm.gate, model.width, model.heads, context, layer, arm.balance)
         return Block(attention, router, model.ffn, model.dropout)
 

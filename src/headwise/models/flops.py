@@ -3,7 +3,8 @@
 Convention: forward pass only; norms, activations, softmax and element-wise products are left out, as in torch's
 counter. A causal model counts the scores it needs, (L + 1) / 2 of L keys per query on average, which is what a kernel
 that skips the masked half executes. (torch's counter reports 0 for scaled dot-product attention on CPU unless the MATH
-backend is forced, and then counts the full square.)
+backend is forced, and then counts the full square.) Every head counts, whatever the gates: what an attention layer
+really computes where it skips heads is in `RoutedAttention.plan(gates, x).macs`, of the gates at hand.
 
 Legend: L length, H heads, D width, E head width, F feed-forward width, C controller width, S context positions.
 """
@@ -15,6 +16,7 @@ from headwise.models.blocks import Block
 from headwise.reasoning.controllers import HRM, Classical, Controller, HRMAct
 from headwise.reasoning.halting import Halting, Ponder
 from headwise.routing.routers import Learned, Random, Router
+from headwise.routing.skipping import macs
 
 
 def flops_per_example(backbone: Backbone, length: int, steps: float | None = None) -> float:
@@ -30,19 +32,18 @@ def flops_per_example(backbone: Backbone, length: int, steps: float | None = Non
     controller, halting = backbone.refiner.controller, backbone.refiner.halting
     positions = length if controller is not None and controller.per_position else 1
     blocks = [block for block in backbone.modules() if isinstance(block, Block)]
-    first = sum(_block(block, length, positions, backbone.causal, "none") for block in blocks)
-    further = sum(_block(block, length, positions, backbone.causal, loop.reuse) for block in blocks)
+    first = sum(_block(block, length, positions, "none") for block in blocks)
+    further = sum(_block(block, length, positions, loop.reuse) for block in blocks)
     return first + (steps - 1) * further + _controller(controller, halting, positions, steps)
 
 
-def _block(block: Block, length: int, positions: int, causal: bool, reuse: str) -> float:
+def _block(block: Block, length: int, positions: int, reuse: str) -> float:
     attention = block.attention
     width, ffn = attention.width, block.ffn_width
-    seen = (length + 1) / 2 if causal else length
-    projections = {"none": 3, "keys_values": 1, "heads": 0}[reuse] * width * width
-    scores = 0 if reuse == "heads" else 2 * seen * width
-    output = attention.output.in_features * width
-    return 2 * (length * (projections + scores + output + 2 * width * ffn) + _router(block.router, length, positions))
+    attended = macs(attention, length, length, reuse == "keys_values")
+    if reuse == "heads":
+        attended = length * attention.output.in_features * width
+    return 2 * (attended + 2 * length * width * ffn + _router(block.router, length, positions))
 
 
 def _router(router: Router | None, length: int, positions: int) -> float:

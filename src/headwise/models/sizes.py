@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from headwise.routing.skipping import Skipping
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -13,6 +15,9 @@ class ModelConfig:
         ffn: F; default 512, 4·D.
         depth: blocks in the stack; default 1.
         dropout: default 0: the tasks at hand underfit or have exact ceilings.
+        kv_heads: G, heads of keys and values, each shared by H/G heads; default none: as many as heads.
+        skipping: what becomes of heads that are off: auto (default; left out where that is faster and changes no
+            gradient), always or never; `headwise.routing.skipping` has the rule.
     """
 
     width: int = 128
@@ -20,6 +25,8 @@ class ModelConfig:
     ffn: int = 512
     depth: int = 1
     dropout: float = 0.0
+    kv_heads: int | None = None
+    skipping: Skipping = "auto"
 
     def __post_init__(self) -> None:
         for key in ("width", "heads", "ffn", "depth"):
@@ -27,6 +34,8 @@ class ModelConfig:
                 raise ValueError(f"{key}={getattr(self, key)}: choose at least 1")
         if self.width % self.heads:
             raise ValueError(f"heads={self.heads} does not divide width={self.width}: choose a divisor of the width")
+        if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
+            raise ValueError(f"kv_heads={self.kv_heads} does not divide heads={self.heads}: choose a divisor")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: choose a number from 0 up to, not including, 1")
 

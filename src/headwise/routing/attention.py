@@ -1,14 +1,18 @@
 """Multi-head attention whose head outputs are weighted by gates before the output projection.
 
-Legend: B batch, L query length, M key length, H heads, E head width, D = H·E width.
+Legend: B batch, L query length, M key length, H heads, G key/value heads, E head width, D = H·E width.
 """
 
+import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from headwise.routing.skipping import Plan, Skipping, choose, skipped
+from headwise.routing.tiles import skipped_queries
 
 Combination = Literal["mask_concat", "mixture"]
 
@@ -18,8 +22,9 @@ class LayerMemory:
     """What a layer may use again: over refinement steps within a forward pass, or over tokens in generation.
 
     Attributes:
-        keys, values: [B, H, M, E].
-        heads: [B, L, H, E] head outputs before the gates; None in generation, where each token has its own.
+        keys, values: [B, G, M, E]; M = 0 where heads were skipped with their keys and values, and nothing is left.
+        heads: [B, L, H, E] head outputs before the gates; None in generation, where each token has its own, and where
+            heads were skipped.
     """
 
     keys: Tensor
@@ -41,15 +46,23 @@ class RoutedAttention(nn.Module):
     Gates weigh head outputs, not output channels, and gates of 1 give plain multi-head attention. Keys have no bias: it
     would shift all scores of a query alike, and softmax would hide it from the gradient.
 
+    With fewer key/value heads than heads (grouped queries, arXiv 2305.13245) heads g·H/G ... (g+1)·H/G - 1 share the
+    keys and values of group g.
+
+    Heads whose gate is exactly 0 need not be computed (`headwise.routing.skipping` says how, and when it pays).
+
     Args:
         width: D.
         heads: H; must divide D.
         combine: "mask_concat" (default; keeps each head's own output rows) or "mixture".
         dropout: probability of dropping an attention weight in training; default 0.
         causal: position i sees only j <= i.
+        kv_heads: G; must divide H. Default None: H, plain multi-head attention.
+        skipping: auto (default): heads that are off are left out where that is faster and changes no gradient;
+            always: left out wherever one is off, and a gate that is off gets no gradient; never: all computed.
 
     Raises:
-        ValueError: heads does not divide width, or an unknown combination.
+        ValueError: heads does not divide width, kv_heads not heads, or an unknown combination or way of skipping.
     """
 
     role = "backbone"
@@ -61,19 +74,29 @@ class RoutedAttention(nn.Module):
         combine: Combination = "mask_concat",
         dropout: float = 0.0,
         causal: bool = False,
+        kv_heads: int | None = None,
+        skipping: Skipping = "auto",
     ) -> None:
         super().__init__()
         if heads < 1 or width % heads:
             raise ValueError(f"heads={heads} does not divide width={width}; choose a divisor")
         if combine not in ("mask_concat", "mixture"):
             raise ValueError(f"combine={combine!r}; choose mask_concat or mixture")
-        self.width, self.heads_count, self.head_width = width, heads, width // heads
-        self.combination, self.dropout, self.causal = combine, dropout, causal
-        self.projection = nn.Parameter(torch.empty(3 * width, width))  # rows: query, key, value
+        kv_heads = heads if kv_heads is None else kv_heads
+        if kv_heads < 1 or heads % kv_heads:
+            raise ValueError(f"kv_heads={kv_heads} does not divide heads={heads}; choose a divisor")
+        if skipping not in get_args(Skipping):
+            raise ValueError(f"skipping={skipping!r}; choose auto, never or always")
+        self.width, self.heads_count, self.kv_heads, self.head_width = width, heads, kv_heads, width // heads
+        self.combination, self.dropout, self.causal, self.skipping = combine, dropout, causal, skipping
+        shared = kv_heads * self.head_width
+        self.projection = nn.Parameter(torch.empty(width + 2 * shared, width))  # rows: query, key, value
         self.query_bias = nn.Parameter(torch.zeros(width))
-        self.value_bias = nn.Parameter(torch.zeros(width))
+        self.value_bias = nn.Parameter(torch.zeros(shared))
         self.output = nn.Linear(width if combine == "mask_concat" else self.head_width, width)
-        nn.init.xavier_uniform_(self.projection)
+        # Xavier for one [3·D, D] matrix, so that the number of key/value heads does not change how the rest starts.
+        bound = math.sqrt(3) * math.sqrt(2 / (4 * width))
+        nn.init.uniform_(self.projection, -bound, bound)
         nn.init.zeros_(self.output.bias)
 
     def forward(
@@ -88,8 +111,16 @@ class RoutedAttention(nn.Module):
             memory: None computes all; keys and values alone compute fresh queries; head outputs only recombine.
 
         Returns:
-            [B, L, D] and the memory, complete with head outputs.
+            [B, L, D] and the memory, complete with head outputs unless heads were skipped.
         """
+        if gates is not None and (memory is None or memory.heads is None):
+            plan = self.plan(gates, x, memory)
+            if plan.kind == "sequence" and memory is None:
+                nothing = x.new_empty(x.shape[0], self.kv_heads, 0, self.head_width)
+                return skipped(self, x, gates, mask), LayerMemory(nothing, nothing)
+            if plan.kind == "token":
+                memory = self.keys_values(x) if memory is None else memory
+                return skipped_queries(self, x, gates, mask, (memory.keys, memory.values)), memory
         if memory is None:
             memory = self._fused(x, mask)
         elif memory.heads is None:
@@ -98,18 +129,22 @@ class RoutedAttention(nn.Module):
         return self.combine(memory.heads, gates), memory
 
     def keys_values(self, x: Tensor, past: LayerMemory | None = None) -> LayerMemory:
-        """Keys and values [B, H, M, E] of `x` [B, L, D], appended to those of `past`."""
+        """Keys and values [B, G, M, E] of `x` [B, L, D], appended to those of `past`."""
         bias = torch.cat([torch.zeros_like(self.value_bias), self.value_bias])
         keys, values = F.linear(x, self.projection[self.width :], bias).chunk(2, -1)
-        keys, values = self._split(keys), self._split(values)
+        keys, values = self.split(keys), self.split(values)
         if past is not None:
             keys, values = torch.cat([past.keys, keys], 2), torch.cat([past.values, values], 2)
         return LayerMemory(keys, values)
 
     def heads(self, x: Tensor, memory: LayerMemory, mask: Tensor | None = None) -> Tensor:
         """Head outputs [B, L, H, E] of the queries of `x` [B, L, D] over the keys and values in `memory`."""
-        queries = self._split(F.linear(x, self.projection[: self.width], self.query_bias))
-        return self._attend(queries, memory.keys, memory.values, mask)
+        queries = self.split(F.linear(x, self.projection[: self.width], self.query_bias))
+        return self.attend(queries, memory.keys, memory.values, mask)
+
+    def plan(self, gates: Tensor, x: Tensor, memory: LayerMemory | None = None) -> Plan:
+        """What `forward` would compute for these arguments, and how many heads that executes."""
+        return choose(self, gates, x, x.shape[1] if memory is None else memory.keys.shape[2], memory is not None)
 
     def combine(self, heads: Tensor, gates: Tensor | None) -> Tensor:
         """[B, L, H, E] and gates [B, L|1, H] (None: ones) to [B, L, D]."""
@@ -121,11 +156,17 @@ class RoutedAttention(nn.Module):
 
     def _fused(self, x: Tensor, mask: Tensor | None) -> LayerMemory:
         """`keys_values` and `heads` with one matrix product for queries, keys and values."""
-        bias = torch.cat([self.query_bias, torch.zeros_like(self.query_bias), self.value_bias])
-        queries, keys, values = map(self._split, F.linear(x, self.projection, bias).chunk(3, -1))
-        return LayerMemory(keys, values, self._attend(queries, keys, values, mask))
+        shared = len(self.value_bias)
+        projected = torch.split(F.linear(x, self.projection, self.bias()), [self.width, shared, shared], -1)
+        queries, keys, values = map(self.split, projected)
+        return LayerMemory(keys, values, self.attend(queries, keys, values, mask))
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    def bias(self) -> Tensor:
+        """Of all rows of the projection: none for the keys."""
+        return torch.cat([self.query_bias, torch.zeros_like(self.value_bias), self.value_bias])
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """Head outputs [B, L, h, E] of queries [B, h, L, E] over keys and values [B, g, M, E], g a divisor of h."""
         dropout = self.dropout if self.training else 0.0
         causal = self.causal and queries.shape[2] > 1
         if causal and (mask is not None or queries.shape[2] != keys.shape[2]):
@@ -133,11 +174,13 @@ class RoutedAttention(nn.Module):
             seen = torch.ones(queries.shape[2], keys.shape[2], dtype=torch.bool, device=queries.device)
             seen = seen.tril(keys.shape[2] - queries.shape[2])
             mask, causal = (seen if mask is None else mask & seen), False
-        out = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, is_causal=causal)
+        grouped = keys.shape[1] != queries.shape[1]
+        out = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, is_causal=causal, enable_gqa=grouped)
         return out.transpose(1, 2)  # [B, L, H, E]
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], self.heads_count, self.head_width).transpose(1, 2)  # [B, H, L, E]
+    def split(self, x: Tensor) -> Tensor:
+        """[B, L, h·E] to [B, h, L, E], whatever the number of heads h."""
+        return x.view(*x.shape[:2], -1, self.head_width).transpose(1, 2)
 
 
 def attention_mask(padding: Tensor | None) -> Tensor | None:

@@ -1,6 +1,6 @@
 """Plain twins: the slow form of each fast path in this package, written like its equation, for tests to compare with.
 
-Legend: B batch, L query length, M key length, H heads, E head width, D width.
+Legend: B batch, L query length, M key length, H heads, G key/value heads, E head width, D width.
 """
 
 import torch
@@ -26,19 +26,21 @@ def plain_attention(
     """
     source = x if source is None else source
     width, e = attention.width, attention.head_width
-    w_query, w_key, w_value = attention.projection.view(3, width, width)
+    shared = attention.kv_heads * e
+    w_query, w_key, w_value = torch.split(attention.projection, [width, shared, shared])
     queries = x @ w_query.T + attention.query_bias
     keys = source @ w_key.T
     values = source @ w_value.T + attention.value_bias
     parts = []
     for h in range(attention.heads_count):
-        of_h = slice(h * e, (h + 1) * e)
-        scores = queries[..., of_h] @ keys[..., of_h].transpose(1, 2) / e**0.5  # [B, L, M]
+        group = h * attention.kv_heads // attention.heads_count
+        of_h, of_group = slice(h * e, (h + 1) * e), slice(group * e, (group + 1) * e)
+        scores = queries[..., of_h] @ keys[..., of_group].transpose(1, 2) / e**0.5  # [B, L, M]
         if attention.causal:
             scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -torch.inf)
         if mask is not None:
             visible = mask.expand(x.shape[0], attention.heads_count, *scores.shape[1:])[:, h]
             scores = scores.masked_fill(~visible, -torch.inf)
-        parts.append(gates[..., h : h + 1] * (scores.softmax(-1) @ values[..., of_h]))  # [B, L, E]
+        parts.append(gates[..., h : h + 1] * (scores.softmax(-1) @ values[..., of_group]))  # [B, L, E]
     merged = torch.cat(parts, -1) if attention.combination == "mask_concat" else torch.stack(parts).mean(0)
     return merged @ attention.output.weight.T + attention.output.bias

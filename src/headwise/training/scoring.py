@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from headwise.reasoning.refinement import Trace
+from headwise.routing.attention import RoutedAttention
 from headwise.routing.diagnostics import gate_statistics, load, mean_gates, router_state
 from headwise.routing.gates import Gates
 from headwise.routing.routers import Router
@@ -90,6 +91,7 @@ class _Routing:
 
     def __init__(self, model: TaskModel, examples: int) -> None:
         self.backbone, self.examples = model.backbone, examples
+        self.attentions = [module for module in self.backbone.modules() if isinstance(module, RoutedAttention)]
         self.rows = 0
         self.sums: dict[str, float] = {}
         # Layer -> statistics of parts, with the number of examples behind each
@@ -114,6 +116,9 @@ class _Routing:
                 own_mask = mask if mask is None or len(running) == batch else mask[running]
                 by_layer.setdefault(layer, []).append((own, own_mask))
                 self._mean_gates(t, layer, own, own_mask)
+                plan = self.attentions[layer].plan(own.weight, trace.states[0, running])
+                self._sum("executed", plan.heads_executed.sum().item())
+                self._sum("layers", len(running))
         for layer, pairs in by_layer.items():
             self._layer(layer, pairs)
         self._keep(trace, index)
@@ -127,11 +132,12 @@ class _Routing:
             merged = dict.fromkeys(("heads_active_mean", "heads_active_min", "heads_active_max"), float(heads))
         if self.used:
             merged["dead_heads"] = float(sum((~used).sum().item() for used in self.used.values()))
+        # Over examples, steps and layers; without a router every head. With reuse=heads only in the first step.
+        executed = self.sums["executed"] / self.sums["layers"] if self.sums.get("layers") else float(heads)
         depth = 1 + max((layer for _, layer in self.gates), default=-1)
         last = max((step for step, _ in self.gates), default=0)
         return merged | {
-            # With reuse=heads they are computed in the first step only.
-            "heads_executed_mean": heads / steps if loop.reuse == "heads" else float(heads),
+            "heads_executed_mean": heads / steps if loop.reuse == "heads" else executed,
             "refinement_steps_mean": steps,
             "slow_updates": self._mean("slow_updates"),
             "ponder_cost": steps if ponders else 0.0,
