@@ -91,4 +91,9 @@ def perturbed(arm: Arm, causal: bool = False, seed: int = 0, dtype: torch.dtype 
     with torch.no_grad():
         for parameter in backbone.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
+        for router in backbone.routers():
+            if router.ranking_bias is not None:
+                router.ranking_bias.normal_()
+            if router.multiplier is not None:
+                router.multiplier.fill_(0.1)
     return backbone

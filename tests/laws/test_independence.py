@@ -148,9 +148,14 @@ def test_no_output_depends_on_later_inputs(name: str) -> None:
     changed = x.clone()
     changed[:, 3:] = batch(2, 3, seed=9)
     with torch.no_grad():
-        before, after = backbone(x).states, backbone(changed).states
+        one, other = backbone(x, record=True), backbone(changed, record=True)
+    before, after = one.states, other.states
     torch.testing.assert_close(before[:, :, :3], after[:, :, :3])
     assert not torch.allclose(before[:, :, 3:], after[:, :, 3:])
+    for step, changed_step in zip(one.gates, other.gates, strict=True):  # routing and its biases see no future either
+        for gates, changed_gates in zip(step, changed_step, strict=True):
+            torch.testing.assert_close(gates.weight[:, :3], changed_gates.weight[:, :3])
+            assert torch.equal(gates.active[:, :3], changed_gates.active[:, :3])
 
 
 def test_ponder_distribution_is_one_and_as_the_paper_says() -> None:
@@ -183,4 +188,4 @@ def test_causal_law_covers_every_arm_that_check_admits() -> None:
 
     halted_or_shortened = {"gradient_last", "gradient_truncated", "ramp"}
     missing = {name for name in ARMS if admitted(name)} - CAUSAL - halted_or_shortened
-    assert missing <= {"classical", "random", "static", "pointer", "sigmoid", "top_k_renormalised", "gumbel"}
+    assert missing <= {"classical", "random", "static", "pointer", "sigmoid", "top_k_renormalised", "random_k"}

@@ -12,6 +12,7 @@ from headwise.models.blocks import Block
 from headwise.reasoning.halting import FixedHalting
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.gates import Gumbel, Sigmoid, Soft, TopK
+from headwise.routing.mixtures import ReLU, SharedRouted, TopP
 from headwise.routing.routers import LearnedRouter
 
 from .arms import ARMS, SHAPE, fitted
@@ -86,7 +87,7 @@ def test_forced_gates_of_one_are_the_plain_layer(name: str) -> None:
 
 def is_neutral_at_zero(arm: Arm) -> bool:
     learned = isinstance(arm.router, LearnedRouter) and arm.refinement.reuse == "none"
-    return learned and not isinstance(arm.gate, TopK)
+    return learned and (not arm.gate.selects or getattr(arm.gate, "fallback", None) is not None)
 
 
 @pytest.mark.parametrize("name", [name for name, arm in ARMS.items() if is_neutral_at_zero(arm)])
@@ -95,7 +96,11 @@ def test_a_router_at_zero_is_the_plain_layer(name: str) -> None:
     compare(random_backbone(replace(fitted(ARMS[name]), halting=FixedHalting())), None)
 
 
-@pytest.mark.parametrize("gate", [Soft(), TopK(4), TopK(4, renormalise=True), Gumbel(4), Sigmoid()])
+ALL_ON = [Soft(), TopK(4), TopK(4, renormalise=True), Gumbel(4), Sigmoid(), ReLU()]
+ALL_ON += [SharedRouted(1, 3), SharedRouted(2, 2, training="soft"), TopP(1.0), TopP(1.0, shared=1), TopP(fallback=0.4)]
+
+
+@pytest.mark.parametrize("gate", ALL_ON, ids=str)
 @pytest.mark.parametrize("combine", ["mask_concat", "mixture"])
 def test_every_gate_at_equal_logits_with_all_heads_is_plain_attention(gate: object, combine: str) -> None:
     torch.manual_seed(0)
@@ -103,7 +108,7 @@ def test_every_gate_at_equal_logits_with_all_heads_is_plain_attention(gate: obje
     backbone = random_backbone(arm).eval()
     with torch.no_grad():
         for router in backbone.routers():
-            router.of_input.bias.fill_(1.7 if gate.softmax else 0)  # a sigmoid is 1 at logit 0 alone
+            router.of_input.bias.fill_(1.7 if gate.softmax else 0)  # sigmoid and ReLU gates are 1 at logit 0 alone
     compare(backbone, None)
 
 

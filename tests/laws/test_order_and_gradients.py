@@ -164,7 +164,12 @@ def test_gates_are_finite_exactly_zero_where_off_and_of_fixed_scale(
 def test_differentiable_gates_agree_with_finite_differences(gate: GateFunction) -> None:
     numbers = torch.randn(2, 3, sum(gate.columns(HEADS).values()), dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda z: gate(z, ONE * 0.7, None, True).weight, numbers)
-    if gate.varies and getattr(gate, "sharpness", 0) != "learned" and getattr(gate, "fallback", None) is None:
+    if (
+        gate.varies
+        and gate.selects
+        and getattr(gate, "sharpness", 0) != "learned"
+        and getattr(gate, "fallback", None) is None
+    ):
         assert torch.autograd.gradcheck(lambda z: gate(z, ONE * 0.7, None, True).expected, numbers)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +16,16 @@ from headwise.reasoning.controllers import HRM, ClassicalConfig, HRMActConfig, H
 from headwise.reasoning.halting import EntropyHalting, FixedHalting, PonderHalting
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.attention import RoutedAttention
-from headwise.routing.gates import Gumbel, Sigmoid, Soft, TopK
+from headwise.routing.balance import BalanceConfig
+from headwise.routing.gates import GateFunction, Gumbel, Sigmoid, Soft, TopK
+from headwise.routing.mixtures import Adaptive, ReLU, SharedRouted, TopP
 from headwise.routing.routers import LearnedRouter, NoRouter, RandomRouter, StaticRouter
 
 from .arms import ARMS, SHAPE, Causal, fitted, perturbed
 
 CAUSAL = {"baseline", "looped", "gated", "linear", "hrm_token", "layer", "mixture", "top_k", "act_token", "reuse_heads"}
+CAUSAL |= {"moh", "top_p", "adaptive", "relu", "two_shared", "moh_soft", "top_p_fixed", "top_p_fallback", "top_p_soft"}
+CAUSAL |= {"adaptive_soft", "adaptive_fixed", "relu_layer"}
 
 
 def loss_of(backbone: Backbone, seed: int = 1) -> torch.Tensor:
@@ -112,6 +117,8 @@ ROUTERS = [NoRouter(), StaticRouter(k=1), RandomRouter("token"), RandomRouter("s
     LearnedRouter(granularity) for granularity in ("token", "sequence", "layer")
 ]
 GATES = [Soft(), TopK(1), Gumbel(1), Sigmoid()]
+MIXTURES = [SharedRouted(1, 1), SharedRouted(2, 1, training="soft"), TopP(), TopP(0.6, fallback=0.4, shared=1)]
+MIXTURES += [Adaptive(), Adaptive(1, 3, sharpness=5.0, shared=1), Adaptive(training="soft"), ReLU()]
 CONTROLLERS = [NoController(), ClassicalConfig(), HRMConfig(period=2), HRMActConfig()]
 HALTING = [FixedHalting(), EntropyHalting(), PonderHalting()]
 
@@ -123,11 +130,26 @@ def loops() -> Iterator[RefinementConfig]:
             yield RefinementConfig(steps, gradient, window, injection, supervision, reuse)
 
 
+# A gate function and a loop meet only in the gates that each step hands over, so the loops that the whole product has
+# walked with four gate functions are walked with the others by one example of each kind.
+KINDS = [
+    RefinementConfig(),
+    RefinementConfig(5, injection="input", supervision="uniform"),
+    RefinementConfig(5, "last", injection="input"),
+    RefinementConfig(5, "truncated", 2, injection="input"),
+    RefinementConfig(5, reuse="heads"),
+]
+
+
+def combinations() -> Iterator[tuple[Any, ...]]:
+    yield from itertools.product(ROUTERS, GATES, ("mask_concat", "mixture"), CONTROLLERS, HALTING, loops())
+    yield from itertools.product(ROUTERS, MIXTURES, ("mask_concat",), CONTROLLERS, HALTING, KINDS)
+
+
 def allowed(causal: bool) -> list[Arm]:
     """Every combination that `check` lets through; the others must be refused in one line that names a key."""
     arms = []
-    parts = itertools.product(ROUTERS, GATES, ("mask_concat", "mixture"), CONTROLLERS, HALTING, loops())
-    for part in parts:
+    for part in combinations():
         arm = Arm(*part)
         refusal = refused(arm, causal)
         if refusal is None:
@@ -140,7 +162,7 @@ def allowed(causal: bool) -> list[Arm]:
 
 def refused(arm: Arm, causal: bool) -> str | None:
     try:
-        check(arm, Causal(causal), 2)
+        check(arm, Causal(causal), heads_for(arm.gate))
     except InputError as error:
         return str(error)
     return None
@@ -149,15 +171,20 @@ def refused(arm: Arm, causal: bool) -> str | None:
 @pytest.mark.parametrize("share", range(8))
 @pytest.mark.parametrize("causal", [False, True])
 def test_each_combination_trains_every_parameter_or_is_refused(causal: bool, share: int) -> None:
-    shape = ModelConfig(width=8, heads=2, ffn=4, depth=1)
     arms = allowed(causal)
     assert len(arms) > 200
-    failed = {str(arm): missing for arm in arms[share::8] if (missing := never_reached(shape, arm, causal))}
+    failed = {str(arm): missing for arm in arms[share::8] if (missing := never_reached(arm, causal))}
     assert failed == {}
 
 
-def never_reached(shape: ModelConfig, arm: Arm, causal: bool) -> set[str]:
+def heads_for(gate: GateFunction) -> int:
+    """Two, or four for gate functions that share some and choose among the rest."""
+    return 4 if gate in MIXTURES else 2
+
+
+def never_reached(arm: Arm, causal: bool) -> set[str]:
     """Parameters out of reach at three random points: at a single one a saturated unit may hide one by chance."""
+    shape = ModelConfig(width=8, heads=heads_for(arm.gate), ffn=4, depth=1)
     missing: set[str] = set()
     for seed in range(3):
         torch.manual_seed(seed)
@@ -170,3 +197,53 @@ def never_reached(shape: ModelConfig, arm: Arm, causal: bool) -> set[str]:
         if not missing:
             break
     return missing
+
+
+BALANCES = [
+    BalanceConfig(losses, bias_rate, target)
+    for losses in [(), ("load_balance",), ("router_z",), ("complexity",), ("sparsity",), ("load_balance", "sparsity")]
+    for bias_rate in (0.0, 0.01)
+    for target in (None, 2.5)
+]
+
+
+@pytest.mark.parametrize("router", ROUTERS, ids=str)
+def test_each_balance_trains_the_router_or_is_refused(router: Any) -> None:
+    """Every loss that an arm has reaches its router, and what is steered is reported; else `check` names the key."""
+    seen: set[str] = set()
+    for gate, balance in itertools.product([*GATES, *MIXTURES], BALANCES):
+        arm = Arm(router, gate, balance=balance)
+        refusal = refused(arm, causal=False)
+        if refusal is not None:
+            assert refusal.startswith("arm.")
+            assert "\n" not in refusal
+            continue
+        torch.manual_seed(0)
+        backbone = Backbone(ModelConfig(width=8, heads=heads_for(gate), ffn=4), arm).double()
+        parameters = [p for own in backbone.routers() for p in own.parameters()]
+        for own in backbone.routers():
+            if own.multiplier is not None:
+                own.multiplier.fill_(0.5)
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter.add_(0.5 * torch.randn_like(parameter))
+        trace = backbone(torch.randn(7, 6, 8, dtype=torch.float64))  # of fewer examples loads are even by chance
+        wanted = {*balance.losses, *(["budget"] if balance.target is not None else [])}
+        assert set(trace.losses) - {"entropy"} == wanted
+        assert (trace.loads is not None) == balance.steers
+        for name in wanted:
+            gradients = torch.autograd.grad(trace.losses[name], parameters, retain_graph=True, allow_unused=True)
+            assert any(g is not None and g.norm() > 1e-9 for g in gradients), (name, arm)
+        seen |= wanted
+    if isinstance(router, LearnedRouter) and router.granularity != "layer":
+        assert seen == {"load_balance", "router_z", "complexity", "sparsity", "budget"}
+
+
+@pytest.mark.parametrize("name", [name for name, arm in ARMS.items() if isinstance(arm.router, LearnedRouter)])
+def test_every_column_of_a_router_is_reached(name: str) -> None:
+    """A column that nothing reads would hide in a weight whose other columns train."""
+    backbone = perturbed(ARMS[name])
+    loss_of(backbone).backward()
+    for router in backbone.routers():
+        norms = sum(p.grad.view(len(p), -1).norm(dim=1) for p in router.parameters())
+        assert (norms > 0).all(), dict(zip(router.columns, norms.split(list(router.columns.values())), strict=True))

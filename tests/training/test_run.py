@@ -252,7 +252,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_good_checkpoint_st
     with pytest.raises(TrainingDiverged, match=r"update 12: loss nan, gradients blew up in \w+") as error:
         train(tiny(tmp_path, GUMBEL), directory=tmp_path / "run", progress=False)
     assert error.value.update == 12
-    assert error.value.checkpoint == tmp_path / "run" / "checkpoints" / "best.ckpt"
+    assert error.value.checkpoint == tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert str(error.value.checkpoint) in str(error.value)
     last = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert last["global_step"] == 10

@@ -16,9 +16,6 @@ from torch import Tensor
 from headwise.routing.gates import GateFunction, Gates
 from headwise.routing.pooling import masked_mean, token_mean
 
-# Start of the adaptive L1 weight of a ReLU gate, and its factor per update (ReMoE)
-FIRST_L1, L1_FACTOR = 1e-8, 1.2
-
 BalanceLoss = Literal["load_balance", "router_z", "complexity", "sparsity"]
 
 
@@ -40,16 +37,17 @@ class BalanceConfig:
             score only (DeepSeek-V3, arXiv 2412.19437: 0.001); default 0, no bias.
         target: mean number of active heads per token, shared ones included, that each layer is steered to through the
             loss "budget"; null (default) steers nothing.
-        target_rate: step of the budget's multiplier, per update and share of all heads off target; default 0.03.
-        target_gain: how strongly the current batch's distance from the target adds to the multiplier; default 1. It
-            keeps the multiplier, which only sums up what is past, from swinging around the target.
+        target_rate: step of the budget's multiplier, per update and share of all heads off target; default 0.01.
+        target_gain: how strongly the current batch's distance from the target adds to the multiplier; default 10. The
+            multiplier only sums up what is past: alone, or with a gain of 1, it swung around the target by a head and
+            more for hundreds of updates.
     """
 
     losses: tuple[BalanceLoss, ...] = ()
     bias_rate: float = 0.0
     target: float | None = None
-    target_rate: float = 0.03
-    target_gain: float = 1.0
+    target_rate: float = 0.01
+    target_gain: float = 10.0
 
     def __post_init__(self) -> None:
         for key in ("bias_rate", "target_gain"):
@@ -123,25 +121,22 @@ def balance_losses(config: BalanceConfig, gates: Gates, logits: Tensor, mask: Te
 _OF_GATES = {"load_balance": load_balance_loss, "complexity": complexity_loss, "sparsity": sparsity_loss}
 
 
-def budget_loss(
-    config: BalanceConfig, gate: GateFunction, multiplier: Tensor, gates: Gates, mask: Tensor | None
-) -> Tensor:
+def budget_loss(config: BalanceConfig, multiplier: Tensor, gates: Gates, mask: Tensor | None) -> Tensor:
     """(multiplier + gain·e)·expected / H, whose gradient moves the number of active heads toward the target.
 
     e is the distance from the target of the heads that are really active in this batch, as a share of H: an augmented
-    Lagrangian whose constraint is the hard count and whose gradient is the soft one. With a ReLU gate, `expected` is
-    the L1 norm of the gates and the multiplier alone counts, as in ReMoE.
+    Lagrangian whose constraint is the hard count and whose gradient is the soft one. With a ReLU gate, whose `expected`
+    is an L1 norm, this is an adaptive L1 weight. Differs from ReMoE, which multiplies the weight by 1.2 or 1/1.2 per
+    update: over a few hundred updates that switched whole layers off before it turned round.
     """
-    pressure = multiplier.clone()  # `steer` writes the buffer in place, possibly before the backward pass
-    if gate.selects:
-        pressure = pressure + config.target_gain * _off_target(config, head_loads(gates, mask))
+    # A sum is a new tensor: `steer` may write the buffer in place before the backward pass.
+    pressure = multiplier + config.target_gain * _off_target(config, head_loads(gates, mask))
     return pressure * sparsity_loss(gates, mask)
 
 
 class Steered(Protocol):
     """What `steer` writes: the buffers of one layer's router, where it has them."""
 
-    gate: GateFunction
     ranking_bias: Tensor | None
     multiplier: Tensor | None
 
@@ -161,11 +156,7 @@ def steer(routers: Iterable[Steered], loads: Tensor, config: BalanceConfig) -> N
             step = config.bias_rate * (routed.mean() - routed).sign()
             router.ranking_bias.add_(step.to(router.ranking_bias))
         if router.multiplier is not None:
-            error = _off_target(config, load).to(router.multiplier)
-            if router.gate.selects:
-                router.multiplier.add_(config.target_rate * error)
-            else:
-                router.multiplier.mul_(L1_FACTOR ** error.sign())
+            router.multiplier.add_((config.target_rate * _off_target(config, load)).to(router.multiplier))
 
 
 def _off_target(config: BalanceConfig, load: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """What the gates did, as detached numbers. Never part of a loss."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from headwise.routing.gates import Gates
-from headwise.routing.routers import normalised_entropy
+from headwise.routing.routers import Router, normalised_entropy
 
 
 @torch.no_grad()
@@ -20,8 +21,9 @@ def gate_statistics(gates: Sequence[Gates], mask: Tensor | None = None) -> dict[
     Returns:
         entropy_mean and entropy_std (share of ln H, over tokens), herfindahl (mean of the sum of squared shares: 1/H
         when even, 1 when one head has all), top1_share (mean of the largest share), heads_active_mean/min/max (heads
-        whose gate is not 0, per token), dead_heads (heads that no token used), weight_mean. Shares are `probs` scaled
-        to sum 1 over heads. Numbers of an empty list: {}.
+        whose gate is not 0, per token), dead_heads (heads that no token used), weight_mean. For what the gate function
+        predicts per token (threshold, complexity, budget, sharpness, shared_share) NAME_mean, NAME_min, NAME_max.
+        Shares are `probs` scaled to sum 1 over heads. Numbers of an empty list: {}.
     """
     if not gates:
         return {}
@@ -30,6 +32,10 @@ def gate_statistics(gates: Sequence[Gates], mask: Tensor | None = None) -> dict[
     shares = shares / shares.sum(-1, keepdim=True).clamp_min(1e-20)
     entropy = normalised_entropy(shares)
     active = (weights != 0).sum(-1).double()
+    predicted: dict[str, float] = {}
+    for name in gates[0].predicted:
+        values = torch.cat([_real(gate.predicted[name].unsqueeze(-1), mask) for gate in gates]).double()
+        predicted |= {f"{name}_{kind}": getattr(values, kind)().item() for kind in ("mean", "min", "max")}
     return {
         "entropy_mean": entropy.mean().item(),
         "entropy_std": entropy.std(correction=0).item(),
@@ -40,13 +46,37 @@ def gate_statistics(gates: Sequence[Gates], mask: Tensor | None = None) -> dict[
         "heads_active_max": active.max().item(),
         "dead_heads": float((weights == 0).all(0).sum().item()),
         "weight_mean": weights.mean().item(),
-    }
+    } | predicted
 
 
 @torch.no_grad()
 def mean_gates(gate: Gates, mask: Tensor | None = None) -> list[float]:
     """Mean gate of each head over the real tokens of the batch: H numbers."""
     return _real(gate.weight, mask).double().mean(0).tolist()
+
+
+@torch.no_grad()
+def load(gate: Gates, mask: Tensor | None = None) -> list[float]:
+    """Share of the real tokens of the batch that used each head: H numbers."""
+    return _real(gate.weight != 0, mask).double().mean(0).tolist()
+
+
+@torch.no_grad()
+def router_state(router: Router) -> dict[str, Any]:
+    """What a router is made of by now.
+
+    Returns:
+        predictor_norms ({name: norm of the weights behind it}, learned routers only), multiplier of the budget and
+        ranking_bias (R numbers) where it has them.
+    """
+    state: dict[str, Any] = {}
+    if norms := router.predictor_norms():
+        state["predictor_norms"] = norms
+    if router.multiplier is not None:
+        state["multiplier"] = router.multiplier.item()
+    if router.ranking_bias is not None:
+        state["ranking_bias"] = router.ranking_bias.tolist()
+    return state
 
 
 def _real(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -183,7 +183,7 @@ class Gumbel(TopK):
         bias: Tensor | None = None,
     ) -> Gates:
         if training:
-            uniform = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
+            uniform = torch.empty_like(logits).uniform_(generator=generator)
             tiny = torch.finfo(logits.dtype).tiny
             logits = logits - (-uniform.clamp_min(tiny).log()).clamp_min(tiny).log()
         return self.select(logits / temperature, bias)

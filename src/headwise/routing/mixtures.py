@@ -250,7 +250,11 @@ class Adaptive:
 
 @dataclass(frozen=True)
 class ReLU:
-    """each head on its own: relu(1 + z), off where that is 0 (ReMoE, arXiv 2412.14711, with gates that start at 1)"""
+    """each head on its own: relu(1 + z), off where that is 0 (ReMoE, arXiv 2412.14711, with gates that start at 1)
+
+    `expected` is the L1 norm of the gates. Differs from the paper: its gradient is that of softplus(1 + z), so that a
+    head which is off can still be called back when there are too few.
+    """
 
     softmax: ClassVar[bool] = False
     selects: ClassVar[bool] = False
@@ -264,8 +268,10 @@ class ReLU:
         training: bool,
         bias: Tensor | None = None,
     ) -> Gates:
-        weight = (1 + logits / temperature).relu()
-        return Gates(weight, weight > 0, weight, expected=weight.sum(-1))
+        raw = 1 + logits / temperature
+        weight = raw.relu()
+        norm = straight_through(weight, F.softplus(raw)).sum(-1)
+        return Gates(weight, weight > 0, weight, expected=norm)
 
     def columns(self, heads: int) -> dict[str, int]:
         return {"heads": heads}

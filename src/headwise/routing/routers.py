@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from headwise.routing.balance import FIRST_L1, BalanceConfig, balance_losses, budget_loss
+from headwise.routing.balance import BalanceConfig, balance_losses, budget_loss
 from headwise.routing.gates import GateFunction, Gates
 from headwise.routing.pooling import masked_mean, pooled
 
@@ -105,7 +105,7 @@ class Router(nn.Module):
         steered = balance.target is not None
         self.register_buffer("temperature", torch.tensor(1.0))
         self.register_buffer("ranking_bias", torch.zeros(self.columns["heads"]) if balance.bias_rate else None)
-        self.register_buffer("multiplier", torch.tensor(0.0 if gate.selects else FIRST_L1) if steered else None)
+        self.register_buffer("multiplier", torch.tensor(0.0) if steered else None)
 
     def logits(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
         """What the gate function takes, [B, L|1, N]."""
@@ -139,7 +139,7 @@ class Router(nn.Module):
         if self.balance.losses:
             losses |= balance_losses(self.balance, gates, logits[..., : self.columns["heads"]], mask)
         if self.multiplier is not None:
-            losses["budget"] = budget_loss(self.balance, self.gate, self.multiplier, gates, mask)
+            losses["budget"] = budget_loss(self.balance, self.multiplier, gates, mask)
         return gates, losses
 
 

@@ -11,8 +11,9 @@ from headwise.models.roles import parameters_by_role
 from headwise.routing.routers import Router
 from headwise.tasks.base import Source, TaskModel
 from headwise.training.config import TrainingConfig
+from headwise.training.lines import METRICS, ROUTING
 from headwise.training.module import HeadwiseModule
-from headwise.training.recorder import METRICS, ROUTING, Recorder
+from headwise.training.recorder import Recorder
 from headwise.training.schedules import learning_rate_factor, ramped
 from headwise.training.scoring import COLLAPSED, score
 

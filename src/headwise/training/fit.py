@@ -34,6 +34,7 @@ from headwise.training.module import HeadwiseModule
 from headwise.training.objective import objective
 from headwise.training.progress import ProgressBar, quiet_lightning, reported
 from headwise.training.recorder import Recorder
+from headwise.training.steering import Steering
 from headwise.training.stops import Interruption, TrainingDiverged, TrainingInterrupted
 
 log = logging.getLogger("headwise")
@@ -70,7 +71,9 @@ def fit(config: RunConfig, model: TaskModel, data: TaskData, directory: Path, re
     checkpoint = newest_readable(folder) if resume else None
     batches = TrainingBatches(data.split("train"), training.batch_size, training.updates, config.seed)
     weights: dict[str, float] = {}
-    module = HeadwiseModule(model, partial(objective, weights=weights), training.preset)
+    steering = Steering(config)
+    loss = partial(objective, weights=weights, observe=steering.observe if config.arm.balance.steers else None)
+    module = HeadwiseModule(model, loss, training.preset)
     interruption = Interruption()
     loggers = make_loggers(config, directory, read_checkpoint(checkpoint)["global_step"] if checkpoint else None)
     recorder = Recorder(directory, loggers, batches, training.log_every, training.validate_every, interruption)
@@ -78,6 +81,7 @@ def fit(config: RunConfig, model: TaskModel, data: TaskData, directory: Path, re
     validation = Validation(data.split("validation"), training, task.metric, task.higher_is_better, recorder)
     callbacks: list[Callback] = [
         Schedules(training, batches.batches_per_epoch, weights),
+        steering,  # before validation and checkpoints, which then see what it wrote
         recorder,
         validation,
         RandomNumbers(),
@@ -95,7 +99,7 @@ def fit(config: RunConfig, model: TaskModel, data: TaskData, directory: Path, re
             log.info("run directory: %s", directory)
             trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
         except TrainingDiverged as error:
-            raise error.keeping(next((p for n in (BEST, LAST) if (p := folder / n).exists()), None)) from None
+            raise error.keeping(next((p for n in (LAST, BEST) if (p := folder / n).exists()), None)) from None
         except SIGTERMException:
             pass
         except SystemExit:  # Lightning's answer to a second interrupt

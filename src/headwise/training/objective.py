@@ -3,7 +3,7 @@
 Legend: B batch, L length, K supervised steps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -27,7 +27,9 @@ class Objective(NamedTuple):
     logs: dict[str, Tensor]
 
 
-def objective(model: TaskModel, batch: Batch, weights: Mapping[str, float]) -> Objective:
+def objective(
+    model: TaskModel, batch: Batch, weights: Mapping[str, float], observe: Callable[[Trace], None] | None = None
+) -> Objective:
     """Loss of a batch:
 
         sum_b sum_k w[k, b] · sum[k, b] / sum_b count[b]   +   sum_n weight_n · routing_loss_n
@@ -40,11 +42,14 @@ def objective(model: TaskModel, batch: Batch, weights: Mapping[str, float]) -> O
         model: task and backbone.
         batch: named tensors.
         weights: of the routing losses by name; negative rewards. 0 leaves one out.
+        observe: called with the trace, for what is steered by it between updates.
 
     Raises:
         InputError: the model returns a routing loss that has no weight.
     """
     trace = model(batch)
+    if observe is not None:
+        observe(trace)
     task_loss = weighted_task_loss(model, batch, trace)
     loss = task_loss
     logs = {"task_loss": task_loss.detach(), "steps": trace.steps.detach().mean()}

@@ -1,11 +1,9 @@
 """The record of a run: lines of JSON, the same numbers to the loggers, and the clock."""
 
-import json
-import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +13,10 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from torch import Tensor
 
 from headwise.training.data import TrainingBatches
+from headwise.training.lines import METRICS, ROUTING, append, forget_after
 from headwise.training.module import HeadwiseModule
 from headwise.training.optim import parameters_with_gradient
 from headwise.training.stops import Interruption
-
-METRICS, ROUTING = "metrics.jsonl", "routing.jsonl"
 
 
 class Recorder(Callback):
@@ -92,8 +89,7 @@ class Recorder(Callback):
     def write(self, file: str, update: int, split: str, values: Mapping[str, Any]) -> None:
         """Append one line, whole at once, and give its numbers to the loggers."""
         line = {"update": update, "epoch": self.batches.epoch, "split": split} | dict(values)
-        with (self.folder / file).open("a", encoding="utf-8") as out:
-            out.write(json.dumps(finite(line), allow_nan=False) + "\n")
+        append(self.folder / file, line)
         group = "routing" if file == ROUTING else split
         numbers = {f"{group}/{k}": float(v) for k, v in values.items() if isinstance(v, (int, float))}
         for logger in self.loggers:
@@ -149,41 +145,6 @@ class Recorder(Callback):
             size = torch.nn.utils.get_total_norm(before[role]).item()
             ratios[role] = torch.nn.utils.get_total_norm(moved).item() / max(size, 1e-12)
         return ratios
-
-
-def write_last_line(file: Path, line: Mapping[str, Any]) -> None:
-    """Append the line about the test split, in place of one that is there already."""
-    keep_lines(file, lambda found: found["split"] != "test")
-    with file.open("a", encoding="utf-8") as out:
-        out.write(json.dumps(finite(line), allow_nan=False) + "\n")
-
-
-def forget_after(file: Path, update: int) -> None:
-    """Drop the lines of a JSONL file that lie after `update`: a resumed run will write them again."""
-    keep_lines(file, lambda line: line["update"] <= update)
-
-
-def keep_lines(file: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
-    """Drop the other lines, and one that was cut off while it was written."""
-    if not file.is_file():
-        return
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and wanted(json.loads(line))]
-    if len(kept) < len(lines):
-        temporary = file.with_name(file.name + ".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        temporary.replace(file)
-
-
-def finite(value: Any) -> Any:
-    """The same plain data with null for numbers that JSON does not have (NaN, infinities)."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return value
 
 
 def peak_memory_mb(device: torch.device) -> float:

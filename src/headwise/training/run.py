@@ -21,6 +21,7 @@ from headwise.models.flops import flops_per_example
 from headwise.models.roles import parameters_by_role
 from headwise.tasks.base import Source, TaskData, TaskModel
 from headwise.training.config import RunConfig, differences, read
+from headwise.training.lines import ROUTING, finite, write_last_line
 from headwise.training.machine import device_of, require_loggers
 from headwise.training.scoring import Score, score
 from headwise.training.stops import TrainingInterrupted
@@ -69,13 +70,12 @@ def train(
         data, model = build(config)
         # Imported here: Lightning takes seconds to load, and evaluating or loading a run does without.
         from headwise.training.fit import fit
-        from headwise.training.recorder import ROUTING, finite, write_last_line
 
         path = Path(resume) if resume is not None else new_directory(config, directory)
         with resumable(path):
             fitted = fit(config, model, data, path, resume is not None, progress)
             test = data.split("test")
-            result = score(model, test, config.training.evaluation_batch_size, EXAMPLES)
+            result = score_on_device(config, model, test, config.training.evaluation_batch_size, EXAMPLES)
             summary = summarise(config, model, data, test, result) | {
                 "train_seconds": fitted.seconds,
                 "samples_per_second": fitted.examples / max(fitted.seconds, 1e-9),
@@ -108,7 +108,7 @@ def evaluate(
         batch_size: examples at once; default `training.evaluation_batch_size`.
 
     Returns:
-        As summary.json, without what only training knows (time, updates).
+        As summary.json, without what only training knows (time, updates); None where a number is not finite.
 
     Raises:
         InputError: no finished run, an unknown key, a setting that the weights do not fit.
@@ -123,10 +123,10 @@ def evaluate(
             raise InputError(f"{path}: trained on data with {key}={before}, these have {after}")
         model = build_model(changed, facts)
         load_weights(path, model)
-        model.to(device_of(changed.device))
         test = data.split("test")
-        result = score(model, test, batch_size or changed.training.evaluation_batch_size)
-        return summarise(changed, model.cpu(), data, test, result)
+        result = score_on_device(changed, model, test, batch_size or changed.training.evaluation_batch_size)
+        summary: dict[str, Any] = finite(summarise(changed, model, data, test, result))
+        return summary
 
 
 def load(run: str | Path) -> TaskModel:
@@ -161,6 +161,13 @@ def build_model(config: RunConfig, facts: dict[str, Any]) -> TaskModel:
     """A model with weights drawn from torch's global generator, for data with such `facts`."""
     task = config.entry.task(config.task, facts, config.model.width)
     return TaskModel(task, Backbone(config.model, config.arm, causal=task.causal))
+
+
+def score_on_device(config: RunConfig, model: TaskModel, source: Source, batch_size: int, examples: int = 0) -> Score:
+    """`score` on the run's device; the model comes back to the CPU."""
+    result = score(model.to(device_of(config.device)), source, batch_size, examples)
+    model.cpu()
+    return result
 
 
 def summarise(config: RunConfig, model: TaskModel, data: TaskData, source: Source, result: Score) -> dict[str, Any]:

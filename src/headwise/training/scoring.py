@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from headwise.reasoning.refinement import Trace
-from headwise.routing.diagnostics import gate_statistics, mean_gates
+from headwise.routing.diagnostics import gate_statistics, load, mean_gates, router_state
 from headwise.routing.gates import Gates
+from headwise.routing.routers import Router
 from headwise.tasks.base import Source, TaskModel
 
 COLLAPSED = 1.2  # mean refinement steps below which learned halting has given up on refinement
@@ -91,7 +92,9 @@ class _Routing:
         self.backbone, self.examples = model.backbone, examples
         self.rows = 0
         self.sums: dict[str, float] = {}
-        self.statistics: list[tuple[int, dict[str, float]]] = []  # with the number of examples behind each
+        # Layer -> statistics of parts, with the number of examples behind each
+        self.statistics: dict[int, list[tuple[int, dict[str, float]]]] = {}
+        self.loads: dict[int, list[tuple[int, list[float]]]] = {}
         self.used: dict[int, Tensor] = {}  # layer -> [H] bool
         self.gates: dict[tuple[int, int], tuple[int, list[float]]] = {}  # (step, layer) -> examples, gate sums [H]
         self.first: dict[int, list[list[Any]]] = {}
@@ -119,7 +122,7 @@ class _Routing:
         """Numbers of a line of routing.jsonl."""
         heads, loop, steps = self.backbone.model.heads, self.backbone.arm.refinement, self._mean("steps")
         ponders = self.backbone.arm.halting.learned
-        merged = _merged(self.statistics)
+        merged = _merged([part for layer in sorted(self.statistics) for part in self.statistics[layer]])
         if not merged:  # no router: every head, always
             merged = dict.fromkeys(("heads_active_mean", "heads_active_min", "heads_active_max"), float(heads))
         if self.used:
@@ -134,6 +137,7 @@ class _Routing:
             "ponder_cost": steps if ponders else 0.0,
             "collapsed": ponders and steps < COLLAPSED,
             "temperature": self.backbone.temperature,
+            "layers": [self._of_layer(layer, router) for layer, router in enumerate(self.backbone.routers())],
             "gates": [[self._gate(t, layer) for layer in range(depth)] for t in range(1, last + 1)],
         }
 
@@ -143,12 +147,23 @@ class _Routing:
 
     def _layer(self, layer: int, pairs: Sequence[tuple[Gates, Tensor | None]]) -> None:
         for gates, mask in pairs:
-            self.statistics.append((len(gates.weight), gate_statistics([gates], mask)))
+            rows = len(gates.weight)
+            self.statistics.setdefault(layer, []).append((rows, gate_statistics([gates], mask)))
+            self.loads.setdefault(layer, []).append((rows, load(gates, mask)))
             on = gates.weight != 0  # [B, L|1, H]
             if mask is not None and on.shape[1] > 1:
                 on = on & mask.unsqueeze(-1)
             used = on.flatten(0, 1).any(0).cpu()
             self.used[layer] = self.used[layer] | used if layer in self.used else used
+
+    def _of_layer(self, layer: int, router: Router) -> dict[str, Any]:
+        """One layer over all steps: statistics of its gates, share of tokens per head, state of its router."""
+        parts = self.loads[layer]
+        total = sum(rows for rows, _ in parts)
+        used = [sum(rows * loads[head] for rows, loads in parts) / total for head in range(len(parts[0][1]))]
+        merged = _merged(self.statistics[layer])
+        merged["dead_heads"] = float((~self.used[layer]).sum().item())
+        return merged | {"load": [round(value, 5) for value in used]} | router_state(router)
 
     def _mean_gates(self, step: int, layer: int, gates: Gates, mask: Tensor | None) -> None:
         rows, sums = self.gates.get((step, layer), (0, [0.0] * gates.weight.shape[-1]))

@@ -1,0 +1,41 @@
+"""Law 8 for every arm: N updates, stop, resume, N updates equal 2N, bit for bit.
+
+What else a stop can do to a run (damaged files, other signals, early stopping) is in tests/training/test_resume.py.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from headwise.models.sizes import ModelConfig
+from headwise.tasks.sorting import SortingConfig
+from headwise.training.config import RunConfig
+from headwise.training.run import train
+from tests.training.recipes import recipe
+from tests.training.test_resume import differing, final_state, interrupted_run
+
+from .arms import ARMS, fitted
+
+
+def settings(name: str, output: Path) -> RunConfig:
+    return RunConfig(
+        task=SortingConfig(length=4, train_examples=12, validation_examples=4, test_examples=4),
+        arm=fitted(ARMS[name]),
+        model=ModelConfig(width=16, heads=4, ffn=16, dropout=0.1),
+        training=recipe(updates=6, batch_size=4, validate_every=6),
+        device="cpu",
+        output=str(output),
+    )
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_a_run_stopped_half_way_and_resumed_is_the_uninterrupted_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(name, tmp_path / "whole")
+    whole = train(config, progress=False)
+    stopped = interrupted_run(replace(config, output=str(tmp_path / "parts")), monkeypatch, update=3)
+    train(resume=stopped, progress=False)
+    assert differing(final_state(whole), final_state(stopped)) == []
+    assert (whole / "model.safetensors").read_bytes() == (stopped / "model.safetensors").read_bytes()
