@@ -65,13 +65,13 @@ class IgnoresGates(torch.autograd.Function):
         return heads * gates.unsqueeze(-1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
 def combine_with_a_dense_backward(self: RoutedAttention, heads: Tensor, gates: Tensor | None) -> Tensor:
     if gates is not None:
-        heads = IgnoresGates.apply(heads, gates)
+        heads = IgnoresGates.apply(heads, gates)  # type: ignore[no-untyped-call]
     out: Tensor = self.output(heads.flatten(2))
     return out
 

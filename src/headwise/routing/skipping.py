@@ -26,8 +26,7 @@ gradient, and skips at evaluation and with gates that are not trained; `always` 
 with n tokens, m keys, rho the share of heads that are on, g key/value heads over heads, g' of those still read, c = 1/2
 if causal, else 1, and t the keys that half a tile spans, 32/rho (0 if not causal). The first numbers are what the form
 loses per multiply-accumulate, the last what its pieces cost besides, fitted to `headwise bench heads` on one CPU thread
-(d = 512, causal).
-So from 512 tokens on a selection of whole heads is skipped as soon as one head of 8 or 16 is off, and
+(d = 512, causal). So from 512 tokens on a selection of whole heads is skipped as soon as one head is off, and
 one per token with at most 50-60 % of 8 heads of 64, or 30-50 % of 16 heads of 32 on, the more the longer the sequence;
 one token, or a few, run densely. On devices other than the CPU `auto` is dense.
 
