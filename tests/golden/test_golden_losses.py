@@ -19,6 +19,12 @@ UPDATES = 20
 ALONE = ["baseline", "looped", "gated", "random", "linear", "classical", "hrm", "hrm_token", "hrm_act", "pointer"]
 FAMILIES = {name: [f"arm={name}"] for name in ALONE} | {
     "static": ["arm=static", "arm.router.k=2"],
+    "random_k": ["arm=random_k", "arm.gate.k=2"],
+    "moh": ["arm=moh", "arm.gate.k=2"],
+    "gumbel": ["arm=gumbel", "arm.gate.k=2"],
+    "top_p": ["arm=top_p"],
+    "adaptive": ["arm=adaptive", "arm.balance.target=2"],
+    "relu": ["arm=relu", "arm.balance.target=2"],
     "hrm_ponder": ["arm=hrm", "arm.halting=ponder", "arm.refinement.supervision=last"],
     "hrm_gradient_last": ["arm=hrm", "arm.refinement.gradient=last"],
     "hrm_reuse_heads": ["arm=hrm", "arm.refinement.reuse=heads"],
@@ -40,7 +46,7 @@ def losses(family: str) -> list[float]:
     data, model = build(config)
     source, found = data.split("train"), []
     optimizer = optimizer_for(model, config.training.preset)
-    weights = {"entropy": 0.01, "ponder": 0.01, "slow_updates": 0.01}
+    weights = config.training.losses | {"entropy": 0.01}
     for epoch in range(UPDATES // 4):  # 64 examples are four batches
         for index in source.plan(config.training.batch_size, config.seed, epoch, shuffle=True):
             loss = objective(model, source.batch(index), weights).loss
