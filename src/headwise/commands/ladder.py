@@ -1,5 +1,6 @@
 """`headwise ladder`: arms from simple to rich, checked one after the other; the first that fails is explained."""
 
+import os
 import shlex
 from typing import Any
 
@@ -23,7 +24,8 @@ def run(words: list[str]) -> Result:
     output = own.pop("output", None)
     limits = build(Limits, own, "ladder")
     given = {word.partition("=")[0].strip() for word in overrides}
-    budget = [] if "quick" in given else [word for word in BUDGET if word.partition("=")[0] not in given]
+    quick = "quick" in given or os.environ.get("HEADWISE_QUICK") == "1"
+    budget = [word for word in BUDGET if not quick and word.partition("=")[0] not in given]
     rungs = configuration.load_arms(arms, [*budget, *overrides])
     try:
         result = ladder(rungs, limits, output)
