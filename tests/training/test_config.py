@@ -7,7 +7,7 @@ import pytest
 
 from headwise.errors import InputError
 from headwise.tasks.sorting import SortingConfig
-from headwise.training.config import RunConfig, TrainingConfig, differences, read
+from headwise.training.config import ROUTING_LOSSES, RunConfig, TrainingConfig, differences, read
 from headwise.training.optim import Stable
 from tests.training.recipes import GUMBEL, STABLE, recipe, tiny
 
@@ -25,7 +25,9 @@ def test_a_task_is_named_and_takes_its_own_settings() -> None:
 
 
 def test_losses_not_given_keep_their_default() -> None:
-    assert recipe(losses={"ponder": 0.5}).losses == {"ponder": 0.5, "slow_updates": 0.01}
+    losses = recipe(losses={"ponder": 0.5}).losses
+    assert losses == ROUTING_LOSSES | {"ponder": 0.5}
+    assert losses["slow_updates"] == losses["load_balance"] == 0.01
 
 
 def test_a_preset_by_name_takes_its_own_settings() -> None:
