@@ -71,7 +71,7 @@ def _choose(registry: Mapping[str, type], value: Any, where: str) -> Any:
     if not isinstance(value, Mapping) or "name" not in value:
         raise InputError(f"{where}={_short(value)}: expected a name, one of {', '.join(registry)}")
     name = value["name"]
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:
         raise InputError(f"{where}.name={name}: unknown; allowed: {', '.join(registry)}")
     return build(registry[name], {key: item for key, item in value.items() if key != "name"}, where)
 

@@ -139,8 +139,8 @@ class RunConfig:
     quick: bool = False
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise InputError(f"seed={self.seed}; choose 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed={self.seed}; choose 0 or more, below 2^63")
         check(self.arm, self.entry.task, heads=self.model.heads)
 
     @property

@@ -4,6 +4,7 @@ A role (`pretrained`, `backbone`, `controller`, `readout`) is declared by module
 of a parameter.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -245,7 +246,7 @@ def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
 
 def _check(preset: Any) -> None:
     for key, value in vars(preset).items():
-        if key.endswith(("lr", "clip_norm")) and value <= 0:
+        if key.endswith(("lr", "clip_norm")) and not 0 < value < math.inf:
             raise ValueError(f"{key}={value}; choose a number above 0")
     if preset.weight_decay < 0:
         raise ValueError(f"weight_decay={preset.weight_decay}; choose 0 or more")
