@@ -30,12 +30,18 @@ if TYPE_CHECKING:
     from headwise.reasoning.refinement import Trace as Trace
     from headwise.routing.attention import LayerMemory as LayerMemory
     from headwise.routing.attention import RoutedAttention as RoutedAttention
+    from headwise.routing.balance import BalanceConfig as BalanceConfig
+    from headwise.routing.balance import steer as steer
     from headwise.routing.diagnostics import gate_statistics as gate_statistics
     from headwise.routing.gates import Gates as Gates
     from headwise.routing.gates import Gumbel as Gumbel
     from headwise.routing.gates import Sigmoid as Sigmoid
     from headwise.routing.gates import Soft as Soft
     from headwise.routing.gates import TopK as TopK
+    from headwise.routing.mixtures import Adaptive as Adaptive
+    from headwise.routing.mixtures import ReLU as ReLU
+    from headwise.routing.mixtures import SharedRouted as SharedRouted
+    from headwise.routing.mixtures import TopP as TopP
     from headwise.routing.routers import LearnedRouter as LearnedRouter
     from headwise.routing.routers import NoRouter as NoRouter
     from headwise.routing.routers import RandomRouter as RandomRouter
@@ -58,8 +64,10 @@ if TYPE_CHECKING:
 _DEFINED = {
     "headwise.errors": "InputError",
     "headwise.routing.attention": "LayerMemory RoutedAttention",
+    "headwise.routing.balance": "BalanceConfig steer",
     "headwise.routing.diagnostics": "gate_statistics",
     "headwise.routing.gates": "Gates Gumbel Sigmoid Soft TopK",
+    "headwise.routing.mixtures": "Adaptive ReLU SharedRouted TopP",
     "headwise.routing.routers": "LearnedRouter NoRouter RandomRouter Router StaticRouter make_router",
     "headwise.reasoning.controllers": "ClassicalConfig Controller HRMActConfig HRMConfig NoController make_controller",
     "headwise.reasoning.halting": "EntropyHalting FixedHalting Halting PonderHalting make_halting",
