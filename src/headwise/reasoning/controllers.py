@@ -4,6 +4,7 @@ Legend: B batch, L length, S context positions (1, or L where each position has 
 hidden state, C controller width. One controller serves all layers; it runs once a step, on the previous hidden state.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -121,7 +122,7 @@ class ControllerState:
         )
 
 
-class Controller(nn.Module):
+class Controller(nn.Module, ABC):
     """What a refiner needs of a controller.
 
     Attributes:
@@ -135,6 +136,7 @@ class Controller(nn.Module):
     per_position: bool
     slow_period: int | None = None
 
+    @abstractmethod
     def forward(
         self,
         hidden: Tensor,
@@ -153,7 +155,6 @@ class Controller(nn.Module):
         Returns:
             context [B, S, context_width], the new state (None for a stateless controller), routing losses.
         """
-        raise NotImplementedError
 
 
 class Classical(Controller):

@@ -3,6 +3,7 @@
 Legend: B batch, L length, S context positions, C context width, H heads.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -55,12 +56,13 @@ HaltingConfig = FixedHalting | EntropyHalting | PonderHalting
 HALTING: dict[str, type] = {"fixed": FixedHalting, "entropy": EntropyHalting, "ponder": PonderHalting}
 
 
-class Halting(nn.Module):
+class Halting(nn.Module, ABC):
     """A halting policy that can stop an example early; `learned` policies also weigh the training loss."""
 
     role: ClassVar[str] = "controller"
     learned: ClassVar[bool] = False
 
+    @abstractmethod
     def forward(self, context: Tensor | None, gates: Sequence[Gates], mask: Tensor | None) -> Tensor:
         """Probability [B] of stopping after this step, given that the example has come this far.
 
@@ -69,7 +71,6 @@ class Halting(nn.Module):
             gates: of each layer at this step.
             mask: [B, L], True for real tokens, or None.
         """
-        raise NotImplementedError
 
 
 class Entropy(Halting):

@@ -5,6 +5,7 @@ gate function takes (the head logits first, then whatever it predicts).
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -76,7 +77,7 @@ RouterConfig = NoRouter | StaticRouter | RandomRouter | LearnedRouter
 ROUTERS: dict[str, type] = {"none": NoRouter, "static": StaticRouter, "random": RandomRouter, "learned": LearnedRouter}
 
 
-class Router(nn.Module):
+class Router(nn.Module, ABC):
     """Head logits to gates at a temperature; subclasses say where the logits come from.
 
     Args:
@@ -107,9 +108,9 @@ class Router(nn.Module):
         self.register_buffer("ranking_bias", torch.zeros(self.columns["heads"]) if balance.bias_rate else None)
         self.register_buffer("multiplier", torch.tensor(0.0) if steered else None)
 
+    @abstractmethod
     def logits(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
         """What the gate function takes, [B, L|1, N]."""
-        raise NotImplementedError
 
     def predictor_norms(self) -> dict[str, float]:
         """Norm of the weights behind each of `columns`; {} where they are not learned."""
