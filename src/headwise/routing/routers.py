@@ -78,7 +78,7 @@ ROUTERS: dict[str, type] = {"none": NoRouter, "static": StaticRouter, "random": 
 
 
 class Router(nn.Module, ABC):
-    """Head logits to gates at a temperature; subclasses say where the logits come from.
+    """A layer's gates: of a fixed set of heads (`Static`), or from head logits (`Scored`).
 
     Args:
         gate: the gate function.
@@ -86,7 +86,7 @@ class Router(nn.Module, ABC):
         balance: losses and steering; none by default.
 
     Attributes:
-        columns: what the N numbers of `logits` mean, in their order; the first are the `heads` logits.
+        columns: what the N numbers of head logits mean, in their order; the first are the `heads` logits.
         temperature: of the softmax.
         ranking_bias: [R], added to the ranking score only, or None.
         multiplier: of the budget loss, or None.
@@ -108,14 +108,11 @@ class Router(nn.Module, ABC):
         self.register_buffer("ranking_bias", torch.zeros(self.columns["heads"]) if balance.bias_rate else None)
         self.register_buffer("multiplier", torch.tensor(0.0) if steered else None)
 
-    @abstractmethod
-    def logits(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
-        """What the gate function takes, [B, L|1, N]."""
-
     def predictor_norms(self) -> dict[str, float]:
         """Norm of the weights behind each of `columns`; {} where they are not learned."""
         return {}
 
+    @abstractmethod
     def forward(
         self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Gates, dict[str, Tensor]]:
@@ -130,6 +127,18 @@ class Router(nn.Module, ABC):
             Gates [B, L|1, H], and in training named losses with gradient: "entropy", the mean entropy of the gates'
             distribution as a share of ln R, where the gate function has one, and what `balance` asks for.
         """
+
+
+class Scored(Router):
+    """Head logits to gates at a temperature; subclasses say where the logits come from."""
+
+    @abstractmethod
+    def logits(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        """What the gate function takes, [B, L|1, N]."""
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Gates, dict[str, Tensor]]:
         logits = self.logits(x, context, mask)
         gates = self.gate(logits, self.temperature, None, self.training, self.ranking_bias)
         losses: dict[str, Tensor] = {}
@@ -144,7 +153,7 @@ class Router(nn.Module, ABC):
         return gates, losses
 
 
-class Learned(Router):
+class Learned(Scored):
     """`LearnedRouter` as a module.
 
     Args:
@@ -199,7 +208,7 @@ class Learned(Router):
         return {name: part.norm().item() for name, part in zip(self.columns, parts, strict=True)}
 
 
-class Random(Router):
+class Random(Scored):
     """`RandomRouter` as a module: its projection is a buffer, saved with the weights."""
 
     projection: Tensor
