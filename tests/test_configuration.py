@@ -116,7 +116,7 @@ def test_a_model_size_is_a_shape_that_single_values_refine() -> None:
 
 
 def test_a_path_is_taken_as_it_is_typed() -> None:
-    path = "/tmp/a b=c,[d]/ü"
+    path = "/data/a b=c,[d]/ü"
     assert load([f"output={path}"]).output == path
     assert load([f"cache={path}"]).cache == path
     assert load(["cache=null"]).cache is None
