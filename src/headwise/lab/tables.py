@@ -81,7 +81,7 @@ def markdown_table(result: Plain) -> str:
     floor = number(result["floor"])
     rows.append(["*floor*", write.value(floor), "", _way(result, floor), "", "", ""])
     lines = ["| " + " | ".join(cells) + " |" for cells in rows]
-    verdict = [f"- {pair['kind']}: {pair['verdict']}" for pair in result["pairs"]]
+    verdict = [f"- {pair['verdict']}" for pair in result["pairs"]]
     seeds = write.counted(len(result["seeds"]), "seed")
     title = f"{result['headline']} ({result['task']}, {seeds}, {write.count(result.get('updates'))} updates)."
     return "\n".join([title, "", *lines, "", *verdict])
