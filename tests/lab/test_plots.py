@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from headwise.lab import plot_style, plots
+from headwise.lab import plot_style, plots, plots_mixtures
 from headwise.lab.plots import Estimate, Levels
 
 LEVELS = Levels(0.0, 0.5, {"one_line_rule": 0.499, "half way": 0.25})
@@ -43,7 +43,7 @@ def test_every_plot_draws_from_little(figure: Figure) -> None:
 
 
 def test_a_seed_that_stopped_early_does_not_bend_the_mean_before_its_end() -> None:
-    mean, low, high, x = plots._band([([10, 20, 30], [1.0, 2.0, 3.0]), ([10, 20], [3.0, 4.0])])
+    mean, low, high, x = plots.band_of([([10, 20, 30], [1.0, 2.0, 3.0]), ([10, 20], [3.0, 4.0])])
     assert x.tolist() == [10, 20, 30]
     assert mean.tolist() == [2.0, 3.0, 3.0]
     assert low.tolist() == [1.0, 2.0, 3.0]
@@ -51,7 +51,7 @@ def test_a_seed_that_stopped_early_does_not_bend_the_mean_before_its_end() -> No
 
 
 def test_seeds_evaluated_at_different_updates_meet_by_interpolation() -> None:
-    mean, *_, x = plots._band([([0, 20], [0.0, 2.0]), ([0, 10, 20], [0.0, 3.0, 2.0])])
+    mean, *_, x = plots.band_of([([0, 20], [0.0, 2.0]), ([0, 10, 20], [0.0, 3.0, 2.0])])
     assert x.tolist() == [0, 10, 20]
     assert mean.tolist() == [0.0, 2.0, 2.0]
 
@@ -90,3 +90,17 @@ def test_the_two_panels_share_their_data_and_the_second_is_enlarged() -> None:
     assert math.dist(*[[end] for end in enlarged]) < math.dist(*[[end] for end in whole])
     assert enlarged[0] < 0.37
     assert enlarged[1] > 0.47
+
+
+def test_choices_have_a_panel_for_each_number_that_was_recorded() -> None:
+    curve = ([10.0, 20.0], [3.0, 4.0])
+    series = {"heads_active_mean": {"moh": [curve], "adaptive": [curve]}, "threshold_mean": {"adaptive": [curve]}}
+    figure = plots_mixtures.choices(series, {"moh": 0, "adaptive": 1})
+    assert [axis.get_title(loc="left") or axis.get_title() for axis in figure.axes] == ["heads active", "threshold"]
+
+
+def test_loads_are_drawn_layer_by_layer_with_dead_heads_white() -> None:
+    figure = plots_mixtures.head_loads({"adaptive": np.array([[1.0, 0.0, 0.5], [0.2, 0.3, 0.5]])})
+    image = figure.axes[0].images[0]
+    assert image.get_array().shape == (2, 3)
+    assert (image.norm.vmin, image.norm.vmax) == (0, 1)

@@ -32,6 +32,15 @@ ENTROPY = (
     "lowest to highest. A line that stays at 1 is a router that never decides; one that drops to 0 early has "
     "collapsed."
 )
+CHOICES = (
+    "What the gate functions chose on the validation examples: heads whose gate is not 0 and, where a token predicts "
+    "them, threshold, complexity and sharpness. Means over tokens, layers and steps; line, mean over seeds; band, their "
+    "range."
+)
+LOADS = (
+    "Share of the test tokens that use each head, layer by layer. All dark: nothing is switched off; a white cell is a "
+    "head that no token uses."
+)
 ROUTING = (
     "On the test examples after training, mean over seeds. Spread: standard deviation of the gates, where 1 is plain "
     "attention; over tokens and examples those of ten examples. Entropy 1 and Herfindahl 1/H: all heads alike; entropy "

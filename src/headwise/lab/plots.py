@@ -55,14 +55,14 @@ def learning_curves(
     Left the whole way from floor to ceiling; right the last stretch, where arms differ once they have learned.
     """
     with rc_context(style.STYLE):
-        figure, axes = _figure(3.4, columns=2, ratios=(1.0, 1.15))
-        bands = {arm: _band(curves) for arm, curves in arms.items()}
+        figure, axes = figure_row(3.4, columns=2, ratios=(1.0, 1.15))
+        bands = {arm: band_of(curves) for arm, curves in arms.items()}
         for axis in axes:
             for arm, band in bands.items():
-                _draw_band(axis, band, colours[arm], len(arms))
+                draw_band(axis, band, colours[arm], len(arms))
             axis.set_xlabel("updates")
             axis.margins(x=0.02)
-            _plain_numbers(axis.xaxis)
+            plain_numbers(axis.xaxis)
         axes[0].set_ylabel(metric)
         axes[0].set_title("from floor to ceiling")
         axes[1].set_title("the last stretch")
@@ -73,14 +73,14 @@ def learning_curves(
             axes[1].set_xlim(min(x[len(x) // 3] for *_, x in bands.values() if len(x)) - 0.02 * last, 1.02 * last)
         _draw_levels(axes[0], levels, vertical=True)
         _draw_levels(axes[1], levels, vertical=True, within=True)
-        _legend(figure, list(arms), [colours[arm] for arm in arms])
+        legend(figure, list(arms), [colours[arm] for arm in arms])
         return figure
 
 
 def results(arms: Mapping[str, Estimate], levels: Levels, metric: str) -> Figure:
     """Mean and 95 % interval of each arm between floor and ceiling; small marks are the seeds. Right: enlarged."""
     with rc_context(style.STYLE):
-        figure, axes = _figure(1.25 + 0.42 * len(arms), columns=2, ratios=(1.0, 1.15))
+        figure, axes = figure_row(1.25 + 0.42 * len(arms), columns=2, ratios=(1.0, 1.15))
         rows = np.arange(len(arms))[::-1]
         for axis in axes:
             for row, arm in zip(rows, arms.values(), strict=True):
@@ -106,7 +106,7 @@ def differences(
 ) -> Figure:
     """Difference of each pair of arms with its 95 % interval; the grey zone holds differences too small to matter."""
     with rc_context(style.STYLE):
-        figure, axes = _figure(1.0 + 0.4 * len(pairs))
+        figure, axes = figure_row(1.0 + 0.4 * len(pairs))
         axis, rows = axes[0], np.arange(len(pairs))[::-1]
         if matters:
             axis.axvspan(-matters, matters, color=style.GRID, alpha=0.7, linewidth=0, zorder=0)
@@ -179,36 +179,36 @@ def gate_entropy(arms: Mapping[str, Sequence[Curve]], colours: Mapping[str, int]
         colours: each arm's place in the report, which decides its colour.
     """
     with rc_context(style.STYLE):
-        figure, axes = _figure(2.7)
+        figure, axes = figure_row(2.7)
         axis = axes[0]
         for arm, curves in arms.items():
-            _draw_band(axis, _band(curves), colours[arm], len(arms))
+            draw_band(axis, band_of(curves), colours[arm], len(arms))
         axis.set_ylim(-0.03, 1.06)
         _draw_levels(axis, Levels(others={"all heads\nalike": 1.0, "one head": 0.0}), vertical=True, within=True)
         axis.set_xlabel("updates")
         axis.set_ylabel("gate entropy / ln H")
-        _plain_numbers(axis.xaxis)
-        _legend(figure, list(arms), [colours[arm] for arm in arms])
+        plain_numbers(axis.xaxis)
+        legend(figure, list(arms), [colours[arm] for arm in arms])
         return figure
 
 
 def losses(splits: Mapping[str, Sequence[Curve]]) -> Figure:
     """Training and validation loss of one run over updates."""
     with rc_context(style.STYLE):
-        figure, axes = _figure(2.6)
+        figure, axes = figure_row(2.6)
         for index, curves in enumerate(splits.values()):
-            _draw_band(axes[0], _band(curves), index, len(splits))
+            draw_band(axes[0], band_of(curves), index, len(splits))
         axes[0].set_xlabel("updates")
         axes[0].set_ylabel("loss")
-        _plain_numbers(axes[0].xaxis)
-        _legend(figure, list(splits))
+        plain_numbers(axes[0].xaxis)
+        legend(figure, list(splits))
         return figure
 
 
 def efficiency(arms: Mapping[str, Estimate], levels: Levels, metric: str) -> Figure:
     """What an arm reaches against what one example costs it; further left and further up is better."""
     with rc_context(style.STYLE):
-        figure, axes = _figure(3.1)
+        figure, axes = figure_row(3.1)
         axis = axes[0]
         shown = {arm: (cost, estimate) for arm, estimate in arms.items() if (cost := estimate.flops)}
         for cost, estimate in shown.values():
@@ -231,18 +231,18 @@ def efficiency(arms: Mapping[str, Estimate], levels: Levels, metric: str) -> Fig
         axis.set_xlabel("FLOPs per example, forward pass (log scale)")
         axis.set_ylabel(metric)
         _draw_levels(axis, levels, vertical=True, within=True)
-        _legend(figure, list(shown), [estimate.colour for _, estimate in shown.values()], lines=False)
+        legend(figure, list(shown), [estimate.colour for _, estimate in shown.values()], lines=False)
         return figure
 
 
-def _figure(height: float, columns: int = 1, ratios: Sequence[float] = (1.0,)) -> tuple[Figure, list[Axes]]:
+def figure_row(height: float, columns: int = 1, ratios: Sequence[float] = (1.0,)) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(style.WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, columns, squeeze=False, width_ratios=ratios)
     return figure, list(axes[0])
 
 
-def _band(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], ...]:
+def band_of(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], ...]:
     """Mean, lowest and highest over seeds at every update at which any seed was evaluated, and these updates."""
     known = [(np.asarray(x, float), np.asarray(y, float)) for x, y in curves if len(x)]
     if not known:
@@ -253,7 +253,7 @@ def _band(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], ...]:
     return np.nanmean(rows, 0), np.nanmin(rows, 0), np.nanmax(rows, 0), grid
 
 
-def _draw_band(axis: Axes, band: tuple[NDArray[np.float64], ...], index: int, arms: int) -> None:
+def draw_band(axis: Axes, band: tuple[NDArray[np.float64], ...], index: int, arms: int) -> None:
     mean, low, high, x = band
     if len(x):
         axis.fill_between(x, low, high, color=style.colour(index), alpha=0.16, linewidth=0)
@@ -313,7 +313,7 @@ def _merged(levels: list[tuple[str, float]], nearest: float) -> list[tuple[str, 
     return merged
 
 
-def _legend(figure: Figure, names: Sequence[str], colours: Sequence[int] | None = None, lines: bool = True) -> None:
+def legend(figure: Figure, names: Sequence[str], colours: Sequence[int] | None = None, lines: bool = True) -> None:
     indices = list(range(len(names))) if colours is None else list(colours)
     handles = [
         Line2D(
@@ -330,7 +330,7 @@ def _legend(figure: Figure, names: Sequence[str], colours: Sequence[int] | None 
     figure.legend(handles, names, loc="outside upper left", ncols=columns, handlelength=2.4, fontsize=9)
 
 
-def _plain_numbers(axis: object) -> None:
+def plain_numbers(axis: object) -> None:
     axis.set_major_formatter(FuncFormatter(lambda x, _: write.count(x)))  # type: ignore[attr-defined]
     axis.set_major_locator(MaxNLocator(5, integer=True))  # type: ignore[attr-defined]
 

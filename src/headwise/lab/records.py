@@ -52,6 +52,13 @@ class Run:
         return _series((line for line in self.routing if line.get("split", "validation") == "validation"), key)
 
     @property
+    def head_loads(self) -> NDArray[np.float64] | None:
+        """Share of tokens that use each head [layers, H] on the test examples; None without heads that go off."""
+        layers: list[dict[str, Any]] = next((line["layers"] for line in self.routing[::-1] if line.get("layers")), [])
+        loads = np.asarray([layer["load"] for layer in layers if layer.get("load")], dtype=np.float64)
+        return loads if loads.ndim == 2 and loads.min() < 1 else None
+
+    @property
     def gates(self) -> NDArray[np.float64] | None:
         """Mean gates [steps, layers, H] over the last validation; None if the run has no router or logged none."""
         lines = [line["gates"] for line in self.routing if line.get("gates")]

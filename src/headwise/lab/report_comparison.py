@@ -18,6 +18,7 @@ from headwise.lab.descriptions import (
 )
 from headwise.lab.page import Column, Page, Picture, Row, Said, Table, numbers, picture
 from headwise.lab.records import Run, number, read_run
+from headwise.lab.report_mixtures import mixture_figures
 from headwise.lab.verdicts import MEANINGFUL, Scale
 
 Plain = Mapping[str, Any]
@@ -312,7 +313,7 @@ class _Comparison:
         if any(x for curves in entropy.values() for x, _ in curves):
             figure = plots.gate_entropy(entropy, self.colours)
             figures.append(picture("entropy", "Gate entropy over training", figure, captions.ENTROPY))
-        return figures
+        return figures + mixture_figures(self.runs, self.colours)
 
     def metric_table(self) -> Table | None:
         names = list(dict.fromkeys(name for arm in self.arms.values() for name in arm.get("metrics") or {}))

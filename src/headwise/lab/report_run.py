@@ -12,6 +12,7 @@ from headwise.lab.descriptions import describe_arm, describe_task, diagnose, spa
 from headwise.lab.page import Column, Page, Picture, Row, Table, numbers, picture
 from headwise.lab.records import Run, number, read_run
 from headwise.lab.report_comparison import routing_table
+from headwise.lab.report_mixtures import mixture_figures
 from headwise.lab.verdicts import Scale
 from headwise.tasks import TASKS, entry
 from headwise.training.config import read
@@ -132,7 +133,7 @@ class _RunPage:
         if entropy[0]:
             figure = plots.gate_entropy({self.label: [entropy]}, {self.label: 1})
             figures.append(picture("entropy", "Gate entropy over training", figure, captions.ENTROPY))
-        return figures
+        return figures + mixture_figures({self.label: [self.run]}, {self.label: 1})
 
     def metric_table(self) -> Table | None:
         metrics = self.summary.get("metrics") or {}
