@@ -33,8 +33,9 @@ ENTROPY = (
     "collapsed."
 )
 CHOICES = (
-    "What the gate functions chose on the validation examples: heads whose gate is not 0 and, where tokens predict them, "
-    "threshold, complexity and sharpness. Means over tokens, layers and steps; line, mean over seeds; band, their range."
+    "What the gate functions chose on the validation examples: heads whose gate is not 0 and, where tokens predict "
+    "them, threshold, complexity and sharpness. Means over tokens, layers and steps; line, mean over seeds; band, "
+    "their range."
 )
 LOADS = (
     "Share of the test tokens that use each head, layer by layer. All dark: nothing is switched off; a white cell is a "
