@@ -7,19 +7,21 @@ one line there and exit code 2; Ctrl-C is 130. Nothing heavy is imported until a
 import argparse
 import contextlib
 import importlib
+import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from headwise.errors import InputError
 
 if TYPE_CHECKING:
     from headwise.commands.result import Result
+    from headwise.tasks.base import Ending, Writing
 
 EXAMPLES = """\
 examples:
@@ -96,6 +98,14 @@ COMMANDS = {
         "when none is named.",
         "bench",
     ),
+    "data": Command(
+        "fetch public data sets",
+        "get <name> [output=DIR]",
+        "get: the files of a published release, checked against its sha256 and resumed where an earlier call stopped; "
+        "names are ud_en_ewt and tinyshakespeare. They go into a folder of that name in output=, by default in "
+        "HEADWISE_DATA, or else in ./data.",
+        "data",
+    ),
     "list": Command(
         "what there is: arms, tasks, gates, controllers, ...",
         "[kind ...]",
@@ -144,7 +154,8 @@ def _read(words: list[str]) -> tuple[Callable[[], "Result"], bool]:
     """What is to be run, not yet started, and whether its result is wanted as JSON."""
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         own = [word for word in words[1:] if word != "--json"]
-        return partial(_of_a_task, words[0], own), "--json" in words
+        as_json = "--json" in words
+        return partial(_of_a_task, words[0], own, None if as_json else sys.stdout), as_json
     arguments, more = _parser().parse_known_args(words)
     # argparse hands back what follows an option in between: `train arm=hrm --json seed=1`
     for word in more:
@@ -177,11 +188,12 @@ def _parser() -> Parser:
     return parser
 
 
-def _of_a_task(name: str, words: list[str]) -> "Result":
+def _of_a_task(name: str, words: list[str], out: TextIO | None) -> "Result":
     """Run a command that a task brings along in `TaskEntry.commands`: its name -> the dotted path of a function.
 
     The function takes the words behind the name and `headwise.training.run.load`, which a task, to the left of
-    training, must not import; it returns plain JSON.
+    training, must not import; it returns plain JSON, or a `Writing`, whose text goes to `out` as it comes (None: into
+    the result).
     """
     from headwise.commands.result import Result, key_values
     from headwise.tasks import TASKS, entry
@@ -196,7 +208,25 @@ def _of_a_task(name: str, words: list[str]) -> "Result":
         raise InputError(f"{name}: unknown command; allowed: {', '.join(allowed)}{suggestion(name, allowed)}")
     module, _, function = found[name].rpartition(".")
     data = getattr(importlib.import_module(module), function)(words, load)
-    return Result(data, [key_values(data)])
+    if not isinstance(data, Generator):
+        return Result(data, [key_values(data)])
+    if out is not None:
+        return Result(None, [], _written(data, out).code)
+    kept = io.StringIO()
+    ending = _written(data, kept)
+    return Result({"text": kept.getvalue(), **ending.data}, [], ending.code)
+
+
+def _written(parts: "Writing", out: TextIO) -> "Ending":
+    """Write the parts to `out` as they come, in UTF-8 whatever the terminal prefers, and return how they end."""
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(encoding="utf-8", newline="\n")
+    while True:
+        try:
+            out.write(next(parts))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        out.flush()
 
 
 def _print(result: "Result", as_json: bool) -> None:

@@ -3,6 +3,7 @@
 `python -m tests.golden.test_golden_losses` writes them anew.
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -17,19 +18,7 @@ from headwise.training.run import build
 FILE = Path(__file__).with_name("losses.json")
 UPDATES = 20
 ALONE = ["baseline", "looped", "gated", "random", "linear", "classical", "hrm", "hrm_token", "hrm_act", "pointer"]
-FAMILIES = {name: [f"arm={name}"] for name in ALONE} | {
-    "static": ["arm=static", "arm.router.k=2"],
-    "random_k": ["arm=random_k", "arm.gate.k=2"],
-    "moh": ["arm=moh", "arm.gate.k=2"],
-    "gumbel": ["arm=gumbel", "arm.gate.k=2"],
-    "top_p": ["arm=top_p"],
-    "adaptive": ["arm=adaptive", "arm.balance.target=2"],
-    "relu": ["arm=relu", "arm.balance.target=2"],
-    "hrm_ponder": ["arm=hrm", "arm.halting=ponder", "arm.refinement.supervision=last"],
-    "hrm_gradient_last": ["arm=hrm", "arm.refinement.gradient=last"],
-    "hrm_reuse_heads": ["arm=hrm", "arm.refinement.reuse=heads"],
-}
-RECIPE = [
+SORTING = [
     "task=sorting",
     "task.length=6",
     "task.train_examples=64",
@@ -38,23 +27,51 @@ RECIPE = [
     "model.ffn=32",
     "training.batch_size=16",
 ]
+PARSING = [
+    "task=parsing",
+    "task.train_sentences=64",
+    "task.arcs=16",
+    "task.labels=8",
+    "task.encoder={name: scratch, word: 8, characters: 8, hidden: 8, layers: 1}",
+    "model.width=16",
+    "model.heads=4",
+    "model.ffn=32",
+    "training.batch_size=16",
+]
+FAMILIES = {name: [*SORTING, f"arm={name}"] for name in ALONE}
+FAMILIES |= {
+    name: [*SORTING, *own]
+    for name, own in {
+        "static": ["arm=static", "arm.router.k=2"],
+        "random_k": ["arm=random_k", "arm.gate.k=2"],
+        "moh": ["arm=moh", "arm.gate.k=2"],
+        "gumbel": ["arm=gumbel", "arm.gate.k=2"],
+        "top_p": ["arm=top_p"],
+        "adaptive": ["arm=adaptive", "arm.balance.target=2"],
+        "relu": ["arm=relu", "arm.balance.target=2"],
+        "hrm_ponder": ["arm=hrm", "arm.halting=ponder", "arm.refinement.supervision=last"],
+        "hrm_gradient_last": ["arm=hrm", "arm.refinement.gradient=last"],
+        "hrm_reuse_heads": ["arm=hrm", "arm.refinement.reuse=heads"],
+    }.items()
+}
+FAMILIES |= {f"parsing_{name}": [*PARSING, f"arm={name}"] for name in ("baseline", "pointer")}
 
 
 def losses(family: str) -> list[float]:
     """In a loop of plain torch, so that only models, tasks and the objective can move them."""
-    config = load([*RECIPE, *FAMILIES[family]])
+    config = load(FAMILIES[family])
     data, model = build(config)
     source, found = data.split("train"), []
     optimizer = optimizer_for(model, config.training.preset)
     weights = config.training.losses | {"entropy": 0.01}
-    for epoch in range(UPDATES // 4):  # 64 examples are four batches
-        for index in source.plan(config.training.batch_size, config.seed, epoch, shuffle=True):
-            loss = objective(model, source.batch(index), weights).loss
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            clip_by_role(optimizer, config.training.preset.clip())
-            optimizer.step()
-            found.append(loss.item())
+    epochs = (source.plan(config.training.batch_size, config.seed, n, shuffle=True) for n in itertools.count())
+    for index in itertools.islice(itertools.chain.from_iterable(epochs), UPDATES):
+        loss = objective(model, source.batch(index), weights).loss
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        clip_by_role(optimizer, config.training.preset.clip())
+        optimizer.step()
+        found.append(loss.item())
     return found
 
 

@@ -14,6 +14,7 @@ from headwise.lab.compare import compare
 from headwise.lab.parity import TOLERANCE, measure
 from headwise.lab.statistics import compare_pair, holm
 from headwise.training.config import RunConfig, TrainingConfig
+from headwise.training.optim import Differentiated
 from tests.lab.conftest import CEILING, ONE_LINE_RULE, SCORES, FakeTrain, arm, run_comparison, run_config
 
 
@@ -191,6 +192,16 @@ def test_arms_that_differ_in_the_recipe_are_refused(tmp_path: Path, fake_train: 
         compare(arms, output=tmp_path / "out", train=fake_train)
     assert not (tmp_path / "out").exists()
     assert fake_train.calls == []
+
+
+def test_arms_may_differ_in_learning_rates_which_the_result_keeps(tmp_path: Path, fake_train: FakeTrain) -> None:
+    plain, faster = run_config("baseline"), run_config("looped")
+    faster = replace(faster, training=replace(faster.training, preset=Differentiated()))
+    result = compare([("baseline", plain), ("looped", faster)], seeds=2, output=tmp_path / "out", train=fake_train)
+    assert [result["arms"][label]["preset"]["name"] for label in ("baseline", "looped")] == [
+        "uniform",
+        "differentiated",
+    ]
 
 
 def test_arms_that_match_in_nothing_are_refused_before_anything_runs(tmp_path: Path, fake_train: FakeTrain) -> None:

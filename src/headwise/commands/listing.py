@@ -15,7 +15,7 @@ def run(words: list[str]) -> Result:
         if word not in KINDS:
             raise InputError(f"list {word}: unknown kind; allowed: {', '.join(KINDS)}{suggestion(word, KINDS)}")
     found = {kind: KINDS[kind][1]() for kind in words or KINDS}
-    tables = [key_values(lines, title=f"\n{kind} ({KINDS[kind][0]}=...)") for kind, lines in found.items()]
+    tables = [key_values(lines, title=f"\n{kind} ({KINDS[kind][0]})") for kind, lines in found.items()]
     return Result(found, tables)
 
 
@@ -63,6 +63,18 @@ def _presets() -> dict[str, str]:
     return _documented(PRESETS)
 
 
+def _encoders() -> dict[str, str]:
+    from headwise.tasks.parsing.config import ENCODERS
+
+    return _documented(ENCODERS)
+
+
+def _data_sets() -> dict[str, str]:
+    from headwise.tasks.data_sets import DATA_SETS
+
+    return {name: f"{found.setting} ({found.licence})" for name, found in DATA_SETS.items()}
+
+
 def _sizes() -> dict[str, str]:
     from headwise.models.sizes import SIZES
 
@@ -72,17 +84,19 @@ def _sizes() -> dict[str, str]:
     }
 
 
-# Kind -> the key that takes one of its names, and what collects them
+# Kind -> what takes one of its names, and what collects them
 KINDS: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
-    "arms": ("arm", _arms),
-    "tasks": ("task", _tasks),
-    "routers": ("arm.router", _routers),
-    "gates": ("arm.gate", _gates),
-    "controllers": ("arm.controller", _controllers),
-    "halting": ("arm.halting", _halting),
-    "recipes": ("training", _recipes),
-    "presets": ("training.preset", _presets),
-    "sizes": ("model.size", _sizes),
+    "arms": ("arm=...", _arms),
+    "tasks": ("task=...", _tasks),
+    "routers": ("arm.router=...", _routers),
+    "gates": ("arm.gate=...", _gates),
+    "controllers": ("arm.controller=...", _controllers),
+    "halting": ("arm.halting=...", _halting),
+    "recipes": ("training=...", _recipes),
+    "presets": ("training.preset=...", _presets),
+    "sizes": ("model.size=...", _sizes),
+    "encoders": ("task=parsing task.encoder=...", _encoders),
+    "datasets": ("headwise data get", _data_sets),
 }
 
 

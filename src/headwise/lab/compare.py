@@ -90,6 +90,8 @@ def compare(
 
     runs = {(cell.label, cell.seed): read_run(cell.directory) for cell in cells}
     result = summarise(runs, seeds, sized, failures, _facts(base))
+    for label, config in shaped.items():
+        result["arms"][label]["preset"] = config.to_plain()["training"]["preset"]
     result["directory"] = str(output)
     result["how"] = _how(base, jobs, threads, time.perf_counter() - began)
     write_json(output / COMPARISON, result)
@@ -213,7 +215,9 @@ def check_alike(arms: Sequence[tuple[str, RunConfig]]) -> None:
 
 
 def _shared(config: RunConfig) -> dict[str, Any]:
-    return {key: value for key, value in config.to_plain().items() if key not in OF_AN_ARM}
+    """All that arms have in common: learning rates may be what is compared, and are then part of an arm's label."""
+    plain = {key: value for key, value in config.to_plain().items() if key not in OF_AN_ARM}
+    return plain | {"training": {key: value for key, value in plain["training"].items() if key != "preset"}}
 
 
 def keep_plan(output: Path, arms: Mapping[str, RunConfig]) -> None:

@@ -13,6 +13,7 @@ Plain = Mapping[str, Any]
 # Standard deviation of gates (1 is plain attention) that is too small to matter: 5 % of a head's output.
 STILL = 0.05
 ONE_HEAD = 0.2  # share of the largest entropy below which nearly everything goes through one head
+ABBREVIATIONS = {"uas", "las", "clas", "ucm", "lcm"}  # attachment scores and complete matches, of parsers
 COLLAPSED = 1.2  # refinement steps below which learned halting has given refinement up
 
 
@@ -95,7 +96,8 @@ def unequal_cost(arms: Mapping[str, Plain]) -> str | None:
 
 
 def spaced(name: str) -> str:
-    return name.replace("_", " ")
+    """A name from the code as words; abbreviations of the field in capitals."""
+    return " ".join(word.upper() if word in ABBREVIATIONS else word for word in name.split("_"))
 
 
 def no_reference_reached(references: Mapping[str, float], arms: Sequence[Plain], higher_is_better: bool) -> list[str]:
@@ -135,4 +137,7 @@ def _routing(router: Plain, gate: Plain) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        own = ", ".join(f"{spaced(key)} {_short(item)}" for key, item in value.items() if key != "name")
+        return f"{value.get('name', '')} ({own})".strip() if own else str(value.get("name", ""))
     return write.count(value) if isinstance(value, int) and not isinstance(value, bool) else spaced(str(value))

@@ -16,6 +16,9 @@ from headwise.lab import plot_style
 # The arms' colours on dark paper: the same hues, lighter.
 DARK = ("#9aa7b6", "#4fb0ea", "#ff8d4d", "#3fcb9c", "#e58fc4", "#9ad4f7", "#eebc45")
 
+FEW = 8
+"""Verdicts of pairs, or rows of a task's table, that are shown; where there are more the rest is folded."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -59,6 +62,24 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Titled:
+    """A table with its title and the caption that says how to read it."""
+
+    title: str
+    table: Table
+    caption: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a task found in one run beyond the metrics; `label` names the run where there are several."""
+
+    label: str
+    tables: Sequence[Titled]
+    figures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
 class Said:
     """A pair's verdict: its kind as a badge in a style of the template, and the sentence."""
 
@@ -96,6 +117,7 @@ class Page:
     routing_note: str = ""
     metrics: Table | None = None
     metrics_note: str = ""
+    analyses: Sequence[Analysis] = ()
     caveats: Sequence[str] = ()
     command: str = ""
     version: str = field(default_factory=lambda: metadata.version("headwise"))
@@ -114,7 +136,7 @@ def numbers(*titles: str) -> list[Column]:
 
 def render(page: Page) -> str:
     """The page as HTML. Labels and messages are escaped: they come from configurations and exceptions."""
-    context: Mapping[str, Any] = {"page": page, "light": plot_style.COLOURS, "dark": DARK}
+    context: Mapping[str, Any] = {"page": page, "light": plot_style.COLOURS, "dark": DARK, "few": FEW}
     return _template().render(context)
 
 

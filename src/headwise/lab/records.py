@@ -21,6 +21,7 @@ SUMMARY = "summary.json"
 METRICS = "metrics.jsonl"
 ROUTING = "routing.jsonl"
 TEST_VALUES = "test_values.npy"
+ANALYSIS = "analysis.json"
 CONFIG = "config.yaml"
 REPORT = "report.html"
 
@@ -34,6 +35,7 @@ class Run:
         metrics, routing: the lines of `metrics.jsonl` and `routing.jsonl`, oldest first.
         test_values: the primary metric of each test example, float32 [examples], or None.
         config: the text of the resolved configuration, or an empty string.
+        analysis: `analysis.json`, what the task itself found on the test examples; empty if it has nothing to say.
     """
 
     directory: Path
@@ -42,6 +44,7 @@ class Run:
     routing: list[dict[str, Any]] = field(default_factory=list)
     test_values: NDArray[np.float32] | None = None
     config: str = ""
+    analysis: dict[str, Any] = field(default_factory=dict)
 
     def curve(self, key: str, split: str = "validation") -> tuple[list[float], list[float]]:
         """Updates and values of one logged number, in the order of updates; entries that are no number are left out."""
@@ -101,6 +104,7 @@ def read_run(directory: Path) -> Run:
         routing=list(_lines(directory / ROUTING)),
         test_values=_read_array(directory / TEST_VALUES),
         config=_read_text(directory / CONFIG),
+        analysis=read_json(directory / ANALYSIS),
     )
 
 

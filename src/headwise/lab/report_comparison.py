@@ -18,6 +18,7 @@ from headwise.lab.descriptions import (
 )
 from headwise.lab.page import Column, Page, Picture, Row, Said, Table, numbers, picture
 from headwise.lab.records import Run, number, read_run
+from headwise.lab.report_analysis import analyses
 from headwise.lab.report_mixtures import mixture_figures
 from headwise.lab.verdicts import MEANINGFUL, Scale
 
@@ -100,6 +101,7 @@ class _Comparison:
             routing_note=captions.ROUTING,
             metrics=self.metric_table(),
             metrics_note=captions.METRICS,
+            analyses=analyses({f"{label}, seed {seeds[0]}": runs[0] for label, runs in self.runs.items()}),
             caveats=self.caveats(),
             command=result["how"]["command"],
             how=self.how(),
@@ -201,6 +203,10 @@ class _Comparison:
         missed = no_reference_reached(self.others, list(self.arms.values()), self.scale.higher_is_better)
         if missed:
             notes.append(f"No arm reaches the {write.listing(missed)}, which needs no training.")
+        presets = {label: arm.get("preset", {}) for label, arm in self.arms.items()}
+        if len({json.dumps(preset) for preset in presets.values()}) > 1:
+            named = [f"{label} has {preset['name']} (lr {preset['lr']:g})" for label, preset in presets.items()]
+            notes.append(f"Learning rates are part of what is compared: {write.listing(named)}.")
         return notes
 
     def estimates(self) -> dict[str, plots.Estimate]:

@@ -11,6 +11,7 @@ from headwise.lab.cells import FAILURE
 from headwise.lab.descriptions import describe_arm, describe_task, diagnose, spaced
 from headwise.lab.page import Column, Page, Picture, Row, Table, numbers, picture
 from headwise.lab.records import Run, number, read_run
+from headwise.lab.report_analysis import analyses
 from headwise.lab.report_comparison import routing_table
 from headwise.lab.report_mixtures import mixture_figures
 from headwise.lab.verdicts import Scale
@@ -72,6 +73,7 @@ class _RunPage:
             routing_note=captions.ROUTING_OF_ONE,
             metrics=self.metric_table(),
             metrics_note=captions.METRICS_OF_ONE,
+            analyses=analyses({self.label: self.run}),
             caveats=[
                 "One run with one seed: another seed would give another score. headwise compare says by how much."
             ],

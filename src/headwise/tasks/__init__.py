@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 TASKS = {
     "language": "headwise.tasks.language",
+    "parsing": "headwise.tasks.parsing",
     "sorting": "headwise.tasks.sorting",
 }
 """Name of a task -> the module that holds its `ENTRY`."""

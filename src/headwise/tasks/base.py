@@ -7,7 +7,7 @@ Legend: B batch, L length, D width, K supervised steps.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -102,6 +102,13 @@ class Task(nn.Module, ABC):
         self.facts = facts
         self.width = width
 
+    def warm_start(self) -> None:
+        """Fill in weights that were learned elsewhere; called once, when a new run is built. By default none are.
+
+        Raises:
+            InputError: they are not to be had.
+        """
+
     @abstractmethod
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The backbone's input [B, L, D] and its padding mask (bool [B, L], True is a real token), or None."""
@@ -152,6 +159,23 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """How a command that wrote text as it went along ends.
+
+    Attributes:
+        data: what there is to say about it, plain JSON; `--json` prints it together with the text.
+        code: how the program ends; 1 where a part of the work failed.
+    """
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    code: int = 0
+
+
+Writing = Generator[str, None, Ending]
+"""What such a command returns: parts of its text, then its ending."""
+
+
+@dataclass(frozen=True)
 class TaskEntry:
     """What a task's folder exposes as `ENTRY`.
 
@@ -160,8 +184,14 @@ class TaskEntry:
         summary: one line for `headwise list`.
         config, task, data: its three classes.
         commands: of the command line that the task brings along, name to the dotted path of a function of (words,
-            `headwise.training.run.load`) that returns plain JSON.
+            `headwise.training.run.load`) that returns plain JSON, or a `Writing` for output that may be long.
         sample: dotted path of a function of (model, source) -> `Sample`, for tasks whose models write something.
+        analysis: dotted path of a function of (model, data, source) that looks at what a trained model does on a source
+            of that data, beyond the means of `Task.metrics`. It returns plain JSON for analysis.json and the report:
+                metrics   {name: float}, which join those of the summary, in place of a mean of the same name
+                tables    [{title, caption, columns: [name, ...], rows: [[cell, ...], ...]}, ...], the first cell of a
+                          row a name, the others numbers or text
+                figures   [{title, caption, svg}, ...], each an `<svg>` element that needs nothing from outside
     """
 
     name: str
@@ -171,3 +201,4 @@ class TaskEntry:
     data: type[TaskData]
     commands: Mapping[str, str] = field(default_factory=dict)
     sample: str | None = None
+    analysis: str | None = None

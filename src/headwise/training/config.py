@@ -41,7 +41,7 @@ class TrainingConfig:
         evaluation_batch_size: examples at once in validation and test.
         validate_every: updates between validations; one more follows the last update.
         log_every: updates averaged in one training line of metrics.jsonl.
-        preset: learning rates and clipping by role: `uniform`, `stable`, `differentiated`.
+        preset: learning rates and clipping by role: `uniform`, `stable`, `differentiated`, `fine_tuning`.
         schedule: of all learning rates after the warm-up: cosine (default), linear, constant.
         warmup: share of the run; the first step runs at 1/warm-up of the rate, never at 0.
         temperature: of the gate functions' softmax.

@@ -34,7 +34,19 @@ _UNKNOWN = re.compile(
     r"(?:(?:allowed|available)[^:]*: |choose one of )(?P<allowed>.+)"
 )
 # Taken as typed: a path may hold characters that Hydra's grammar gives a meaning to.
-PATHS = ("output", "resume", "cache", "task.corpus", "task.root", "task.pretraining")
+PATHS = (
+    "output",
+    "resume",
+    "cache",
+    "task.corpus",
+    "task.root",
+    "task.pretraining",
+    "task.treebank",
+    "task.train",
+    "task.validation",
+    "task.test",
+    "task.encoder.model",
+)
 
 
 @dataclass(frozen=True)
@@ -256,9 +268,13 @@ def _arm(label: str) -> list[Override]:
     for word in filter(None, (part.strip() for part in _SEPARATOR.split(text))):
         override = parse(word)
         root = override.key.partition(".")[0]
-        if root in ("task", "training", "seed", "device", "output", "quick"):
-            raise InputError(f"arms: {word} in {label}: a comparison keeps it equal for all arms; set it beside arms=")
-        absolute = root in ("arm", "model")
+        learning_rates = override.key == "training.preset" or override.key.startswith("training.preset.")
+        if root in ("task", "training", "seed", "device", "output", "quick") and not learning_rates:
+            raise InputError(
+                f"arms: {word} in {label}: a comparison keeps it equal for all arms (but for training.preset, the "
+                "learning rates); set it beside arms="
+            )
+        absolute = root in ("arm", "model", "training")
         overrides.append(override if absolute else replace(override, key=f"arm.{override.key}"))
     return overrides
 

@@ -23,7 +23,7 @@ class HeadwiseModule(LightningModule):
     Args:
         model: any module whose classes declare `role` (see `headwise.models.roles`).
         loss: of (model, batch) -> (scalar loss with gradient, detached scalars to log by name).
-        preset: `stable`, `differentiated`, `uniform`, or an instance of their classes.
+        preset: a name among `PRESETS`, or an instance of their classes.
 
     Attributes:
         logs: what `loss` returned with the latest batch.

@@ -130,7 +130,39 @@ class Stable:
         }
 
 
-PRESETS: dict[str, type] = {"stable": Stable, "differentiated": Differentiated, "uniform": Uniform}
+@dataclass(frozen=True)
+class FineTuning:
+    """a pretrained encoder slowly, everything that starts from nothing ten times as fast; one global norm
+
+    Args:
+        lr: of backbone, controller and read-out; default 1e-3.
+        pretrained_lr: default 1e-4, which suits encoders of this library's size.
+        clip_norm: default 5: early gradients of a fresh scorer would otherwise hold the encoder back.
+        betas, weight_decay: as in `uniform`.
+    """
+
+    lr: float = 1e-3
+    pretrained_lr: float = 1e-4
+    clip_norm: float = 5.0
+    betas: tuple[float, ...] = (0.9, 0.98)
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def learning_rates(self) -> dict[str, float]:
+        return dict.fromkeys(("backbone", "controller", "readout"), self.lr) | {"pretrained": self.pretrained_lr}
+
+    def clip(self) -> float:
+        return self.clip_norm
+
+
+PRESETS: dict[str, type] = {
+    "stable": Stable,
+    "differentiated": Differentiated,
+    "uniform": Uniform,
+    "fine_tuning": FineTuning,
+}
 
 
 def preset_of(preset: Preset | str) -> Preset:
@@ -159,7 +191,7 @@ def optimizer_for(model: nn.Module, preset: Preset | str = "uniform") -> torch.o
 
     Args:
         model: modules whose classes declare `role`; each parameter takes that of its nearest declaring ancestor.
-        preset: `stable`, `differentiated`, `uniform`, or an instance such as `Stable(controller_lr=3e-4)`.
+        preset: a name among `PRESETS`, or an instance such as `Stable(controller_lr=3e-4)`.
 
     Raises:
         ValueError: a parameter has no declaring ancestor, or nothing is trainable, or the preset's name is unknown.

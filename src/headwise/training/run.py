@@ -1,6 +1,7 @@
 """Runs: train one, evaluate one, load one. A run is a directory; see `train` for what it holds."""
 
 import contextlib
+import importlib
 import math
 import random
 import re
@@ -26,7 +27,7 @@ from headwise.training.machine import device_of, require_loggers
 from headwise.training.scoring import Score, score
 from headwise.training.stops import TrainingInterrupted
 
-SUMMARY, TEST_VALUES = "summary.json", "test_values.npy"
+SUMMARY, TEST_VALUES, ANALYSIS = "summary.json", "test_values.npy", "analysis.json"
 EXAMPLES = 10  # evaluation examples whose gates are kept
 # What may differ when a run is resumed: nothing that its weights depend on.
 CHANGEABLE = ("output", "cache", "device", "training.loggers", "training.threads", "training.log_every")
@@ -43,8 +44,8 @@ def train(
 
     The run directory holds `config.yaml`, `metrics.jsonl` (training and validation), `routing.jsonl` (what the gates
     did; its last line is about the test split), `tensorboard/`, `checkpoints/`, and at the end `model.safetensors`,
-    `model.json`, `test_values.npy` (the primary metric of each test example, float32) and `summary.json`. The weights
-    kept are the best on validation.
+    `model.json`, `test_values.npy` (the primary metric of each test example, float32), `analysis.json` (of a task that
+    has one) and `summary.json`. The weights kept are the best on validation.
 
     Args:
         config: what to run; may be left out with `resume`.
@@ -76,7 +77,8 @@ def train(
             fitted = fit(config, model, data, path, resume is not None, progress)
             test = data.split("test")
             result = score_on_device(config, model, test, config.training.evaluation_batch_size, EXAMPLES)
-            summary = summarise(config, model, data, test, result) | {
+            analysis = analyse(config, model, data, test)
+            summary = summarise(config, model, data, test, result, analysis) | {
                 "train_seconds": fitted.seconds,
                 "samples_per_second": fitted.examples / max(fitted.seconds, 1e-9),
                 "updates": fitted.updates,
@@ -92,6 +94,8 @@ def train(
             write_last_line(path / ROUTING, line | result.routing | {"examples": result.examples})
             write_array(path / TEST_VALUES, result.metrics[model.task.metric].float().numpy())
             save(path, model, {"run": config.to_plain(), "facts": data.facts})
+            if analysis:
+                write_json(path / ANALYSIS, finite(analysis))
             write_json(path / SUMMARY, finite(summary))
     return path
 
@@ -125,7 +129,8 @@ def evaluate(
         load_weights(path, model)
         test = data.split("test")
         result = score_on_device(changed, model, test, batch_size or changed.training.evaluation_batch_size)
-        summary: dict[str, Any] = finite(summarise(changed, model, data, test, result))
+        analysis = analyse(changed, model, data, test)
+        summary: dict[str, Any] = finite(summarise(changed, model, data, test, result, analysis))
         return summary
 
 
@@ -147,6 +152,7 @@ def build(config: RunConfig) -> tuple[TaskData, TaskModel]:
     data = data_of(config)
     torch.manual_seed(config.seed)
     model = build_model(config, data.facts)
+    model.task.warm_start()
     # A stream of its own for training: dropout must not depend on how many numbers the weights took.
     torch.manual_seed(np.random.SeedSequence([config.seed, 1]).generate_state(1).item())
     return data, model
@@ -170,7 +176,27 @@ def score_on_device(config: RunConfig, model: TaskModel, source: Source, batch_s
     return result
 
 
-def summarise(config: RunConfig, model: TaskModel, data: TaskData, source: Source, result: Score) -> dict[str, Any]:
+@torch.no_grad()
+def analyse(config: RunConfig, model: TaskModel, data: TaskData, source: Source) -> dict[str, Any]:
+    """What the task's own analysis finds on a source (see `TaskEntry.analysis`); empty for a task without one."""
+    if config.entry.analysis is None:
+        return {}
+    module, _, function = config.entry.analysis.rpartition(".")
+    training = model.training
+    model.eval().to(device_of(config.device))
+    found: dict[str, Any] = getattr(importlib.import_module(module), function)(model, data, source)
+    model.train(training).cpu()
+    return found
+
+
+def summarise(
+    config: RunConfig,
+    model: TaskModel,
+    data: TaskData,
+    source: Source,
+    result: Score,
+    analysis: Mapping[str, Any],
+) -> dict[str, Any]:
     """What summary.json says about a score: the value between its floor and its ceiling, and what it cost."""
     metrics, metric = result.means(), model.task.metric
     by_metric = data.references_by_metric(source) or {metric: data.references(source)}
@@ -188,7 +214,7 @@ def summarise(config: RunConfig, model: TaskModel, data: TaskData, source: Sourc
         "value": metrics[metric],
         "floor": references.get("floor", math.nan),
         "ceiling": references.get("ceiling", math.nan),
-        "metrics": metrics,
+        "metrics": metrics | analysis.get("metrics", {}),
         "references": references,
         "references_by_metric": levels,
         "loss": result.loss,

@@ -1,0 +1,88 @@
+"""Commands of tasks that write as they go along: when the text goes out, what else is printed, and how it ends."""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from headwise import cli
+from headwise.tasks import entry
+from headwise.tasks.base import Ending, Writing
+
+Captured = pytest.CaptureFixture[str]
+
+
+def planted_writing(monkeypatch: pytest.MonkeyPatch, parts: Iterable[str], ending: Ending) -> None:
+    """The command `recite`: writes the parts and ends so."""
+
+    def recite(words: list[str], load: object) -> Writing:
+        yield from parts
+        return ending
+
+    monkeypatch.setattr("headwise.tasks.sorting.data.recite", recite, raising=False)
+    commands = {"recite": "headwise.tasks.sorting.data.recite"}
+    monkeypatch.setattr("headwise.tasks.sorting.ENTRY", replace(entry("sorting"), commands=commands))
+
+
+def test_a_command_may_write_as_it_goes_with_its_logs_elsewhere(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def parts() -> Iterator[str]:
+        yield "one é\n"
+        print("half way")
+        seen.append(capsys.readouterr().out)
+        yield "two\n"
+
+    planted_writing(monkeypatch, parts(), Ending(code=1))
+    assert cli.main(["recite"]) == 1
+    captured = capsys.readouterr()
+    assert seen == ["one é\n"], "the first part is out before the second is made"
+    assert captured.out == "two\n"
+    assert "half way" not in captured.out
+
+
+def test_what_a_command_writes_is_a_part_of_its_json(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted_writing(monkeypatch, ["one\n", "two\n"], Ending({"lines": 2}, 1))
+    assert cli.main(["recite", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"text": "one\ntwo\n", "lines": 2}
+
+
+def test_a_mistake_that_shows_late_is_one_line_behind_what_was_written(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parts() -> Iterator[str]:
+        yield "one\n"
+        raise cli.InputError("stdin: byte 4 is not UTF-8")
+
+    planted_writing(monkeypatch, parts(), Ending())
+    assert cli.main(["recite"]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("one\n", "headwise: stdin: byte 4 is not UTF-8\n")
+
+
+def test_text_goes_out_as_utf_8_on_any_terminal_and_a_reader_may_stop(tmp_path: Path) -> None:
+    """A file of its own plays the program: `| head -1` closes the pipe while more is to come."""
+    (tmp_path / "recite.py").write_text(
+        "import sys\n"
+        "from dataclasses import replace\n"
+        "from headwise import cli\n"
+        "from headwise.tasks import sorting\n"
+        "def recite(words, load):\n"
+        "    for _ in range(100000):\n"
+        "        yield 'dépendance\\n' * 10\n"
+        "sorting.data.recite = recite\n"
+        "sorting.ENTRY = replace(sorting.ENTRY, commands={'recite': 'headwise.tasks.sorting.data.recite'})\n"
+        "sys.exit(cli.main(['recite']))\n",
+        encoding="utf-8",
+    )
+    command = f"PYTHONIOENCODING=latin-1 {shlex.quote(sys.executable)} recite.py | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=120, cwd=tmp_path)
+    assert done.stdout == "dépendance\n".encode()
+    assert done.stderr == b""
