@@ -25,9 +25,11 @@ FOLDER = Path(headwise.__file__).parent / "conf" / "arm"
 
 @dataclass(frozen=True)
 class Causal:
-    """A stand-in for a task, of which `check` asks one thing."""
+    """A stand-in for a task: what `check` asks of one."""
 
     causal: bool = False
+    has_neighbours: bool = False
+    has_positions: bool = False
 
 
 def shipped() -> dict[str, Arm]:
@@ -74,6 +76,11 @@ VARIANTS = {
 ARMS = shipped() | VARIANTS
 
 
+def grid(rows: int, columns: int) -> torch.Tensor:
+    """Row and column of each cell, int64 [L, 2]."""
+    return torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
+
+
 def fitted(arm: Arm) -> Arm:
     """The arm with at most as many refinement steps as these tests need; halves its heads where it fixes a number."""
     changes = {}
@@ -84,10 +91,12 @@ def fitted(arm: Arm) -> Arm:
     return replace(arm, **changes)
 
 
-def perturbed(arm: Arm, causal: bool = False, seed: int = 0, dtype: torch.dtype = torch.float64) -> Backbone:
+def perturbed(
+    arm: Arm, causal: bool = False, seed: int = 0, dtype: torch.dtype = torch.float64, shape: ModelConfig = SHAPE
+) -> Backbone:
     """A backbone away from its start: a router at zero would hide what is behind it."""
     torch.manual_seed(seed)
-    backbone = Backbone(SHAPE, fitted(arm), causal).to(dtype)
+    backbone = Backbone(shape, fitted(arm), causal).to(dtype)
     with torch.no_grad():
         for parameter in backbone.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

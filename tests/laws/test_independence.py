@@ -181,7 +181,7 @@ def test_causal_law_covers_every_arm_that_check_admits() -> None:
 
     def admitted(name: str) -> bool:
         try:
-            check(fitted(ARMS[name]), Causal(True), SHAPE.heads)
+            check(fitted(ARMS[name]), Causal(True), SHAPE)
         except InputError:
             return False
         return True

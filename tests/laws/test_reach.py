@@ -18,6 +18,7 @@ from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.balance import BalanceConfig
 from headwise.routing.gates import GateFunction, Gumbel, Sigmoid, Soft, TopK
+from headwise.routing.layout import Layout
 from headwise.routing.mixtures import Adaptive, ReLU, SharedRouted, TopP
 from headwise.routing.routers import LearnedRouter, NoRouter, RandomRouter, StaticRouter
 
@@ -28,20 +29,20 @@ CAUSAL |= {"moh", "top_p", "adaptive", "relu", "two_shared", "moh_soft", "top_p_
 CAUSAL |= {"adaptive_soft", "adaptive_fixed", "relu_layer"}
 
 
-def loss_of(backbone: Backbone, seed: int = 1) -> torch.Tensor:
+def loss_of(backbone: Backbone, seed: int = 1, layout: Layout | None = None) -> torch.Tensor:
     """A task's loss on every supervised state. Routing losses are left out: they must not be what reaches a router."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(3, 6, backbone.model.width, generator=generator, dtype=torch.float64)
-    trace = backbone(x)
+    trace = backbone(x, layout)
     target = torch.randn(trace.states.shape, generator=generator, dtype=torch.float64)
     per_state = (trace.states - target).square().mean((2, 3))
     return (trace.weights * per_state).sum(0).mean()
 
 
-def unreached(backbone: Backbone) -> list[str]:
+def unreached(backbone: Backbone, layout: Layout | None = None) -> list[str]:
     """Parameters whose gradient is missing or below 1e-6 of the largest, in relation to their own size."""
     backbone.zero_grad()
-    loss_of(backbone).backward()
+    loss_of(backbone, layout=layout).backward()
     norms = {
         name: 0.0 if p.grad is None else (p.grad.norm() / p.detach().norm()).item()
         for name, p in backbone.named_parameters()
@@ -51,13 +52,13 @@ def unreached(backbone: Backbone) -> list[str]:
 
 @pytest.mark.parametrize("name", ARMS)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
-    check(fitted(ARMS[name]), Causal(), SHAPE.heads)
+    check(fitted(ARMS[name]), Causal(), SHAPE)
     assert unreached(perturbed(ARMS[name])) == []
 
 
 @pytest.mark.parametrize("name", sorted(CAUSAL))
 def test_every_parameter_of_a_causal_model_gets_a_gradient(name: str) -> None:
-    check(fitted(ARMS[name]), Causal(True), SHAPE.heads)
+    check(fitted(ARMS[name]), Causal(True), SHAPE)
     assert unreached(perturbed(ARMS[name], causal=True)) == []
 
 
@@ -96,8 +97,8 @@ def test_planted_detached_embedding_is_caught() -> None:
             super().__init__()
             self.model, self.encoder, self.inner = inner.model, nn.Linear(16, 16, dtype=torch.float64), inner
 
-        def forward(self, x: torch.Tensor) -> object:
-            return self.inner(self.encoder(x).detach())
+        def forward(self, x: torch.Tensor, layout: Layout | None) -> object:
+            return self.inner(self.encoder(x).detach(), layout)
 
     assert {"encoder.weight", "encoder.bias"} <= set(unreached(Detaching(perturbed(ARMS["hrm"]))))
 
@@ -162,7 +163,7 @@ def allowed(causal: bool) -> list[Arm]:
 
 def refused(arm: Arm, causal: bool) -> str | None:
     try:
-        check(arm, Causal(causal), heads_for(arm.gate))
+        check(arm, Causal(causal), ModelConfig(width=8, heads=heads_for(arm.gate)))
     except InputError as error:
         return str(error)
     return None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from headwise.errors import InputError
+from headwise.models.sizes import ModelConfig
 from headwise.reasoning.controllers import (
     CONTROLLERS,
     ClassicalConfig,
@@ -44,20 +45,24 @@ class Arm:
     balance: BalanceConfig = BalanceConfig()
 
 
-class CausalOrNot(Protocol):
-    """The one fact about a task that decides which arms it takes."""
+class TaskFacts(Protocol):
+    """What of a task decides which arms and shapes it takes."""
 
     @property
     def causal(self) -> bool: ...
+    @property
+    def has_neighbours(self) -> bool: ...
+    @property
+    def has_positions(self) -> bool: ...
 
 
-def check(arm: Arm, task: CausalOrNot, heads: int | None = None) -> None:
+def check(arm: Arm, task: TaskFacts, model: ModelConfig | None = None) -> None:
     """Refuse a combination in which something would have no effect, no gradient or no meaning.
 
     Args:
         arm: the combination.
-        task: an object with `causal`.
-        heads: H of the model where it is known; router and gate must fit it.
+        task: whether it is causal, and what its layout has.
+        model: the shape where it is known; router, gate and task must fit it.
 
     Raises:
         InputError: one line with the key, its value, the reason and the remedy.
@@ -65,8 +70,11 @@ def check(arm: Arm, task: CausalOrNot, heads: int | None = None) -> None:
     for refused, message in [*_rules(arm, task.causal), *_balance_rules(arm)]:
         if refused:
             raise InputError(message)
-    if heads is not None:
-        _check_heads(arm, heads)
+    if model is not None:
+        _check_heads(arm, model.heads)
+        for refused, message in _layout_rules(model, task):
+            if refused:
+                raise InputError(message)
 
 
 def _rules(arm: Arm, causal: bool) -> list[tuple[bool, str]]:
@@ -261,6 +269,25 @@ def _balance_rules(arm: Arm) -> list[tuple[bool, str]]:
             balance.target is not None and not gate.varies,
             f"arm.balance.target={balance.target}: gate {kind} has a fixed number of active heads; set "
             "arm.gate.k where it has one, or use gate top_p, adaptive or relu",
+        ),
+    ]
+
+
+def _layout_rules(model: ModelConfig, task: TaskFacts) -> list[tuple[bool, str]]:
+    near, radius = model.structural_heads, model.relative
+    wanted = f"model.structural_heads={near}" if near else f"model.relative={radius}"
+    return [
+        (
+            task.causal and bool(near or radius),
+            f"{wanted}: a causal model reads its past through a cache that knows no layout; use 0",
+        ),
+        (
+            bool(near) and not task.has_neighbours,
+            f"{wanted}: the task does not say which tokens are neighbours; use 0, or a task that does",
+        ),
+        (
+            bool(radius) and not task.has_positions,
+            f"model.relative={radius}: the task's tokens have no rows and columns; use 0, or a task on a grid",
         ),
     ]
 

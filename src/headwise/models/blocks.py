@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from headwise.reasoning.refinement import StackOutput
-from headwise.routing.attention import LayerMemory, RoutedAttention, attention_mask
+from headwise.routing.attention import LayerMemory, RoutedAttention
 from headwise.routing.gates import Gates
+from headwise.routing.layout import Mask
 from headwise.routing.routers import Router
 
 
@@ -39,7 +40,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        mask: Tensor | None,
+        mask: Mask,
         context: Tensor | None = None,
         memory: LayerMemory | None = None,
         forced: Tensor | None = None,
@@ -48,7 +49,7 @@ class Block(nn.Module):
 
         Args:
             x: [B, L, D].
-            mask: [B, L], True for real tokens, or None.
+            mask: which tokens are real, and where attention may look.
             context: [B, S, C] of the controller, or None.
             memory: what an earlier step left to use again, or None.
             forced: gates [B, L|1, H] from outside in place of the router's, or None.
@@ -59,9 +60,9 @@ class Block(nn.Module):
         normed = self.attention_norm(x)
         gates, losses = None, {}
         if self.router is not None and forced is None:
-            gates, losses = self.router(normed, context, mask)
+            gates, losses = self.router(normed, context, mask.padding)
         weight = gates.weight if gates is not None else forced
-        attended, memory = self.attention(normed, weight, attention_mask(mask), memory)
+        attended, memory = self.attention(normed, weight, mask.attention, memory)
         x = x + self.dropout(attended)
         return x + self.dropout(self.ffn(self.ffn_norm(x))), gates, memory, losses
 
@@ -76,7 +77,7 @@ class BlockStack(nn.Module):
     def forward(
         self,
         hidden: Tensor,
-        mask: Tensor | None,
+        mask: Mask,
         context: Tensor | None = None,
         memory: list[LayerMemory] | None = None,
         gates: Sequence[Tensor] | None = None,

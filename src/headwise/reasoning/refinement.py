@@ -18,6 +18,7 @@ from headwise.reasoning.halting import Halting, ponder_distribution
 from headwise.routing.attention import LayerMemory
 from headwise.routing.balance import head_loads
 from headwise.routing.gates import Gates
+from headwise.routing.layout import Mask
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Stack(Protocol):
     def __call__(
         self,
         hidden: Tensor,
-        mask: Tensor | None,
+        mask: Mask,
         context: Tensor | None,
         memory: list[LayerMemory] | None,
         gates: Sequence[Tensor] | None,
@@ -126,7 +127,7 @@ class _Live:
 
     hidden: Tensor  # [B, L, D]
     start: Tensor  # [B, L, D], the embedding h_0
-    mask: Tensor | None
+    mask: Mask
     state: ControllerState | None = None
     memory: list[LayerMemory] | None = None
 
@@ -134,7 +135,7 @@ class _Live:
         return _Live(
             self.hidden[index],
             self.start[index],
-            None if self.mask is None else self.mask[index],
+            self.mask.rows(index),
             None if self.state is None else self.state.rows(index),
             None if self.memory is None else [layer.rows(index) for layer in self.memory],
         )
@@ -166,7 +167,7 @@ class Refiner(nn.Module):
     def forward(
         self,
         x: Tensor,
-        mask: Tensor | None = None,
+        mask: Mask,
         carry: Carry | None = None,
         gates: Sequence[Sequence[Tensor]] | None = None,
         record: bool = False,
@@ -175,7 +176,7 @@ class Refiner(nn.Module):
 
         Args:
             x: [B, L, D], the embedding h_0.
-            mask: [B, L], True for real tokens, or None.
+            mask: which tokens are real, and where attention may look.
             carry: of an earlier pass over the same examples; None starts afresh.
             gates: forced gates [B, L|1, H] per step and layer (one step's are used at all steps); None: the routers'.
             record: keep the gates in the trace.
@@ -193,7 +194,7 @@ class Refiner(nn.Module):
         context, state, losses = None, live.state, {}
         if self.controller is not None:
             heads = live.memory[-1].heads if live.memory else None
-            context, state, losses = self.controller(live.hidden, live.mask, live.state, heads)
+            context, state, losses = self.controller(live.hidden, live.mask.padding, live.state, heads)
         hidden = live.hidden + live.start if inject else live.hidden
         out: StackOutput = self.stack(hidden, live.mask, context, self._reused(live.memory), gates)
         out.losses.update(losses)
@@ -218,13 +219,13 @@ class Refiner(nn.Module):
             with torch.no_grad() if t < first else nullcontext():
                 live, out, context = self._step(live, inject, _forced(gates, t))
                 if self.halting is not None and self.halting.learned:
-                    stopping.append(self.halting(context, out.gates, live.mask))
+                    stopping.append(self.halting(context, out.gates, live.mask.padding))
             if record:
                 recorded.append(out.gates)
             if t >= first:
                 supervised.append(live.hidden)
                 if self.training and self.reports_loads and out.gates:
-                    loads.append(torch.stack([head_loads(layer, live.mask) for layer in out.gates]))
+                    loads.append(torch.stack([head_loads(layer, live.mask.padding) for layer in out.gates]))
                 for name, value in out.losses.items():
                     losses.setdefault(name, []).append(value)
         trained = len(supervised)
@@ -261,7 +262,7 @@ class Refiner(nn.Module):
             forced = _forced(gates, t)
             forced = None if forced is None else [layer[running] for layer in forced]
             live, out, context = self._step(live, inject, forced)
-            going = going * (1 - self.halting(context, out.gates, live.mask))
+            going = going * (1 - self.halting(context, out.gates, live.mask.padding))
             if record:
                 recorded.append(_scattered(out.gates, running, batch, recorded[-1] if recorded else None))
             stops = (going <= 0.5) if t < config.steps else torch.ones_like(going, dtype=torch.bool)

@@ -141,7 +141,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed={self.seed}; choose 0 or more, below 2^63")
-        check(self.arm, self.entry.task, heads=self.model.heads)
+        check(self.arm, self.entry.task, self.model)
 
     @property
     def entry(self) -> TaskEntry:

@@ -65,15 +65,15 @@ def score(model: TaskModel, source: Source, batch_size: int, examples: int = 0) 
         with torch.random.fork_rng(devices=[]), torch.compiler.set_stance("force_eager"):
             for index in plan:
                 batch = {name: tensor.to(device) for name, tensor in source.batch(index).items()}
-                x, mask = model.task.embed(batch)
-                trace = model.backbone(x, mask, record=True)
+                x, layout = model.embed(batch)
+                trace = model.backbone(x, layout, record=True)
                 prediction = model.task.read_out(trace.states[-1], batch)
                 sums, counts = model.task.loss(prediction, batch)
                 total, count = total + sums.sum().item(), count + counts.sum().item()
                 for name, values in model.task.metrics(prediction, batch).items():
                     metrics.setdefault(name, []).append(values.cpu())
                 steps.append(trace.steps.cpu())
-                routing.add(trace, mask, index)
+                routing.add(trace, layout.padding, index)
     finally:
         model.train(training)
     order = torch.cat(list(plan)).argsort()  # a plan may group examples by length
