@@ -27,9 +27,9 @@ def depth_first(count: int, size: int, rng: np.random.Generator) -> Bools:
     """Recursive backtracker, all mazes in step; bool [count, N, N, 4]."""
     width = size + 2  # a frame of cells that count as visited spares the walk the border
     maze = np.arange(count) * width * width
-    visited = np.ones((count, width, width), dtype=np.int8)
-    visited[:, 1:-1, 1:-1] = 0
-    visited, moves = visited.reshape(-1), strides(width)
+    framed = np.ones((count, width, width), dtype=np.int8)
+    framed[:, 1:-1, 1:-1] = 0
+    visited, moves = framed.reshape(-1), strides(width)
     origin = np.zeros(count * width * width, dtype=np.int64)  # the cell from which a cell was entered
     row, column = rng.integers(size, size=(2, count))
     cell = maze + (row + 1) * width + column + 1
@@ -77,7 +77,7 @@ def spanning_tree(count: int, size: int, rng: np.random.Generator) -> Bools:
     tree = minimum_spanning_tree(graph).tocoo()
     low, high = np.minimum(tree.row, tree.col), np.maximum(tree.row, tree.col)
     passages = np.zeros((count * cells, 4), dtype=bool)
-    # From the lower of two cells the other is to the right or below; in a lattice of side 1 there is neither.
+    # From the lower of two cells the other lies to the right or below.
     across = high == low + 1
     for chosen, onward in ((across, 1), (~across, 2)):
         passages[low[chosen], onward] = passages[high[chosen], (onward + 2) % 4] = True

@@ -65,8 +65,10 @@ class Mazes:
         paths = [
             np.pad(part.path, ((0, 0), (0, width - part.path.shape[1])), constant_values=NOWHERE) for part in parts
         ]
-        joined = [np.concatenate([getattr(part, key) for part in parts]) for key in ("open", "start", "goal")]
-        return cls(*joined, np.concatenate(paths))
+        passages, start, goal = (
+            np.concatenate([getattr(part, key) for part in parts]) for key in ("open", "start", "goal")
+        )
+        return cls(passages, start, goal, np.concatenate(paths))
 
     def __len__(self) -> int:
         return len(self.start)
@@ -78,12 +80,13 @@ class Mazes:
     @property
     def size(self) -> int:
         """N."""
-        return self.open.shape[1]
+        return int(self.open.shape[1])
 
     @property
     def length(self) -> Ints:
         """Edges of the path, int64 [M]; -1 where there is none."""
-        return (self.path != NOWHERE).sum(1) - 1
+        edges: Ints = (self.path != NOWHERE).sum(1) - 1
+        return edges
 
     @property
     def on_path(self) -> Bools:
@@ -168,7 +171,8 @@ def goal_distance(mazes: Mazes) -> Ints:
 def optimal_moves(mazes: Mazes) -> Bools:
     """The moves that bring a cell one edge nearer to the goal, bool [M, N, N, 4]; none at the goal itself."""
     distance = goal_distance(mazes)
-    return mazes.open & (shifted(distance, NOWHERE) == distance[..., None] - 1) & (distance[..., None] > 0)
+    nearer: Bools = shifted(distance, NOWHERE) == distance[..., None] - 1
+    return mazes.open & nearer & (distance[..., None] > 0)
 
 
 def shifted(values: NDArray[Any], outside: Any) -> NDArray[Any]:

@@ -3,8 +3,6 @@
 The walk of the published protocol: in each cell the best-scored open passage to a cell not visited before; where all
 neighbours were visited, the best-scored open passage. It ends at the goal or when the steps are used up, and it never
 goes through a wall. In a perfect maze a walk that reaches the goal without going back has found the shortest path.
-
-`python -m headwise.tasks.maze.walkers` prints what the reference walkers reach under the published sizes.
 Legend: B mazes, A of them still walking, C = N * N cells, T steps of the longest walk.
 """
 
@@ -18,7 +16,6 @@ from torch import Tensor
 
 from headwise.tasks.base import Batch
 from headwise.tasks.maze.batch import tensors
-from headwise.tasks.maze.generate import GeneratorConfig, generate
 from headwise.tasks.maze.lattice import NOWHERE, Mazes, strides
 
 Scores = Callable[[Tensor, Tensor], Tensor]
@@ -127,24 +124,3 @@ def references(mazes: Mazes, seed: int = 0) -> dict[str, Walk]:
         "toward_goal": walk(batch, toward_goal(batch["goal"], mazes.size, seed)),
         "breadth_first": walk(batch, batch["optimal"]),
     }
-
-
-PUBLISHED = (GeneratorConfig(size=12, min_path_length=50), GeneratorConfig(size=16, min_path_length=102))
-"""The two sizes whose reference figures are known: reached and optimal, in per cent, 27 / 1.1 and 17 / 0.1 at random, 12
-to 15 / 3.4 and 3 to 4 / 0.3 toward the goal."""
-
-
-def measure(config: GeneratorConfig, number: int = 2000, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Share of mazes in which each reference walker reaches the goal, and does so by a shortest path."""
-    mazes = generate(config, number, seed, "test")
-    length = torch.from_numpy(mazes.length)
-    return {
-        name: (done.reached.float().mean().item(), (done.reached & (done.steps == length)).float().mean().item())
-        for name, done in references(mazes, seed).items()
-    }
-
-
-if __name__ == "__main__":
-    for config in PUBLISHED:
-        for name, (reached, optimal) in measure(config).items():
-            print(f"{config.size:3} paths >= {config.min_path_length:3} {name:14}{reached:8.1%}{optimal:8.1%}")
