@@ -67,10 +67,7 @@ def command(words: Sequence[str]) -> dict[str, Any]:
     """
     settings = dict(map(_setting, words))
     config: ImportConfig | GenerateConfig
-    if "input" in settings:
-        config = build(ImportConfig, settings, "mazes")
-    else:
-        config = build(GenerateConfig, settings, "mazes")
+    config = build(ImportConfig, settings, "mazes") if "input" in settings else build(GenerateConfig, settings, "mazes")
     check_output(Path(config.output))
     if config.picture is not None:
         render.check_output(Path(config.picture))
@@ -93,7 +90,7 @@ def _mazes(config: ImportConfig | GenerateConfig) -> tuple[Mazes, dict[str, Any]
     if isinstance(config, ImportConfig):
         return read_maze_hard(Path(config.input)), {"from": Path(config.input).name}
     generator = GeneratorConfig(**{key.name: getattr(config, key.name) for key in fields(GeneratorConfig)})
-    about = {**to_plain(generator), "seed": config.seed, "split": config.split}
+    about = {**to_plain(generator), "loops": generator.opened, "seed": config.seed, "split": config.split}
     return generate(generator, config.number, config.seed, config.split), about
 
 

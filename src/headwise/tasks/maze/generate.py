@@ -71,6 +71,13 @@ class GeneratorConfig:
         if self.loops is not None and not 0 < self.loops <= 1:
             raise ValueError(f"loops={self.loops}: choose a number above 0, up to 1")
 
+    @property
+    def opened(self) -> float:
+        """Probability that a passage closed in the tree is opened; 0 for perfect mazes."""
+        if self.family != "percolation":
+            return 0.0
+        return DEFAULT_LOOPS if self.loops is None else self.loops
+
 
 def generate(config: GeneratorConfig, number: int, seed: int, split: str = "train") -> Mazes:
     """The first `number` mazes of a split.
@@ -133,7 +140,7 @@ def _draw(config: GeneratorConfig, seed: list[int]) -> _Draw:
 
 def _passages(config: GeneratorConfig, rng: np.random.Generator) -> Bools:
     if config.family == "percolation":
-        return families.percolation(_BLOCK, config.size, rng, DEFAULT_LOOPS if config.loops is None else config.loops)
+        return families.percolation(_BLOCK, config.size, rng, config.opened)
     return families.TREES[config.family](_BLOCK, config.size, rng)
 
 

@@ -1,8 +1,9 @@
 """Pictures of mazes: walls, start and goal, the shortest path, and what was predicted, with its mistakes marked.
 
-A green disc is the start, a red diamond the goal, a blue line the path. Predicted cells are green; a predicted cell
-beside the path is orange with a cross; a cell of the path that was not predicted has an orange frame. A walk is an
-orange line, too. Coordinates count cells from the upper left corner, x to the right and y down.
+A green disc is the start, a red diamond the goal, a blue line the path. Predicted cells are green on the path and
+orange beside it. In a predicted grid the wrong ones have a cross, and cells of the path that are missing an orange
+frame; a predicted walk is a broken orange line. Coordinates count cells from the upper left corner, x to the right and
+y down.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def _shapes(maze: Mazes, marked: Bools | None, walked: Ints | None) -> list[Shap
         predicted = predicted | np.isin(np.arange(size * size), way).reshape(size, size)
     shapes = []
     if predicted.any():
-        shapes += _verdicts(maze, predicted)
+        shapes += _verdicts(maze, predicted, crossed=not way)
     blocked = ~passages.any(-1)
     shapes += [Shape(_square(row, column), BLOCKED) for row, column in np.argwhere(blocked)]
     shapes += _walls(passages, blocked)
@@ -143,13 +144,15 @@ def _shapes(maze: Mazes, marked: Bools | None, walked: Ints | None) -> list[Shap
     return [*shapes, Shape(disc, START), Shape(diamond, GOAL)]
 
 
-def _verdicts(maze: Mazes, predicted: Bools) -> list[Shape]:
+def _verdicts(maze: Mazes, predicted: Bools, crossed: bool) -> list[Shape]:
     """Predicted cells by whether they are right. Another shortest path than that of the maze is right, too."""
     right = bool(is_shortest_path(torch.from_numpy(predicted)[None], tensors(maze)))
     truth = predicted if right else maze.on_path[0]
     shapes = [Shape(_square(row, column), RIGHT) for row, column in np.argwhere(predicted & truth)]
+    shapes += [Shape(_square(row, column), WRONG_FILL) for row, column in np.argwhere(predicted & ~truth)]
+    if not crossed:
+        return shapes
     for row, column in np.argwhere(predicted & ~truth):
-        shapes.append(Shape(_square(row, column), WRONG_FILL))
         for corners in (((0.3, 0.3), (0.7, 0.7)), ((0.3, 0.7), (0.7, 0.3))):
             shapes.append(Shape([(column + x, row + y) for x, y in corners], WRONG, 0.1))
     for row, column in np.argwhere(truth & ~predicted):
