@@ -21,7 +21,7 @@ RATES = {
     "depth_first/30": (GeneratorConfig(size=30), 1024, 30),
     "percolation/16": (GeneratorConfig(size=16, family="percolation"), 4096, 96),
 }
-"""What is generated, how many, and the mazes per second to compare with: the aim; for the last two what maze-dataset reaches."""
+"""What is generated, how many, and the rate to compare with: the aim; for the last two, what maze-dataset reaches."""
 
 PUBLISHED = {
     GeneratorConfig(size=12, min_path_length=50): {"random": (0.27, 0.011), "toward_goal": (0.135, 0.034)},
