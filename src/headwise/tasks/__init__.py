@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 TASKS = {
     "language": "headwise.tasks.language",
+    "maze": "headwise.tasks.maze",
     "sorting": "headwise.tasks.sorting",
 }
 """Name of a task -> the module that holds its `ENTRY`."""

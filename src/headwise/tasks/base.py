@@ -20,6 +20,7 @@ from headwise.routing.layout import Layout
 
 if TYPE_CHECKING:
     from headwise.models.backbone import Backbone
+    from headwise.models.sizes import ModelConfig
     from headwise.reasoning.refinement import Trace
 
 Batch = dict[str, Tensor]
@@ -107,6 +108,14 @@ class Task(nn.Module, ABC):
         self.config = config
         self.facts = facts
         self.width = width
+
+    @classmethod
+    def check(cls, config: Any, model: ModelConfig) -> None:
+        """Refuse settings of the task that a backbone of this shape does not serve; by default there are none.
+
+        Raises:
+            InputError: one line with the key, its value, the reason and the remedy.
+        """
 
     @abstractmethod
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:

@@ -142,6 +142,7 @@ class RunConfig:
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed={self.seed}; choose 0 or more, below 2^63")
         check(self.arm, self.entry.task, self.model)
+        self.entry.task.check(self.task, self.model)
 
     @property
     def entry(self) -> TaskEntry:

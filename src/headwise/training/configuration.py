@@ -34,7 +34,7 @@ _UNKNOWN = re.compile(
     r"(?:(?:allowed|available)[^:]*: |choose one of )(?P<allowed>.+)"
 )
 # Taken as typed: a path may hold characters that Hydra's grammar gives a meaning to.
-PATHS = ("output", "resume", "cache", "task.corpus", "task.root", "task.pretraining")
+PATHS = ("output", "resume", "cache", "task.corpus", "task.root", "task.pretraining", "task.file", "task.test_file")
 
 
 @dataclass(frozen=True)
