@@ -10,7 +10,7 @@ import headwise
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
-from headwise.reasoning.controllers import HRMActConfig, HRMConfig
+from headwise.reasoning.controllers import ClassicalConfig, HRMActConfig, HRMConfig
 from headwise.reasoning.halting import EntropyHalting, PonderHalting
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.balance import BalanceConfig
@@ -57,6 +57,13 @@ VARIANTS = {
     "gradient_last": replace(HRM, refinement=_loop(gradient="last", supervision="uniform", steps=6)),
     "gradient_truncated": replace(HRM, refinement=_loop(gradient="truncated", window=2)),
     "ramp": replace(HRM, refinement=_loop(supervision="ramp")),
+    # The slow module runs once in each segment.
+    "segments": replace(TOKEN, refinement=_loop(steps=2, segments=3)),
+    "segments_of_one_step": Arm(LearnedRouter(), refinement=_loop(steps=1, segments=3)),
+    "segments_last": replace(HRM, refinement=_loop(steps=4, segments=2, gradient="last", supervision="uniform")),
+    "segments_reuse": Arm(
+        LearnedRouter(), controller=ClassicalConfig(), refinement=_loop(steps=3, segments=2, reuse="keys_values")
+    ),
     "reuse_keys_values": replace(HRM, refinement=_loop(reuse="keys_values")),
     "reuse_heads": replace(TOKEN, refinement=_loop(reuse="heads")),
     "two_shared": replace(TOKEN, gate=SharedRouted(2, 1), balance=BalanceConfig(("router_z",))),

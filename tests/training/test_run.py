@@ -18,12 +18,14 @@ import yaml
 from headwise.errors import InputError
 from headwise.training import fit
 from headwise.training.checkpoints import read_checkpoint
-from headwise.training.config import RunConfig
+from headwise.training.config import RunConfig, read
 from headwise.training.objective import Objective, objective
-from headwise.training.run import build, evaluate, load, overridden, train
+from headwise.training.optim import clip_by_role, optimizer_for
+from headwise.training.run import build, evaluate, load, overridden, reproducible, train
+from headwise.training.schedules import learning_rate_factor
 from headwise.training.scoring import score
 from headwise.training.stops import TrainingDiverged
-from tests.training.recipes import GUMBEL, PONDER, STABLE, tiny, with_
+from tests.training.recipes import GUMBEL, PONDER, SEGMENTS, STABLE, tiny, with_
 
 
 def lines(run: Path, name: str) -> list[dict[str, Any]]:
@@ -239,8 +241,8 @@ def spoiled_from(update: int) -> Callable[..., Objective]:
     def spoiling(*args: Any, **kwargs: Any) -> Objective:
         nonlocal calls
         calls += 1
-        loss, logs = objective(*args, **kwargs)
-        return Objective(loss * (math.nan if calls >= update else 1.0), logs)
+        loss, logs, carry = objective(*args, **kwargs)
+        return Objective(loss * (math.nan if calls >= update else 1.0), logs, carry)
 
     return spoiling
 
@@ -291,6 +293,66 @@ def test_compiled_blocks_train_as_plain_ones_do(tmp_path: Path, monkeypatch: pyt
     assert ours.keys() == theirs.keys()
     for name in theirs:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_in_segments_takes_the_steps_of_a_plain_loop_that_carries_the_state(tmp_path: Path) -> None:
+    """Seven updates on batches of three segments: two batches whole and the first segment of a third."""
+    config = tiny(tmp_path, SEGMENTS, updates=7, validate_every=7)
+    run = train(config, progress=False)
+    with reproducible(config):
+        data, model = build(config)
+        source, plan = data.split("train"), data.split("train").plan(8, config.seed, 0, shuffle=True)
+        optimizer = optimizer_for(model, config.training.preset)
+        for update in range(7):
+            factor = learning_rate_factor(update, 7, config.training.warmup, config.training.schedule)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+            carry = carry if update % 3 else None  # noqa: F821 - of the update before
+            loss, _, carry = objective(model, source.batch(plan[update // 3]), {"entropy": 0.0}, carry=carry)
+            optimizer.zero_grad()
+            loss.backward()
+            clip_by_role(optimizer, config.training.preset.clip())
+            optimizer.step()
+    for name, weight in load(run).state_dict().items():
+        torch.testing.assert_close(weight, model.state_dict()[name], rtol=1e-5, atol=1e-7)
+
+
+def test_segments_are_updates_but_no_further_examples_and_count_in_an_examples_flops(tmp_path: Path) -> None:
+    plain = {**SEGMENTS, "refinement": {"steps": 6, "injection": "input"}}
+    summaries = [
+        json.loads((train(tiny(tmp_path / str(i), arm, updates=12), progress=False) / "summary.json").read_text())
+        for i, arm in enumerate((SEGMENTS, plain))
+    ]
+    assert [found["updates"] for found in summaries] == [12, 12]
+    assert [found["examples"] for found in summaries] == [12 // 3 * 8, 12 * 8]
+    assert [found["refinement_steps_mean"] for found in summaries] == [6, 6]
+    assert summaries[0]["flops_per_example"] == summaries[1]["flops_per_example"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [({}, 6), ({"arm.refinement.steps": 4}, 12), ({"arm.refinement.segments": 8}, 16)],
+)
+def test_a_run_in_segments_is_evaluated_with_more_steps_than_it_was_trained_on(
+    segmented: Path, overrides: dict[str, Any], steps: int
+) -> None:
+    found = evaluate(segmented, overrides)
+    assert found["refinement_steps_mean"] == steps
+    data, model = build(RunConfig.from_plain(overridden(read(segmented).to_plain(), overrides)))
+    model.load_state_dict(load(segmented).state_dict())
+    batch = data.split("test").batch(torch.arange(32))
+    with torch.no_grad():
+        trace = model.eval()(batch, record=True)
+        value = model.task.metrics(model.task.read_out(trace.states[-1], batch), batch)["rank_tau"]
+    assert len(trace.gates) == steps
+    assert found["value"] == pytest.approx(value.mean().item())
+    more = evaluate(segmented, {"arm.refinement.steps": 32})
+    assert more["flops_per_example"] > 10 * evaluate(segmented)["flops_per_example"]
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tiny(tmp_path_factory.mktemp("segments"), SEGMENTS), progress=False)
 
 
 def test_silence_is_silent_and_progress_is_one_line_a_validation(

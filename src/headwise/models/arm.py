@@ -112,17 +112,19 @@ def _rules(arm: Arm, causal: bool) -> list[tuple[bool, str]]:
             "must not; use fixed",
         ),
         (
-            isinstance(controller, HRMConfig) and loop.steps <= controller.period,
-            f"arm.controller.period={getattr(controller, 'period', 0)}: with {loop.steps} refinement steps the slow "
-            "module runs once and its recurrent weights never train; choose "
-            f"1..{max(loop.steps - 1, 1)} or more arm.refinement.steps",
+            isinstance(controller, HRMConfig) and loop.steps_in_all <= controller.period,
+            f"arm.controller.period={getattr(controller, 'period', 0)}: with {loop.steps_in_all} refinement steps the "
+            "slow module runs once and its recurrent weights never train; choose "
+            f"1..{max(loop.steps_in_all - 1, 1)} or more arm.refinement.steps",
         ),
         (
-            isinstance(controller, (ClassicalConfig, HRMActConfig)) and loop.steps < 3,
+            # What the classical one reads of the step before is not carried from segment to segment.
+            (isinstance(controller, ClassicalConfig) and loop.steps < 3)
+            or (isinstance(controller, HRMActConfig) and loop.steps_in_all < 3),
             f"arm.refinement.steps={loop.steps}: controller {kind} needs at least 3 steps to reach all its weights",
         ),
         (
-            loop.steps == 1 and not isinstance(halting, FixedHalting),
+            loop.steps_in_all == 1 and not isinstance(halting, FixedHalting),
             f"arm.halting.name={_name(HALTING, halting)}: with 1 refinement step there is nothing to halt; "
             "use fixed or more arm.refinement.steps",
         ),
@@ -193,9 +195,28 @@ def _rules(arm: Arm, causal: bool) -> list[tuple[bool, str]]:
             f"arm.refinement.supervision={loop.supervision}: only one step is trained; use last or more steps",
         ),
         (
-            loop.steps == 1 and (loop.injection != "none" or loop.reuse != "none"),
+            (loop.steps_in_all == 1 and loop.injection != "none") or (loop.steps == 1 and loop.reuse != "none"),
             f"arm.refinement.steps=1: injection={loop.injection} and reuse={loop.reuse} act from the second step on; "
             "use none or more steps",
+        ),
+        (
+            loop.segments > 1 and loop.injection != "input",
+            f"arm.refinement.segments={loop.segments}: later segments start from a detached state, so without "
+            "arm.refinement.injection=input they do not train the embedding",
+        ),
+        (
+            loop.segments > 1 and halting.learned,
+            f"arm.refinement.segments={loop.segments}: ponder halting learns where to stop within one segment and "
+            "would never reach another; use fixed or entropy, or segments=1",
+        ),
+        (
+            loop.segments > 1
+            and shortened
+            and isinstance(controller, HRMConfig)
+            and loop.steps % controller.period != 0,
+            f"arm.refinement.segments={loop.segments}: with gradient={loop.gradient} the window would lie differently "
+            f"in each segment; choose arm.refinement.steps a multiple of {getattr(controller, 'period', 1)} (the "
+            "controller's period)",
         ),
         (
             loop.reuse == "heads" and not learned and not isinstance(router, RandomRouter),

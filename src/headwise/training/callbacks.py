@@ -25,12 +25,12 @@ class Schedules(Callback):
 
     Args:
         config: the recipe.
-        batches_per_epoch: updates in one pass over the training data, for the temperature.
+        updates_per_epoch: updates in one pass over the training data, for the temperature.
         weights: the dictionary that the objective reads its loss weights from.
     """
 
-    def __init__(self, config: TrainingConfig, batches_per_epoch: int, weights: dict[str, float]) -> None:
-        self.config, self.batches_per_epoch, self.weights = config, batches_per_epoch, weights
+    def __init__(self, config: TrainingConfig, updates_per_epoch: int, weights: dict[str, float]) -> None:
+        self.config, self.updates_per_epoch, self.weights = config, updates_per_epoch, weights
         self.frozen_until = round(config.freeze_controller * config.updates)
         self._temperature: float | None = None
 
@@ -49,7 +49,7 @@ class Schedules(Callback):
         self.weights["entropy"] = config.entropy.value(progress)
         for name, weight in config.losses.items():
             self.weights[name] = ramped(weight, progress, config.ramp)
-        temperature = config.temperature.value(update / self.batches_per_epoch)
+        temperature = config.temperature.value(update / self.updates_per_epoch)
         if temperature != self._temperature:
             self._temperature = temperature
             for module in pl_module.modules():
@@ -105,7 +105,7 @@ class Validation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         update = trainer.global_step
-        if update % self.config.validate_every and update != self.config.updates:
+        if not self.recorder.batches.due(update, self.config.validate_every):
             return
         self.recorder.pause_clock()
         result = score(cast(TaskModel, pl_module.model), self.source, self.config.evaluation_batch_size)
