@@ -57,6 +57,7 @@ VARIANTS = {
     "gradient_last": replace(HRM, refinement=_loop(gradient="last", supervision="uniform", steps=6)),
     "gradient_truncated": replace(HRM, refinement=_loop(gradient="truncated", window=2)),
     "ramp": replace(HRM, refinement=_loop(supervision="ramp")),
+    "last_supervised": replace(HRM, refinement=_loop(supervision="uniform", supervised=2)),
     # The slow module runs once in each segment.
     "segments": replace(TOKEN, refinement=_loop(steps=2, segments=3)),
     "segments_of_one_step": Arm(LearnedRouter(), refinement=_loop(steps=1, segments=3)),

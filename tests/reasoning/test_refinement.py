@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headwise.models.arm import Arm
+from headwise.errors import InputError
+from headwise.models.arm import Arm, check
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.controllers import HRMConfig
@@ -13,7 +14,7 @@ from headwise.reasoning.halting import EntropyHalting, PonderHalting
 from headwise.reasoning.refinement import Carry, RefinementConfig
 from headwise.routing.routers import LearnedRouter
 
-from ..laws.arms import ARMS, perturbed
+from ..laws.arms import ARMS, Causal, perturbed
 from ..laws.test_independence import batch, middling_entropy
 
 SHAPE = ModelConfig(width=16, heads=4, ffn=24)
@@ -124,6 +125,24 @@ def test_supervision_chooses_states_and_weights() -> None:
     assert (len(last.states), len(uniform.states), len(ramp.states)) == (1, 6, 6)
     torch.testing.assert_close(uniform.weights, torch.full((6, 2), 1 / 6))
     assert ramp.weights[-1, 0] / ramp.weights[0, 0] == pytest.approx(1 / 0.3)
+
+
+def test_only_the_last_steps_are_supervised_where_a_number_is_given() -> None:
+    x = torch.randn(2, 5, 16)
+    every, few = (perturbed(arm(supervision="uniform", supervised=n), dtype=torch.float32)(x) for n in (None, 2))
+    assert torch.equal(few.states, every.states[-2:])
+    torch.testing.assert_close(few.weights, torch.full((2, 2), 1 / 2))
+    ramp = perturbed(arm(supervision="ramp", supervised=3), dtype=torch.float32)(x)
+    torch.testing.assert_close(ramp.weights[:, 0], torch.tensor([0.3, 0.65, 1]) / 1.95)
+    for loop, message in [
+        ({"supervised": 2}, "supervised=2: has an effect only with"),
+        ({"supervised": 1, "supervision": "uniform"}, "supervised=1: choose 2..6"),
+        ({"supervised": 3, "supervision": "uniform", "gradient": "truncated", "window": 2}, "choose 2..2"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            check(arm(**loop), Causal())
+    with pytest.raises(ValueError, match=r"supervised=7: choose 1\.\.6"):
+        arm(supervision="uniform", supervised=7)
 
 
 def test_evaluation_returns_one_state() -> None:

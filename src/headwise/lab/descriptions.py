@@ -130,7 +130,8 @@ def _loop(loop: Plain) -> str:
     text = f"applied {write.counted(loop['steps'], 'time')}"
     text += f" in each of {segments} segments, from the state of the one before" if segments > 1 else ""
     text += ", the embedding added again each time" if loop["injection"] == "input" else ""
-    text += {"last": "", "uniform": ", every step supervised", "ramp": ", later steps supervised more"}[
+    which = f"the last {loop['supervised']} steps" if loop.get("supervised") else "every step"
+    text += {"last": "", "uniform": f", {which} supervised", "ramp": f", {which} supervised, later ones more"}[
         loop["supervision"]
     ]
     if loop["gradient"] != "full":

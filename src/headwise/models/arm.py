@@ -195,6 +195,16 @@ def _rules(arm: Arm, causal: bool) -> list[tuple[bool, str]]:
             f"arm.refinement.supervision={loop.supervision}: only one step is trained; use last or more steps",
         ),
         (
+            loop.supervised is not None and loop.supervision == "last",
+            f"arm.refinement.supervised={loop.supervised}: has an effect only with arm.refinement.supervision=uniform "
+            "or ramp",
+        ),
+        (
+            loop.supervised is not None and not 1 < loop.supervised <= loop.steps - first + 1,
+            f"arm.refinement.supervised={loop.supervised}: choose 2..{loop.steps - first + 1}, steps with gradient, or "
+            "arm.refinement.supervision=last",
+        ),
+        (
             (loop.steps_in_all == 1 and loop.injection != "none") or (loop.steps == 1 and loop.reuse != "none"),
             f"arm.refinement.steps=1: injection={loop.injection} and reuse={loop.reuse} act from the second step on; "
             "use none or more steps",

@@ -39,6 +39,8 @@ class RefinementConfig:
             outputs of the first step, so that only the gates change. Each segment computes its own.
         segments: S, supervised segments of each example (default 1), every one an update of its own on the same batch,
             from the detached state in which the one before ended, as HRM and TRM train. At evaluation all R·S steps.
+        supervised: under `uniform` and `ramp` only the last so many steps are supervised, so that the first need not
+            come to a result; default null, all with gradient.
     """
 
     steps: int = 1
@@ -48,6 +50,7 @@ class RefinementConfig:
     supervision: Literal["last", "uniform", "ramp"] = "last"
     reuse: Literal["none", "keys_values", "heads"] = "none"
     segments: int = 1
+    supervised: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -56,6 +59,8 @@ class RefinementConfig:
             raise ValueError(f"segments={self.segments}: choose at least 1")
         if not 1 <= self.window <= self.steps:
             raise ValueError(f"window={self.window}: choose 1..{self.steps} (steps)")
+        if self.supervised is not None and not 1 <= self.supervised <= self.steps:
+            raise ValueError(f"supervised={self.supervised}: choose 1..{self.steps} (steps), or null")
 
     @property
     def steps_in_all(self) -> int:
@@ -252,6 +257,8 @@ class Refiner(nn.Module):
         elif config.supervision == "last" or not self.training:
             supervised, weights = supervised[-1:], live.hidden.new_ones(1, batch)
         else:
+            supervised = supervised[-(config.supervised or trained) :]
+            trained = len(supervised)
             ramp = torch.linspace(0.3, 1, trained) if config.supervision == "ramp" else torch.ones(trained)
             weights = (ramp / ramp.sum()).to(live.hidden)[:, None].expand(-1, batch)
         carry = Carry(live.hidden, live.state)
