@@ -29,10 +29,26 @@ FAMILIES = {name: [f"arm={name}"] for name in ALONE} | {
     "hrm_gradient_last": ["arm=hrm", "arm.refinement.gradient=last"],
     "hrm_reuse_heads": ["arm=hrm", "arm.refinement.reuse=heads"],
 }
+MAZE = [
+    "task=maze",
+    "task.size=4",
+    "task.train_mazes=64",
+    "task.positions=relative",
+    "model.relative=2",
+    "model.structural_heads=2",
+]
+FAMILIES |= {
+    "maze_baseline": [*MAZE, "arm=baseline"],
+    "maze_hrm_next_cell": [*MAZE, "arm=hrm", "task.read_out=next_cell", "task.read_out.horizon=2", "task.encoder=cnn"],
+    "maze_looped_last_supervised": [
+        *MAZE,
+        "arm=looped",
+        "arm.refinement.supervision=uniform",
+        "arm.refinement.supervised=3",
+    ],
+}
+SORTING = ["task=sorting", "task.length=6", "task.train_examples=64"]
 RECIPE = [
-    "task=sorting",
-    "task.length=6",
-    "task.train_examples=64",
     "model.width=16",
     "model.heads=4",
     "model.ffn=32",
@@ -42,7 +58,8 @@ RECIPE = [
 
 def losses(family: str) -> list[float]:
     """In a loop of plain torch, so that only models, tasks and the objective can move them."""
-    config = load([*RECIPE, *FAMILIES[family]])
+    own = FAMILIES[family]
+    config = load([*RECIPE, *([] if own[0].startswith("task=") else SORTING), *own])
     data, model = build(config)
     source, found = data.split("train"), []
     optimizer = optimizer_for(model, config.training.preset)
