@@ -140,13 +140,33 @@ def test_the_best_weights_on_validation_are_kept(tmp_path: Path) -> None:
     """At a rate at which the model falls apart, the best is not the last."""
     config = tiny(tmp_path, preset={"name": "uniform", "lr": 0.3}, schedule="constant", updates=30)
     run = train(config, progress=False)
-    taus = {line["update"]: line["rank_tau"] for line in lines(run, "metrics.jsonl") if line["split"] == "validation"}
+    seen = [line for line in lines(run, "metrics.jsonl") if line["split"] == "validation"]
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["selected_update"] == max(taus, key=lambda update: (taus[update], -update))
+    best_line = max(seen, key=lambda line: (line["rank_tau"], -line["loss"]))
+    assert summary["selected_update"] == best_line["update"] < 30
     best = read_checkpoint(run / "checkpoints" / "best.ckpt")
     assert best["global_step"] == summary["selected_update"]
     weights = load(run).state_dict()
     assert all(torch.equal(best["state_dict"][f"model.{name}"], weights[name]) for name in weights)
+
+
+def test_among_equal_validations_the_lowest_loss_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A metric at its ceiling says nothing more; the weights go on getting better. Patience goes by the metric."""
+    seen = iter([(0.5, 3.0), (1.0, 2.0), (1.0, 2.5), (1.0, 1.0), (0.9, 0.5), (1.0, 1.5)])
+
+    def planted(*arguments: Any, **options: Any) -> Any:
+        found = score(*arguments, **options)
+        value, loss = next(seen, (1.0, 9.0))
+        return replace(found, metrics={"rank_tau": torch.full_like(found.metrics["rank_tau"], value)}, loss=loss)
+
+    monkeypatch.setattr("headwise.training.callbacks.score", planted)
+    path = train(tiny(tmp_path, updates=6, validate_every=1), progress=False)
+    best = [line["update"] for line in lines(path, "metrics.jsonl") if line.get("best")]
+    assert best == [1, 2, 4]
+    assert json.loads((path / "summary.json").read_text())["selected_update"] == 4
+    seen = iter([(1.0, 5.0), (1.0, 4.0), (1.0, 3.0), (1.0, 2.0)])
+    path = train(tiny(tmp_path, updates=6, validate_every=1, patience=2), progress=False)
+    assert json.loads((path / "summary.json").read_text())["updates"] == 3
 
 
 def test_validating_more_often_does_not_change_what_is_trained(tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ class Validation(Callback):
 
     Attributes:
         ran_at: the update of the latest validation, 0 before the first.
-        best, best_update: of the primary metric so far.
+        best, best_loss, best_update: the best primary metric so far, and where; among equals, as of a metric that has
+            come to its ceiling, the lowest loss.
         waited: validations since the best.
     """
 
@@ -90,10 +91,12 @@ class Validation(Callback):
         self.source, self.config, self.recorder = source, config, recorder
         self.metric, self.higher_is_better = metric, higher_is_better
         self.best, self.best_update, self.waited, self.ran_at = math.nan, 0, 0, 0
+        self.best_loss = math.inf
         self.latest: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_update": self.best_update, "waited": self.waited, "ran_at": self.ran_at}
+        kept = ("best", "best_loss", "best_update", "waited", "ran_at")
+        return {name: getattr(self, name) for name in kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         vars(self).update(state_dict)
@@ -112,10 +115,10 @@ class Validation(Callback):
         self.latest = result.means()
         self.ran_at = update
         value = self.latest[self.metric]
-        if self._better(value):
-            self.best, self.best_update, self.waited = value, update, 0
-        else:
-            self.waited += 1
+        better = self._better(value)
+        self.waited = 0 if better else self.waited + 1
+        if better or (value == self.best and result.loss < self.best_loss):
+            self.best, self.best_loss, self.best_update = value, result.loss, update
         line = {"loss": result.loss} | self.latest
         self.recorder.write(METRICS, update, "validation", line | {"best": self.best_update == update})
         self.recorder.write(ROUTING, update, "validation", result.routing)
