@@ -302,6 +302,14 @@ def test_mixed_precision_trains_and_keeps_its_weights_in_full(tmp_path: Path) ->
     assert all(tensor.dtype != torch.bfloat16 for tensor in load(run).state_dict().values())
 
 
+def test_activation_checkpointing_trains_the_same_model_bit_for_bit(tmp_path: Path) -> None:
+    plain, again = (
+        train(tiny(tmp_path / str(on), GUMBEL, dropout=0.2, updates=4, checkpointing=on), progress=False)
+        for on in (False, True)
+    )
+    assert (plain / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch asks itself, while it traces
 def test_compiled_blocks_train_as_plain_ones_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 6. The backend that only traces and differentiates stands in for the one that also writes C++, for time."""

@@ -14,7 +14,7 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from headwise.models.blocks import Block
+from headwise.models.blocks import Block, BlockStack
 from headwise.tasks.base import TaskData, TaskModel
 from headwise.training.callbacks import Schedules, Validation
 from headwise.training.checkpoints import (
@@ -93,6 +93,9 @@ def fit(config: RunConfig, model: TaskModel, data: TaskData, directory: Path, re
     if console is not None:
         label = f"{config.entry.name} {config.name} seed {config.seed}"
         callbacks.append(ProgressBar(label, training.updates, recorder, validation, console))
+    for part in model.backbone.modules():
+        if isinstance(part, BlockStack):
+            part.checkpointing = training.checkpointing
     if training.compile:
         compile_blocks(model)
     with quiet_lightning(), interruption.watched(), reported(console):
