@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from headwise.routing.gates import Sigmoid as Sigmoid
     from headwise.routing.gates import Soft as Soft
     from headwise.routing.gates import TopK as TopK
+    from headwise.routing.layout import Layout as Layout
     from headwise.routing.mixtures import Adaptive as Adaptive
     from headwise.routing.mixtures import ReLU as ReLU
     from headwise.routing.mixtures import SharedRouted as SharedRouted
@@ -67,6 +68,7 @@ _DEFINED = {
     "headwise.routing.balance": "BalanceConfig steer",
     "headwise.routing.diagnostics": "gate_statistics",
     "headwise.routing.gates": "Gates Gumbel Sigmoid Soft TopK",
+    "headwise.routing.layout": "Layout",
     "headwise.routing.mixtures": "Adaptive ReLU SharedRouted TopP",
     "headwise.routing.routers": "LearnedRouter NoRouter RandomRouter Router StaticRouter make_router",
     "headwise.reasoning.controllers": "ClassicalConfig Controller HRMActConfig HRMConfig NoController make_controller",

@@ -18,48 +18,53 @@ from headwise.training.run import build
 FILE = Path(__file__).with_name("losses.json")
 UPDATES = 20
 ALONE = ["baseline", "looped", "gated", "random", "linear", "classical", "hrm", "hrm_token", "hrm_act", "pointer"]
-SORTING = [
-    "task=sorting",
-    "task.length=6",
-    "task.train_examples=64",
-    "model.width=16",
-    "model.heads=4",
-    "model.ffn=32",
-    "training.batch_size=16",
-]
+SHAPE = ["model.width=16", "model.heads=4", "model.ffn=32", "training.batch_size=16"]
+SORTING = ["task=sorting", "task.length=6", "task.train_examples=64"]
 PARSING = [
     "task=parsing",
     "task.train_sentences=64",
     "task.arcs=16",
     "task.labels=8",
     "task.encoder={name: scratch, word: 8, characters: 8, hidden: 8, layers: 1}",
-    "model.width=16",
-    "model.heads=4",
-    "model.ffn=32",
-    "training.batch_size=16",
 ]
-FAMILIES = {name: [*SORTING, f"arm={name}"] for name in ALONE}
-FAMILIES |= {
-    name: [*SORTING, *own]
-    for name, own in {
-        "static": ["arm=static", "arm.router.k=2"],
-        "random_k": ["arm=random_k", "arm.gate.k=2"],
-        "moh": ["arm=moh", "arm.gate.k=2"],
-        "gumbel": ["arm=gumbel", "arm.gate.k=2"],
-        "top_p": ["arm=top_p"],
-        "adaptive": ["arm=adaptive", "arm.balance.target=2"],
-        "relu": ["arm=relu", "arm.balance.target=2"],
-        "hrm_ponder": ["arm=hrm", "arm.halting=ponder", "arm.refinement.supervision=last"],
-        "hrm_gradient_last": ["arm=hrm", "arm.refinement.gradient=last"],
-        "hrm_reuse_heads": ["arm=hrm", "arm.refinement.reuse=heads"],
-    }.items()
+MAZE = [
+    "task=maze",
+    "task.size=4",
+    "task.train_mazes=64",
+    "task.positions=relative",
+    "model.relative=2",
+    "model.structural_heads=2",
+]
+CHANGED = {
+    "static": ["arm=static", "arm.router.k=2"],
+    "random_k": ["arm=random_k", "arm.gate.k=2"],
+    "moh": ["arm=moh", "arm.gate.k=2"],
+    "gumbel": ["arm=gumbel", "arm.gate.k=2"],
+    "top_p": ["arm=top_p"],
+    "adaptive": ["arm=adaptive", "arm.balance.target=2"],
+    "relu": ["arm=relu", "arm.balance.target=2"],
+    "hrm_ponder": ["arm=hrm", "arm.halting=ponder", "arm.refinement.supervision=last"],
+    "hrm_gradient_last": ["arm=hrm", "arm.refinement.gradient=last"],
+    "hrm_reuse_heads": ["arm=hrm", "arm.refinement.reuse=heads"],
 }
+FAMILIES = {name: [*SORTING, f"arm={name}"] for name in ALONE}
+FAMILIES |= {name: [*SORTING, *own] for name, own in CHANGED.items()}
 FAMILIES |= {f"parsing_{name}": [*PARSING, f"arm={name}"] for name in ("baseline", "pointer")}
+FAMILIES |= {
+    "maze_baseline": [*MAZE, "arm=baseline"],
+    "maze_hrm_next_cell": [*MAZE, "arm=hrm", "task.read_out=next_cell", "task.read_out.horizon=2", "task.encoder=cnn"],
+    "maze_looped_last_supervised": [
+        *MAZE,
+        "arm=looped",
+        "arm.refinement.supervision=uniform",
+        "arm.refinement.supervised=3",
+    ],
+}
 
 
 def losses(family: str) -> list[float]:
     """In a loop of plain torch, so that only models, tasks and the objective can move them."""
-    config = load(FAMILIES[family])
+    config = load([*SHAPE, *FAMILIES[family]])
     data, model = build(config)
     source, found = data.split("train"), []
     optimizer = optimizer_for(model, config.training.preset)

@@ -77,6 +77,7 @@ def test_comparison_json_has_what_other_programs_read(comparison: Path) -> None:
         assert arm_result["interval"][0] < arm_result["mean"] < arm_result["interval"][1]
         assert abs(arm_result["parameter_ratio"] - 1) <= TOLERANCE
         assert {"parameters", "flops_per_example", "train_seconds", "samples_per_second"} <= arm_result.keys()
+        assert (arm_result["updates"], arm_result["examples"]) == (result["updates"], result["examples"])
     assert result["arms"]["looped"]["samples_per_second"] == pytest.approx(64 * 40 / 10)
     for pair in result["pairs"]:
         assert {

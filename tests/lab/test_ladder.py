@@ -109,6 +109,13 @@ def test_sound_arms_pass_every_check_and_the_file_says_so(clean: dict[str, Any])
         assert named(clean, rung["arm"])["gradient of gates"]["value"] < 1e-5
 
 
+def test_an_arm_in_segments_is_asked_for_its_gradients_over_all_of_them(tmp_path: Path) -> None:
+    """In the first segment alone the recurrent weights of its slow module, run once in two, would have none."""
+    arm = "hrm_token:refinement.steps=2,refinement.segments=3"
+    result = climb(tmp_path / "ladder", [arm], tolerance=1.0)
+    assert named(result, arm)["gradient of every role"]["passed"], result["verdict"]
+
+
 def test_causes_come_before_symptoms(clean: dict[str, Any]) -> None:
     names = [check["name"] for check in clean["rungs"][0]["checks"]]
     order = ["optimiser", "gradient of gates", "order of gates", "parameters moved", "gradient norm", "sample"]

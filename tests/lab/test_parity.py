@@ -38,6 +38,7 @@ def test_the_meta_device_counts_what_a_real_model_has() -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_arm_gets_the_parameters_of_the_first_within_one_per_cent(name: str, model: ModelConfig) -> None:
     parity = match(pair(name, model), LENGTH)
+    assert match(pair(name, model), LENGTH, "width") == parity, "another word for the same"
     first, other = parity.arms
     assert first.model == model
     assert abs(measure(other.model, other.arm, LENGTH).parameters / first.size.parameters - 1) <= TOLERANCE
@@ -111,8 +112,8 @@ def test_a_controller_larger_than_the_whole_reference_is_refused() -> None:
 
 
 def test_an_unknown_mode_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="parity=width: unknown; choose one of parameters, depth, flops, none"):
-        match(pair("looped"), LENGTH, "width")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="parity=height: unknown; choose one of parameters, width, depth, flops, none"):
+        match(pair("looped"), LENGTH, "height")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("smallest", [1, 2, 3, 17, 64])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,10 +11,18 @@ import pytest
 from headwise.errors import InputError
 from headwise.lab import plot_style
 from headwise.lab.compare import compare
-from headwise.lab.descriptions import describe_arm, describe_task, diagnose, no_reference_reached, unequal_cost
+from headwise.lab.descriptions import (
+    describe_arm,
+    describe_task,
+    diagnose,
+    no_reference_reached,
+    unequal_cost,
+    unequal_examples,
+)
 from headwise.lab.page import DARK, breakable
 from headwise.lab.records import read_run
 from headwise.lab.report import write_report
+from headwise.reasoning.refinement import RefinementConfig
 from headwise.schema import to_plain
 from tests.lab.conftest import MODEL, SCORES, FakeTrain, arm, run_comparison, run_config
 
@@ -182,6 +191,12 @@ def test_an_arm_is_described_in_words() -> None:
         "supervised; hrm controller, slow module every 4 steps; learned router per sequence, soft gates"
     )
     assert describe_arm(to_plain(arm("baseline")), model).endswith("applied once; no router: all heads alike")
+    looped = to_plain(replace(arm("looped"), refinement=RefinementConfig(1, injection="input", segments=4)))
+    assert describe_arm(looped, to_plain(replace(MODEL, structural_heads=2, relative=7))) == (
+        "1 block of width 64, 4 heads (2 of neighbours only), FFN 256, bias by position up to 7 away; applied 1 time "
+        "in each of 4 segments, from the state of the one before, the embedding added again each time; no router: all "
+        "heads alike"
+    )
 
 
 def test_a_task_is_described_with_its_settings() -> None:
@@ -215,6 +230,12 @@ def test_unequal_flops_are_said_aloud() -> None:
     }
     assert (unequal_cost(arms) or "").startswith("hrm has 4.4 times the FLOPs of baseline")
     assert unequal_cost({"baseline": arms["baseline"]}) is None
+
+
+def test_fewer_examples_in_equal_updates_are_said_aloud() -> None:
+    arms = {"looped": {"examples": 640.0}, "segments": {"examples": 160.0}}
+    assert (unequal_examples(arms) or "").endswith("so it saw fewer examples: looped 640 and segments 160.")
+    assert unequal_examples({"looped": arms["looped"], "gone": {}}) is None
 
 
 def test_only_a_reference_beyond_every_interval_is_called_unreached() -> None:

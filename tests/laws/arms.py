@@ -10,7 +10,7 @@ import headwise
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
-from headwise.reasoning.controllers import HRMActConfig, HRMConfig
+from headwise.reasoning.controllers import ClassicalConfig, HRMActConfig, HRMConfig
 from headwise.reasoning.halting import EntropyHalting, PonderHalting
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.balance import BalanceConfig
@@ -25,9 +25,11 @@ FOLDER = Path(headwise.__file__).parent / "conf" / "arm"
 
 @dataclass(frozen=True)
 class Causal:
-    """A stand-in for a task, of which `check` asks one thing."""
+    """A stand-in for a task: what `check` asks of one."""
 
     causal: bool = False
+    has_neighbours: bool = False
+    has_positions: bool = False
 
 
 def shipped() -> dict[str, Arm]:
@@ -55,6 +57,14 @@ VARIANTS = {
     "gradient_last": replace(HRM, refinement=_loop(gradient="last", supervision="uniform", steps=6)),
     "gradient_truncated": replace(HRM, refinement=_loop(gradient="truncated", window=2)),
     "ramp": replace(HRM, refinement=_loop(supervision="ramp")),
+    "last_supervised": replace(HRM, refinement=_loop(supervision="uniform", supervised=2)),
+    # The slow module runs once in each segment.
+    "segments": replace(TOKEN, refinement=_loop(steps=2, segments=3)),
+    "segments_of_one_step": Arm(LearnedRouter(), refinement=_loop(steps=1, segments=3)),
+    "segments_last": replace(HRM, refinement=_loop(steps=4, segments=2, gradient="last", supervision="uniform")),
+    "segments_reuse": Arm(
+        LearnedRouter(), controller=ClassicalConfig(), refinement=_loop(steps=3, segments=2, reuse="keys_values")
+    ),
     "reuse_keys_values": replace(HRM, refinement=_loop(reuse="keys_values")),
     "reuse_heads": replace(TOKEN, refinement=_loop(reuse="heads")),
     "two_shared": replace(TOKEN, gate=SharedRouted(2, 1), balance=BalanceConfig(("router_z",))),
@@ -74,6 +84,11 @@ VARIANTS = {
 ARMS = shipped() | VARIANTS
 
 
+def grid(rows: int, columns: int) -> torch.Tensor:
+    """Row and column of each cell, int64 [L, 2]."""
+    return torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
+
+
 def fitted(arm: Arm) -> Arm:
     """The arm with at most as many refinement steps as these tests need; halves its heads where it fixes a number."""
     changes = {}
@@ -84,10 +99,12 @@ def fitted(arm: Arm) -> Arm:
     return replace(arm, **changes)
 
 
-def perturbed(arm: Arm, causal: bool = False, seed: int = 0, dtype: torch.dtype = torch.float64) -> Backbone:
+def perturbed(
+    arm: Arm, causal: bool = False, seed: int = 0, dtype: torch.dtype = torch.float64, shape: ModelConfig = SHAPE
+) -> Backbone:
     """A backbone away from its start: a router at zero would hide what is behind it."""
     torch.manual_seed(seed)
-    backbone = Backbone(SHAPE, fitted(arm), causal).to(dtype)
+    backbone = Backbone(shape, fitted(arm), causal).to(dtype)
     with torch.no_grad():
         for parameter in backbone.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

@@ -181,11 +181,11 @@ def test_causal_law_covers_every_arm_that_check_admits() -> None:
 
     def admitted(name: str) -> bool:
         try:
-            check(fitted(ARMS[name]), Causal(True), SHAPE.heads)
+            check(fitted(ARMS[name]), Causal(True), SHAPE)
         except InputError:
             return False
         return True
 
-    halted_or_shortened = {"gradient_last", "gradient_truncated", "ramp"}
+    halted_or_shortened = {"gradient_last", "gradient_truncated", "ramp", "last_supervised"}
     missing = {name for name in ARMS if admitted(name)} - CAUSAL - halted_or_shortened
     assert missing <= {"classical", "random", "static", "pointer", "sigmoid", "top_k_renormalised", "random_k"}

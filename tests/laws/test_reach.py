@@ -18,6 +18,7 @@ from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.balance import BalanceConfig
 from headwise.routing.gates import GateFunction, Gumbel, Sigmoid, Soft, TopK
+from headwise.routing.layout import Layout
 from headwise.routing.mixtures import Adaptive, ReLU, SharedRouted, TopP
 from headwise.routing.routers import LearnedRouter, NoRouter, RandomRouter, StaticRouter
 
@@ -25,23 +26,29 @@ from .arms import ARMS, SHAPE, Causal, fitted, perturbed
 
 CAUSAL = {"baseline", "looped", "gated", "linear", "hrm_token", "layer", "mixture", "top_k", "act_token", "reuse_heads"}
 CAUSAL |= {"moh", "top_p", "adaptive", "relu", "two_shared", "moh_soft", "top_p_fixed", "top_p_fallback", "top_p_soft"}
-CAUSAL |= {"adaptive_soft", "adaptive_fixed", "relu_layer"}
+CAUSAL |= {"adaptive_soft", "adaptive_fixed", "relu_layer", "segments", "segments_of_one_step", "segments_reuse"}
 
 
-def loss_of(backbone: Backbone, seed: int = 1) -> torch.Tensor:
-    """A task's loss on every supervised state. Routing losses are left out: they must not be what reaches a router."""
-    generator = torch.Generator().manual_seed(seed)
+def losses_of(backbone: Backbone, layout: Layout | None = None) -> Iterator[torch.Tensor]:
+    """A task's loss on every supervised state, segment by segment: an example's updates. Routing losses are left out:
+    they must not be what reaches a router."""
+    generator = torch.Generator().manual_seed(1)
     x = torch.randn(3, 6, backbone.model.width, generator=generator, dtype=torch.float64)
-    trace = backbone(x)
-    target = torch.randn(trace.states.shape, generator=generator, dtype=torch.float64)
-    per_state = (trace.states - target).square().mean((2, 3))
-    return (trace.weights * per_state).sum(0).mean()
+    carry = None
+    for _ in range(backbone.arm.refinement.segments):
+        trace = backbone(x, layout, carry)
+        target = torch.randn(trace.states.shape, generator=generator, dtype=torch.float64)
+        per_state = (trace.states - target).square().mean((2, 3))
+        carry = trace.carry.detach()
+        yield (trace.weights * per_state).sum(0).mean()
 
 
-def unreached(backbone: Backbone) -> list[str]:
-    """Parameters whose gradient is missing or below 1e-6 of the largest, in relation to their own size."""
+def unreached(backbone: Backbone, layout: Layout | None = None) -> list[str]:
+    """Parameters whose gradient over a batch's updates is missing or below 1e-6 of the largest, in relation to their
+    own size."""
     backbone.zero_grad()
-    loss_of(backbone).backward()
+    for loss in losses_of(backbone, layout):
+        loss.backward()
     norms = {
         name: 0.0 if p.grad is None else (p.grad.norm() / p.detach().norm()).item()
         for name, p in backbone.named_parameters()
@@ -51,23 +58,25 @@ def unreached(backbone: Backbone) -> list[str]:
 
 @pytest.mark.parametrize("name", ARMS)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
-    check(fitted(ARMS[name]), Causal(), SHAPE.heads)
+    check(fitted(ARMS[name]), Causal(), SHAPE)
     assert unreached(perturbed(ARMS[name])) == []
 
 
 @pytest.mark.parametrize("name", sorted(CAUSAL))
 def test_every_parameter_of_a_causal_model_gets_a_gradient(name: str) -> None:
-    check(fitted(ARMS[name]), Causal(True), SHAPE.heads)
+    check(fitted(ARMS[name]), Causal(True), SHAPE)
     assert unreached(perturbed(ARMS[name], causal=True)) == []
 
 
 @pytest.mark.parametrize("name", ARMS)
-def test_every_parameter_moves_in_one_update(name: str) -> None:
+def test_every_parameter_moves_in_the_updates_of_one_batch(name: str) -> None:
     backbone = perturbed(ARMS[name])
     before = {name: p.detach().clone() for name, p in backbone.named_parameters()}
     optimiser = torch.optim.AdamW(backbone.parameters(), lr=1e-3, weight_decay=0, fused=True)
-    loss_of(backbone).backward()
-    optimiser.step()
+    for loss in losses_of(backbone):
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
     assert [name for name, p in backbone.named_parameters() if torch.equal(p, before[name])] == []
 
 
@@ -94,10 +103,11 @@ def test_planted_detached_embedding_is_caught() -> None:
 
         def __init__(self, inner: Backbone) -> None:
             super().__init__()
-            self.model, self.encoder, self.inner = inner.model, nn.Linear(16, 16, dtype=torch.float64), inner
+            self.model, self.arm, self.inner = inner.model, inner.arm, inner
+            self.encoder = nn.Linear(16, 16, dtype=torch.float64)
 
-        def forward(self, x: torch.Tensor) -> object:
-            return self.inner(self.encoder(x).detach())
+        def forward(self, x: torch.Tensor, *others: object) -> object:
+            return self.inner(self.encoder(x).detach(), *others)
 
     assert {"encoder.weight", "encoder.bias"} <= set(unreached(Detaching(perturbed(ARMS["hrm"]))))
 
@@ -141,8 +151,17 @@ KINDS = [
 ]
 
 
+def segmented() -> Iterator[RefinementConfig]:
+    """Where the slow module of period 2 runs once in two segments, once a segment, or twice."""
+    for steps, gradient, injection in itertools.product((1, 2, 4), ("full", "truncated", "last"), ("none", "input")):
+        for supervision, reuse in itertools.product(("last", "uniform"), ("none", "keys_values", "heads")):
+            window = min(3, steps) if gradient == "truncated" else 1
+            yield RefinementConfig(steps, gradient, window, injection, supervision, reuse, 3)
+
+
 def combinations() -> Iterator[tuple[Any, ...]]:
     yield from itertools.product(ROUTERS, GATES, ("mask_concat", "mixture"), CONTROLLERS, HALTING, loops())
+    yield from itertools.product(ROUTERS, (Soft(),), ("mask_concat",), CONTROLLERS, HALTING, segmented())
     yield from itertools.product(ROUTERS, MIXTURES, ("mask_concat",), CONTROLLERS, HALTING, KINDS)
 
 
@@ -162,7 +181,7 @@ def allowed(causal: bool) -> list[Arm]:
 
 def refused(arm: Arm, causal: bool) -> str | None:
     try:
-        check(arm, Causal(causal), heads_for(arm.gate))
+        check(arm, Causal(causal), ModelConfig(width=8, heads=heads_for(arm.gate)))
     except InputError as error:
         return str(error)
     return None
@@ -243,7 +262,8 @@ def test_each_balance_trains_the_router_or_is_refused(router: Any) -> None:
 def test_every_column_of_a_router_is_reached(name: str) -> None:
     """A column that nothing reads would hide in a weight whose other columns train."""
     backbone = perturbed(ARMS[name])
-    loss_of(backbone).backward()
+    for loss in losses_of(backbone):
+        loss.backward()
     for router in backbone.routers():
         norms = sum(p.grad.view(len(p), -1).norm(dim=1) for p in router.parameters())
         assert (norms > 0).all(), dict(zip(router.columns, norms.split(list(router.columns.values())), strict=True))

@@ -35,7 +35,9 @@ def test_a_run_stopped_half_way_and_resumed_is_the_uninterrupted_one(
 ) -> None:
     config = settings(name, tmp_path / "whole")
     whole = train(config, progress=False)
-    stopped = interrupted_run(replace(config, output=str(tmp_path / "parts")), monkeypatch, update=3)
+    segments = config.arm.refinement.segments
+    half = -(-3 // segments) * segments  # a batch gets all its segments first
+    stopped = interrupted_run(replace(config, output=str(tmp_path / "parts")), monkeypatch, half)
     train(resume=stopped, progress=False)
     assert differing(final_state(whole), final_state(stopped)) == []
     assert (whole / "model.safetensors").read_bytes() == (stopped / "model.safetensors").read_bytes()

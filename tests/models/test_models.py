@@ -1,6 +1,8 @@
 """Sizes, roles, FLOPs and files of a backbone."""
 
 import json
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,9 @@ from headwise.models.backbone import Backbone
 from headwise.models.flops import flops_per_example
 from headwise.models.roles import parameters_by_role
 from headwise.models.sizes import SIZES, ModelConfig, sized
+from headwise.routing.layout import Layout
 
-from ..laws.arms import ARMS, SHAPE, fitted
+from ..laws.arms import ARMS, SHAPE, fitted, grid, perturbed
 
 
 @pytest.mark.parametrize("name", [name for name, arm in ARMS.items() if "halting" not in name])
@@ -123,7 +126,69 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: 
     assert json.loads(path.read_text()) == {"value": 1}
 
 
-def test_huge_is_built_on_the_meta_device_in_no_time() -> None:
+# Published: the whole maze model at N = 16, with embedder and read-out.
+PUBLISHED = {
+    "tiny": 533_568,
+    "small": 2_638_272,
+    "medium": 13_142_464,
+    "large": 43_324_096,
+    "xl": 101_830_592,
+    "huge": 521_340_544,
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_have_the_published_parameters_but_for_embedder_and_read_out(name: str) -> None:
+    """Built on the meta device, so that 521 million take no time and no memory. Ours have no key bias."""
     with torch.device("meta"):
-        backbone = Backbone(SIZES["huge"], ARMS["baseline"])
-    assert sum(p.numel() for p in backbone.parameters()) > 500e6
+        backbone = Backbone(SIZES[name], ARMS["baseline"])
+    ours = sum(p.numel() for p in backbone.parameters()) + SIZES[name].depth * SIZES[name].width
+    rest = PUBLISHED[name] - ours
+    assert 0 < rest < 1100 * SIZES[name].width, "about a thousand rows: a table of positions, most of it"
+    assert name != "huge" or rest < 0.002 * ours
+
+
+@pytest.mark.parametrize(
+    "name", ["baseline", "hrm_token", "gumbel", "reuse_heads", "gradient_last", "adaptive", "segments"]
+)
+def test_checkpointing_changes_neither_losses_nor_gradients_nor_random_numbers(name: str) -> None:
+    """With dropout and noise, which are drawn the same again; each block is computed once more in backward."""
+    backbone = perturbed(ARMS[name], shape=replace(SHAPE, dropout=0.3, structural_heads=1, relative=1))
+    layout = Layout(neighbours=torch.rand(3, 6, 6) < 0.5, positions=grid(2, 3))
+    x, calls = torch.randn(3, 6, 16, dtype=torch.float64), 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    backbone.refiner.stack.blocks[0].ffn.register_forward_hook(count)
+    found = []
+    for checkpointing in (False, True):
+        backbone.refiner.stack.checkpointing, calls = checkpointing, 0
+        backbone.zero_grad()
+        torch.manual_seed(0)
+        trace = backbone(x, layout)
+        forward = calls
+        (trace.states.sin().sum() + sum(trace.losses.values())).backward()
+        trained = backbone.arm.refinement.steps - first_trained(backbone) + 1
+        assert calls - forward == trained * checkpointing
+        found.append([trace.states, torch.rand(2), *(p.grad.clone() for p in backbone.parameters())])
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def first_trained(backbone: Backbone) -> int:
+    controller = backbone.refiner.controller
+    return backbone.arm.refinement.first_with_gradient(controller.slow_period if controller else None)
+
+
+def test_checkpointing_keeps_nothing_of_a_block_but_its_input() -> None:
+    def kept(checkpointing: bool) -> int:
+        backbone = Backbone(replace(SHAPE, depth=4), ARMS["looped"])
+        backbone.refiner.stack.checkpointing = checkpointing
+        inner = weakref.WeakSet[torch.Tensor]()
+        for block in backbone.refiner.stack.blocks:
+            block.ffn[0].register_forward_hook(lambda module, inputs, output: inner.add(output))
+        trace = backbone(torch.randn(2, 6, 16))
+        return len(inner) if trace.states.requires_grad else -1
+
+    assert (kept(False), kept(True)) == (4 * ARMS["looped"].refinement.steps, 0)

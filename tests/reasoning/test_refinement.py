@@ -5,13 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headwise.models.arm import Arm
+from headwise.errors import InputError
+from headwise.models.arm import Arm, check
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.controllers import HRMConfig
-from headwise.reasoning.halting import PonderHalting
-from headwise.reasoning.refinement import RefinementConfig
+from headwise.reasoning.halting import EntropyHalting, PonderHalting
+from headwise.reasoning.refinement import Carry, RefinementConfig
 from headwise.routing.routers import LearnedRouter
+
+from ..laws.arms import ARMS, Causal, perturbed
+from ..laws.test_independence import batch, middling_entropy
 
 SHAPE = ModelConfig(width=16, heads=4, ffn=24)
 
@@ -75,12 +79,70 @@ def test_a_carried_state_continues_as_if_never_interrupted() -> None:
     torch.testing.assert_close(half(x, carry=half(x).carry).states[-1], whole(x).states[-1])
 
 
+@pytest.mark.parametrize("name", ["segments", "segments_of_one_step", "segments_last", "segments_reuse"])
+def test_an_evaluation_takes_all_segments_that_training_takes_one_by_one(name: str) -> None:
+    """Keys, values and head outputs are a segment's own, as a training step cannot use those of the one before."""
+    backbone = perturbed(ARMS[name])
+    x, carry = torch.randn(3, 5, 16, dtype=torch.float64), None
+    for _ in range(backbone.arm.refinement.segments):
+        trace = backbone(x, carry=carry)
+        carry = trace.carry.detach()
+    whole = backbone.eval()(x)
+    torch.testing.assert_close(whole.states[0], trace.states[-1])
+    assert whole.steps.tolist() == [backbone.arm.refinement.steps_in_all] * 3
+
+
+def test_examples_that_halt_take_no_more_segments() -> None:
+    """Entropy halting over six steps in three segments of two is that over six steps in one."""
+    policy = EntropyHalting(middling_entropy(arm(steps=6)))
+    whole = perturbed(replace(arm(steps=6), halting=policy), seed=3).eval()
+    parts = perturbed(replace(arm(steps=2, segments=3), halting=policy), seed=3).eval()
+    with torch.no_grad():
+        one, three = whole(batch(16)), parts(batch(16))
+    assert one.steps.unique().numel() > 1
+    assert torch.equal(one.steps, three.steps)
+    torch.testing.assert_close(one.states, three.states)
+
+
+def test_no_gradient_reaches_back_into_an_earlier_segment() -> None:
+    """Its memory is that of one segment, however many there are, and its gradient that of a state held fixed."""
+    backbone = perturbed(ARMS["segments"])
+    x = torch.randn(2, 5, 16, dtype=torch.float64, requires_grad=True)
+    first = backbone(x).carry
+    assert first.hidden.requires_grad
+    assert first.state.slow.requires_grad
+    carry = first.detach()
+    held = Carry(carry.hidden.clone(), carry.state)
+    of_carried, of_held = (torch.autograd.grad(backbone(x, carry=c).states.sum(), x) for c in (carry, held))
+    torch.testing.assert_close(of_carried, of_held)
+    undetached = torch.autograd.grad(backbone(x, carry=first).states.sum(), x)
+    assert not torch.allclose(undetached[0], of_held[0])
+
+
 def test_supervision_chooses_states_and_weights() -> None:
     x = torch.randn(2, 5, 16)
     last, uniform, ramp = (Backbone(SHAPE, arm(supervision=name))(x) for name in ("last", "uniform", "ramp"))
     assert (len(last.states), len(uniform.states), len(ramp.states)) == (1, 6, 6)
     torch.testing.assert_close(uniform.weights, torch.full((6, 2), 1 / 6))
     assert ramp.weights[-1, 0] / ramp.weights[0, 0] == pytest.approx(1 / 0.3)
+
+
+def test_only_the_last_steps_are_supervised_where_a_number_is_given() -> None:
+    x = torch.randn(2, 5, 16)
+    every, few = (perturbed(arm(supervision="uniform", supervised=n), dtype=torch.float32)(x) for n in (None, 2))
+    assert torch.equal(few.states, every.states[-2:])
+    torch.testing.assert_close(few.weights, torch.full((2, 2), 1 / 2))
+    ramp = perturbed(arm(supervision="ramp", supervised=3), dtype=torch.float32)(x)
+    torch.testing.assert_close(ramp.weights[:, 0], torch.tensor([0.3, 0.65, 1]) / 1.95)
+    for loop, message in [
+        ({"supervised": 2}, "supervised=2: has an effect only with"),
+        ({"supervised": 1, "supervision": "uniform"}, "supervised=1: choose 2..6"),
+        ({"supervised": 3, "supervision": "uniform", "gradient": "truncated", "window": 2}, "choose 2..2"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            check(arm(**loop), Causal())
+    with pytest.raises(ValueError, match=r"supervised=7: choose 1\.\.6"):
+        arm(supervision="uniform", supervised=7)
 
 
 def test_evaluation_returns_one_state() -> None:
@@ -118,7 +180,9 @@ def test_forced_gates_replace_the_routers_at_each_step() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"steps": 0}, {"steps": 3, "window": 4}, {"steps": 3, "window": 0}], ids=["steps", "wide", "empty"]
+    "values",
+    [{"steps": 0}, {"steps": 3, "window": 4}, {"steps": 3, "window": 0}, {"segments": 0}],
+    ids=["steps", "wide", "empty", "segments"],
 )
 def test_impossible_settings_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="choose"):

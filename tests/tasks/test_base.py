@@ -8,10 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from headwise.errors import InputError
+from headwise.models.arm import Arm
+from headwise.models.backbone import Backbone
+from headwise.models.sizes import ModelConfig
+from headwise.reasoning.refinement import RefinementConfig
+from headwise.routing.layout import Layout
 from headwise.tasks import TASKS, entry
 from headwise.tasks.base import Batch, Source, TaskData, TaskModel
 from headwise.tasks.sorting import SortingConfig, SortingTask
 from headwise.tasks.sorting.arrays import generate
+from headwise.training.scoring import score
 
 
 class Numbers(Source):
@@ -63,6 +69,30 @@ def test_task_names_do_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+class Neighbourly(SortingTask):
+    """Sorting in which the elements see those of their own kind, visible or not."""
+
+    has_neighbours = True
+
+    def layout(self, batch: Batch) -> Layout:
+        return Layout(neighbours=batch["visible"][:, :, None] == batch["visible"][:, None, :])
+
+
+def test_what_a_task_says_of_its_layout_reaches_the_heads_in_training_and_in_scoring():
+    shape = ModelConfig(width=16, heads=2, ffn=16, structural_heads=1)
+    config = SortingConfig(length=5, test_examples=10)
+    source = entry("sorting").data(config, 0).split("test")
+    arm = Arm(refinement=RefinementConfig(steps=2, injection="input"))
+    model = TaskModel(Neighbourly(config, {}, 16), Backbone(shape, arm))
+    batch = source.batch(torch.arange(10))
+    x, _ = model.task.embed(batch)
+    seen = model.backbone(x, model.task.layout(batch)).states
+    assert not torch.allclose(seen, model.backbone(x, Layout(neighbours=torch.ones(10, 5, 5).bool())).states)
+    torch.testing.assert_close(model(batch).states, seen)
+    scored = score(model, source, 4).metrics["rank_tau"]
+    torch.testing.assert_close(scored, model.task.metrics(model.task.read_out(seen[-1], batch), batch)["rank_tau"])
+
+
 class Echo(nn.Module):
     """Stands in for a backbone: returns what it was given."""
 
@@ -75,9 +105,9 @@ def test_the_model_embeds_and_hands_everything_else_to_the_backbone():
     batch = generate(config, 3, [0])
     task = SortingTask(config, {}, 16)
     model = TaskModel(task, Echo())
-    x, mask, *rest = model(batch, carry="carry", gates="gates", record=True)
+    x, layout, *rest = model(batch, carry="carry", gates="gates", record=True)
     assert x.shape == (3, 5, 16)
-    assert mask is None
+    assert layout == Layout()
     assert rest == ["carry", "gates", True]
     assert not hasattr(model, "role")
     assert not hasattr(task, "role")

@@ -28,6 +28,11 @@ GUMBEL = {
     "controller": {"name": "hrm", "period": 2},
     "refinement": {"steps": 3, "injection": "input", "supervision": "uniform"},
 }
+SEGMENTS = {
+    "router": {"name": "learned", "granularity": "sequence"},
+    "controller": {"name": "hrm", "period": 2},
+    "refinement": {"steps": 2, "injection": "input", "segments": 3},
+}
 PONDER = {
     "router": {"name": "learned", "granularity": "sequence"},
     "controller": {"name": "hrm", "period": 2},

@@ -9,7 +9,7 @@ from headwise.errors import InputError
 from headwise.tasks.sorting import SortingConfig
 from headwise.training.config import ROUTING_LOSSES, RunConfig, TrainingConfig, differences, read
 from headwise.training.optim import Stable
-from tests.training.recipes import GUMBEL, STABLE, recipe, tiny
+from tests.training.recipes import GUMBEL, PONDER, STABLE, recipe, tiny
 
 
 def test_the_plain_form_gives_the_same_configuration_back(tmp_path: Path) -> None:
@@ -59,6 +59,11 @@ def test_a_recipe_that_cannot_work_is_refused_in_one_line(changes: dict[str, Any
     assert "\n" not in str(error.value)
 
 
+SEGMENTED = {"refinement": {"steps": 4, "injection": "input", "segments": 2}}
+HRM = {"router": {"name": "learned", "granularity": "sequence"}, "controller": {"name": "hrm", "period": 3}}
+SEGMENTED_LAST = {"refinement": {**SEGMENTED["refinement"], "gradient": "last"}}
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -68,6 +73,21 @@ def test_a_recipe_that_cannot_work_is_refused_in_one_line(changes: dict[str, Any
         ({"task": "sorting", "seed": -1}, "seed=-1; choose 0 or more"),
         ({"task": "sorting", "arm": {"controller": "hrm"}}, "a none router does not read the controller"),
         ({"task": "sorting", "arm": {"router": "learned", "gate": {"name": "top_k", "k": 9}}}, "9"),
+        (
+            {"task": "sorting", "model": {"structural_heads": 2}},
+            "structural_heads=2: the task does not say which",
+        ),
+        ({"task": "sorting", "model": {"relative": 3}}, "model.relative=3: the task's tokens have no rows and columns"),
+        (
+            {"task": "sorting", "arm": {"refinement": {"steps": 4, "segments": 2}}},
+            "arm.refinement.segments=2: later segments start from a detached state, so without arm.refinement.injection"
+            "=input they do not train the embedding",
+        ),
+        ({"task": "sorting", "arm": PONDER | SEGMENTED}, "arm.refinement.segments=2: ponder halting learns where to"),
+        (
+            {"task": "sorting", "arm": HRM | SEGMENTED_LAST},
+            "choose arm.refinement.steps a multiple of 3 (the",
+        ),
         ({"task": "sorting", "colour": 1}, "colour=1: unknown key"),
     ],
 )

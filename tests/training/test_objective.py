@@ -13,6 +13,7 @@ from headwise.models.backbone import Backbone
 from headwise.models.roles import parameters_by_role
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.refinement import Carry, Trace
+from headwise.routing.layout import Layout
 from headwise.tasks.base import Batch, TaskModel
 from headwise.tasks.sorting import SortingConfig, SortingData, SortingTask
 from headwise.training.objective import objective
@@ -24,6 +25,9 @@ class CountingTask(torch.nn.Module):
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return batch["x"], batch["mask"]
+
+    def layout(self, batch: Batch) -> Layout:
+        return Layout()
 
     def read_out(self, hidden: Tensor, batch: Batch) -> Tensor:
         return hidden[..., 0]
@@ -120,7 +124,7 @@ def plain_loop(data: SortingData, network: TaskModel, updates: int) -> list[floa
     while len(losses) < updates:
         for index in data.split("train").plan(64, seed=0, epoch=epoch, shuffle=True):
             optimizer.zero_grad()
-            loss, _ = objective(network, data.split("train").batch(index), {})
+            loss, *_ = objective(network, data.split("train").batch(index), {})
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

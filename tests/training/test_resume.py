@@ -18,10 +18,11 @@ from headwise.errors import InputError
 from headwise.training import checkpoints, fit
 from headwise.training.checkpoints import newest_readable, random_state, read_checkpoint, set_random_state
 from headwise.training.config import RunConfig
+from headwise.training.data import TrainingBatches
 from headwise.training.objective import Objective, objective
 from headwise.training.run import train
 from headwise.training.stops import TrainingInterrupted
-from tests.training.recipes import GUMBEL, STABLE, tiny, with_
+from tests.training.recipes import GUMBEL, SEGMENTS, STABLE, tiny, with_
 
 STOP = 13  # of 20 updates; in the third epoch, past a checkpoint at 10, between two lines of metrics.jsonl
 
@@ -77,6 +78,17 @@ def lines(run: Path, name: str) -> list[dict[str, Any]]:
     clock = ("seconds", "samples_per_second", "tokens_per_second", "peak_memory_mb")
     read = [json.loads(line) for line in (run / name).read_text().splitlines()]
     return [{key: value for key, value in line.items() if key not in clock} for line in read]
+
+
+def in_segments(output: Path) -> RunConfig:
+    """Twenty updates are six batches of three segments and two segments of a seventh."""
+    return tiny(output, SEGMENTS, dropout=0.2, **STABLE)
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in segments that nothing interrupts."""
+    return train(in_segments(tmp_path_factory.mktemp("segments")), progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +297,37 @@ def test_a_pickle_payload_is_refused_and_never_executed(
         train(resume=run, progress=False)
     assert "using the previous good checkpoint" in caplog.text
     assert not trap.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("update", [6, 7, 8])
+def test_a_run_in_segments_stops_between_batches_and_goes_on_bit_for_bit(
+    update: int, number: int, segmented: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pressed at the end, at the beginning and in the middle of a batch of three segments."""
+    end = -(-update // 3) * 3
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "objective", interrupted_at(update, number=number))
+        with pytest.raises(TrainingInterrupted, match=f"after update {end};"):
+            train(in_segments(tmp_path), directory=tmp_path / "run", progress=False)
+    train(resume=tmp_path / "run", progress=False)
+    assert differing(final_state(segmented), final_state(tmp_path / "run")) == []
+
+
+def test_planted_checkpoint_within_a_batch_loses_the_carried_state_and_is_noticed(
+    segmented: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingBatches, "between", True)
+        stopped = interrupted_run(in_segments(tmp_path), patch, 7)
+    train(resume=stopped, progress=False)
+    assert any("state_dict" in place for place in differing(final_state(segmented), final_state(stopped)))
+
+
+def test_a_run_in_segments_is_saved_and_validated_at_the_end_of_batches(segmented: Path) -> None:
+    validated = [line["update"] for line in lines(segmented, "metrics.jsonl") if "rank_tau" in line]
+    assert validated == [6, 12, 15, 20]
+    assert read_checkpoint(segmented / "checkpoints" / "previous.ckpt")["global_step"] == 15
 
 
 def test_random_states_come_back_exactly() -> None:

@@ -18,12 +18,14 @@ import yaml
 from headwise.errors import InputError
 from headwise.training import fit
 from headwise.training.checkpoints import read_checkpoint
-from headwise.training.config import RunConfig
+from headwise.training.config import RunConfig, read
 from headwise.training.objective import Objective, objective
-from headwise.training.run import build, evaluate, load, overridden, train
+from headwise.training.optim import clip_by_role, optimizer_for
+from headwise.training.run import build, evaluate, load, overridden, reproducible, train
+from headwise.training.schedules import learning_rate_factor
 from headwise.training.scoring import score
 from headwise.training.stops import TrainingDiverged
-from tests.training.recipes import GUMBEL, PONDER, STABLE, tiny, with_
+from tests.training.recipes import GUMBEL, PONDER, SEGMENTS, STABLE, tiny, with_
 
 
 def lines(run: Path, name: str) -> list[dict[str, Any]]:
@@ -138,13 +140,33 @@ def test_the_best_weights_on_validation_are_kept(tmp_path: Path) -> None:
     """At a rate at which the model falls apart, the best is not the last."""
     config = tiny(tmp_path, preset={"name": "uniform", "lr": 0.3}, schedule="constant", updates=30)
     run = train(config, progress=False)
-    taus = {line["update"]: line["rank_tau"] for line in lines(run, "metrics.jsonl") if line["split"] == "validation"}
+    seen = [line for line in lines(run, "metrics.jsonl") if line["split"] == "validation"]
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["selected_update"] == max(taus, key=lambda update: (taus[update], -update))
+    best_line = max(seen, key=lambda line: (line["rank_tau"], -line["loss"]))
+    assert summary["selected_update"] == best_line["update"] < 30
     best = read_checkpoint(run / "checkpoints" / "best.ckpt")
     assert best["global_step"] == summary["selected_update"]
     weights = load(run).state_dict()
     assert all(torch.equal(best["state_dict"][f"model.{name}"], weights[name]) for name in weights)
+
+
+def test_among_equal_validations_the_lowest_loss_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A metric at its ceiling says nothing more; the weights go on getting better. Patience goes by the metric."""
+    seen = iter([(0.5, 3.0), (1.0, 2.0), (1.0, 2.5), (1.0, 1.0), (0.9, 0.5), (1.0, 1.5)])
+
+    def planted(*arguments: Any, **options: Any) -> Any:
+        found = score(*arguments, **options)
+        value, loss = next(seen, (1.0, 9.0))
+        return replace(found, metrics={"rank_tau": torch.full_like(found.metrics["rank_tau"], value)}, loss=loss)
+
+    monkeypatch.setattr("headwise.training.callbacks.score", planted)
+    path = train(tiny(tmp_path, updates=6, validate_every=1), progress=False)
+    best = [line["update"] for line in lines(path, "metrics.jsonl") if line.get("best")]
+    assert best == [1, 2, 4]
+    assert json.loads((path / "summary.json").read_text())["selected_update"] == 4
+    seen = iter([(1.0, 5.0), (1.0, 4.0), (1.0, 3.0), (1.0, 2.0)])
+    path = train(tiny(tmp_path, updates=6, validate_every=1, patience=2), progress=False)
+    assert json.loads((path / "summary.json").read_text())["updates"] == 3
 
 
 def test_validating_more_often_does_not_change_what_is_trained(tmp_path: Path) -> None:
@@ -239,8 +261,8 @@ def spoiled_from(update: int) -> Callable[..., Objective]:
     def spoiling(*args: Any, **kwargs: Any) -> Objective:
         nonlocal calls
         calls += 1
-        loss, logs = objective(*args, **kwargs)
-        return Objective(loss * (math.nan if calls >= update else 1.0), logs)
+        loss, logs, carry = objective(*args, **kwargs)
+        return Objective(loss * (math.nan if calls >= update else 1.0), logs, carry)
 
     return spoiling
 
@@ -280,6 +302,14 @@ def test_mixed_precision_trains_and_keeps_its_weights_in_full(tmp_path: Path) ->
     assert all(tensor.dtype != torch.bfloat16 for tensor in load(run).state_dict().values())
 
 
+def test_activation_checkpointing_trains_the_same_model_bit_for_bit(tmp_path: Path) -> None:
+    plain, again = (
+        train(tiny(tmp_path / str(on), GUMBEL, dropout=0.2, updates=4, checkpointing=on), progress=False)
+        for on in (False, True)
+    )
+    assert (plain / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch asks itself, while it traces
 def test_compiled_blocks_train_as_plain_ones_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 6. The backend that only traces and differentiates stands in for the one that also writes C++, for time."""
@@ -291,6 +321,66 @@ def test_compiled_blocks_train_as_plain_ones_do(tmp_path: Path, monkeypatch: pyt
     assert ours.keys() == theirs.keys()
     for name in theirs:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_in_segments_takes_the_steps_of_a_plain_loop_that_carries_the_state(tmp_path: Path) -> None:
+    """Seven updates on batches of three segments: two batches whole and the first segment of a third."""
+    config = tiny(tmp_path, SEGMENTS, updates=7, validate_every=7)
+    run = train(config, progress=False)
+    with reproducible(config):
+        data, model = build(config)
+        source, plan = data.split("train"), data.split("train").plan(8, config.seed, 0, shuffle=True)
+        optimizer = optimizer_for(model, config.training.preset)
+        for update in range(7):
+            factor = learning_rate_factor(update, 7, config.training.warmup, config.training.schedule)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+            carry = carry if update % 3 else None  # noqa: F821 - of the update before
+            loss, _, carry = objective(model, source.batch(plan[update // 3]), {"entropy": 0.0}, carry=carry)
+            optimizer.zero_grad()
+            loss.backward()
+            clip_by_role(optimizer, config.training.preset.clip())
+            optimizer.step()
+    for name, weight in load(run).state_dict().items():
+        torch.testing.assert_close(weight, model.state_dict()[name], rtol=1e-5, atol=1e-7)
+
+
+def test_segments_are_updates_but_no_further_examples_and_count_in_an_examples_flops(tmp_path: Path) -> None:
+    plain = {**SEGMENTS, "refinement": {"steps": 6, "injection": "input"}}
+    summaries = [
+        json.loads((train(tiny(tmp_path / str(i), arm, updates=12), progress=False) / "summary.json").read_text())
+        for i, arm in enumerate((SEGMENTS, plain))
+    ]
+    assert [found["updates"] for found in summaries] == [12, 12]
+    assert [found["examples"] for found in summaries] == [12 // 3 * 8, 12 * 8]
+    assert [found["refinement_steps_mean"] for found in summaries] == [6, 6]
+    assert summaries[0]["flops_per_example"] == summaries[1]["flops_per_example"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [({}, 6), ({"arm.refinement.steps": 4}, 12), ({"arm.refinement.segments": 8}, 16)],
+)
+def test_a_run_in_segments_is_evaluated_with_more_steps_than_it_was_trained_on(
+    segmented: Path, overrides: dict[str, Any], steps: int
+) -> None:
+    found = evaluate(segmented, overrides)
+    assert found["refinement_steps_mean"] == steps
+    data, model = build(RunConfig.from_plain(overridden(read(segmented).to_plain(), overrides)))
+    model.load_state_dict(load(segmented).state_dict())
+    batch = data.split("test").batch(torch.arange(32))
+    with torch.no_grad():
+        trace = model.eval()(batch, record=True)
+        value = model.task.metrics(model.task.read_out(trace.states[-1], batch), batch)["rank_tau"]
+    assert len(trace.gates) == steps
+    assert found["value"] == pytest.approx(value.mean().item())
+    more = evaluate(segmented, {"arm.refinement.steps": 32})
+    assert more["flops_per_example"] > 10 * evaluate(segmented)["flops_per_example"]
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tiny(tmp_path_factory.mktemp("segments"), SEGMENTS), progress=False)
 
 
 def test_silence_is_silent_and_progress_is_one_line_a_validation(

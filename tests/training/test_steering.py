@@ -9,6 +9,7 @@ import torch
 
 from headwise.errors import InputError
 from headwise.models.arm import check
+from headwise.models.sizes import ModelConfig
 from headwise.routing.balance import head_loads
 from headwise.training.checkpoints import read_checkpoint
 from headwise.training.run import load, train
@@ -121,7 +122,7 @@ REFUSED = [
 @pytest.mark.parametrize(("plain", "named", "remedy"), REFUSED)
 def test_what_cannot_work_is_refused_in_one_line(plain: dict[str, Any], named: str, remedy: str) -> None:
     with pytest.raises(InputError) as refusal:
-        check(arm(plain), Causal(), heads=8)
+        check(arm(plain), Causal(), ModelConfig(heads=8))
     message = str(refusal.value)
     assert "arm." in message
     assert "\n" not in message

@@ -19,6 +19,7 @@ from headwise.models.sizes import ModelConfig
 from headwise.reasoning.controllers import HRMConfig
 from headwise.reasoning.halting import PonderHalting
 from headwise.reasoning.refinement import RefinementConfig
+from headwise.routing.layout import Layout
 from headwise.routing.routers import LearnedRouter
 
 BATCH, LENGTH, ROUNDS = 64, 20, 9
@@ -133,6 +134,24 @@ def compaction() -> list[Result]:
     return [Result("compaction/throughput", batch / fast, "examples/s", batch / slow, ratio)]
 
 
+def layout() -> list[Result]:
+    """An update with half of the heads structural, with a bias by position, and with both, over one with neither; on
+    the cells of a grid, each a neighbour of the four next to it."""
+    results = []
+    for side in (8, 12):
+        cells = torch.cartesian_prod(torch.arange(side), torch.arange(side))
+        near = (cells[:, None] - cells).abs().sum(-1) <= 1
+        known = Layout(neighbours=near.expand(BATCH, -1, -1), positions=cells)
+        half, plain = NARROW.heads // 2, Backbone(NARROW, Arm())
+        for name, heads, radius in (("structural", half, 0), ("relative", 0, side - 1), ("both", half, side - 1)):
+            ours = Backbone(replace(NARROW, structural_heads=heads, relative=radius), Arm())
+            times = _alternate([_update(model, side**2, known) for model in (ours, plain)], calls=1)
+            fast, slow = map(statistics.median, times)
+            ratio = statistics.median(b / a for a, b in zip(*times, strict=True))
+            results.append(Result(f"layout/{name}_{side}x{side}", BATCH / fast, "examples/s", BATCH / slow, ratio))
+    return results
+
+
 def framework() -> list[Result]:
     """Time per update through Lightning with all our callbacks over a plain loop on the same model and batches."""
     from headwise.training.overhead import step_times
@@ -154,10 +173,11 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "gradient_last": gradient_last,
     "reuse": reuse,
     "compaction": compaction,
+    "layout": layout,
     "framework": framework,
     "heads": heads,
 }
-ONLY_NAMED = {"heads"}
+ONLY_NAMED = {"heads", "layout"}
 
 
 def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
@@ -181,13 +201,13 @@ def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
         torch.set_num_threads(before)
 
 
-def _update(model: nn.Module) -> Callable[[], None]:
+def _update(model: nn.Module, length: int = LENGTH, *layout: Layout) -> Callable[[], None]:
     optimiser = torch.optim.AdamW(model.parameters(), fused=True)
-    x = torch.randn(BATCH, LENGTH, SHAPE.width, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(BATCH, length, SHAPE.width, generator=torch.Generator().manual_seed(0))
 
     def update() -> None:
         optimiser.zero_grad()
-        out = model(x)
+        out = model(x, *layout)
         out = out if isinstance(out, Tensor) else out.states[-1]
         out.square().mean().backward()
         optimiser.step()

@@ -188,9 +188,11 @@ def _gradient_of_every_role(rung: Rung) -> Check:
     with torch.random.fork_rng(devices=[]):
         for index in plan[:BATCHES]:
             model.zero_grad(set_to_none=True)
-            loss = objective(model, rung.train.batch(index), weights).loss
-            if loss.requires_grad:
-                torch.autograd.backward(loss)
+            carry = None
+            for _ in range(rung.config.arm.refinement.segments):
+                loss, _, carry = objective(model, rung.train.batch(index), weights, carry=carry)
+                if loss.requires_grad:
+                    torch.autograd.backward(loss)
             for name, parameter in model.named_parameters():
                 norm = 0.0 if parameter.grad is None else parameter.grad.double().norm().item()
                 norms[name] = max(norms.get(name, 0.0), norm)

@@ -188,7 +188,8 @@ def _of_runs(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for summary in summaries
         if (examples := number(summary.get("examples"))) and (seconds := number(summary.get("train_seconds")))
     ]
-    keys = ("flops_per_example", "train_seconds", "refinement_steps_mean", "heads_active_mean", "heads_executed_mean")
+    keys = ["updates", "examples", "flops_per_example", "train_seconds"]
+    keys += ["refinement_steps_mean", "heads_active_mean", "heads_executed_mean"]
     means = {key: _mean(summary.get(key) for summary in summaries) for key in keys}
     known = {key: mean for key, mean in means.items() if mean is not None or key == "train_seconds"}
     return {**known, "samples_per_second": _mean(speeds), "metrics": _means(s.get("metrics") for s in summaries)}

@@ -95,6 +95,15 @@ def unequal_cost(arms: Mapping[str, Plain]) -> str | None:
     return None
 
 
+def unequal_examples(arms: Mapping[str, Plain]) -> str | None:
+    """Whether arms of more segments saw fewer examples in their updates, in a sentence; None if all saw as many."""
+    seen = {label: count for label, arm in arms.items() if (count := number(arm.get("examples"))) is not None}
+    if len(set(seen.values())) < 2:
+        return None
+    counts = write.listing([f"{label} {write.count(count)}" for label, count in seen.items()])
+    return f"An arm of several segments takes as many updates on each batch, so it saw fewer examples: {counts}."
+
+
 def spaced(name: str) -> str:
     """A name from the code as words; abbreviations of the field in capitals."""
     return " ".join(word.upper() if word in ABBREVIATIONS else word for word in name.split("_"))
@@ -110,15 +119,21 @@ def no_reference_reached(references: Mapping[str, float], arms: Sequence[Plain],
 
 def _shape(model: Plain) -> str:
     blocks = write.counted(model["depth"], "block")
-    return f"{blocks} of width {model['width']}, {model['heads']} heads, FFN {model['ffn']}"
+    near, radius = model.get("structural_heads", 0), model.get("relative", 0)
+    heads = f"{model['heads']} heads" + (f" ({near} of neighbours only)" if near else "")
+    bias = f", bias by position up to {radius} away" if radius else ""
+    return f"{blocks} of width {model['width']}, {heads}, FFN {model['ffn']}{bias}"
 
 
 def _loop(loop: Plain) -> str:
-    if loop["steps"] == 1:
+    segments = loop.get("segments", 1)
+    if loop["steps"] * segments == 1:
         return "applied once"
-    text = f"applied {loop['steps']} times"
+    text = f"applied {write.counted(loop['steps'], 'time')}"
+    text += f" in each of {segments} segments, from the state of the one before" if segments > 1 else ""
     text += ", the embedding added again each time" if loop["injection"] == "input" else ""
-    text += {"last": "", "uniform": ", every step supervised", "ramp": ", later steps supervised more"}[
+    which = f"the last {loop['supervised']} steps" if loop.get("supervised") else "every step"
+    text += {"last": "", "uniform": f", {which} supervised", "ramp": f", {which} supervised, later ones more"}[
         loop["supervision"]
     ]
     if loop["gradient"] != "full":

@@ -15,6 +15,7 @@ from headwise.lab.descriptions import (
     no_reference_reached,
     spaced,
     unequal_cost,
+    unequal_examples,
 )
 from headwise.lab.page import Column, Page, Picture, Row, Said, Table, numbers, picture
 from headwise.lab.records import Run, number, read_run
@@ -341,7 +342,7 @@ class _Comparison:
             said.append(captions.FAILED)
         if len(seeds) < 10:
             said.append(captions.FEW_SEEDS.format(seeds=write.counted(len(seeds), "seed")))
-        said += [text] if (text := unequal_cost(self.arms)) else []
+        said += [text for text in (unequal_cost(self.arms), unequal_examples(self.arms)) if text]
         if self.result["parity"]["matched"] == ["parameters"] or self.result["parity"]["mode"] != "none":
             said.append(captions.WIDTHS)
         if how["processes"] > 1:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from headwise.errors import InputError
+from headwise.models.sizes import ModelConfig
 from headwise.reasoning.controllers import (
     CONTROLLERS,
     ClassicalConfig,
@@ -44,20 +45,24 @@ class Arm:
     balance: BalanceConfig = BalanceConfig()
 
 
-class CausalOrNot(Protocol):
-    """The one fact about a task that decides which arms it takes."""
+class TaskFacts(Protocol):
+    """What of a task decides which arms and shapes it takes."""
 
     @property
     def causal(self) -> bool: ...
+    @property
+    def has_neighbours(self) -> bool: ...
+    @property
+    def has_positions(self) -> bool: ...
 
 
-def check(arm: Arm, task: CausalOrNot, heads: int | None = None) -> None:
+def check(arm: Arm, task: TaskFacts, model: ModelConfig | None = None) -> None:
     """Refuse a combination in which something would have no effect, no gradient or no meaning.
 
     Args:
         arm: the combination.
-        task: an object with `causal`.
-        heads: H of the model where it is known; router and gate must fit it.
+        task: whether it is causal, and what its layout has.
+        model: the shape where it is known; router, gate and task must fit it.
 
     Raises:
         InputError: one line with the key, its value, the reason and the remedy.
@@ -65,8 +70,11 @@ def check(arm: Arm, task: CausalOrNot, heads: int | None = None) -> None:
     for refused, message in [*_rules(arm, task.causal), *_balance_rules(arm)]:
         if refused:
             raise InputError(message)
-    if heads is not None:
-        _check_heads(arm, heads)
+    if model is not None:
+        _check_heads(arm, model.heads)
+        for refused, message in _layout_rules(model, task):
+            if refused:
+                raise InputError(message)
 
 
 def _rules(arm: Arm, causal: bool) -> list[tuple[bool, str]]:
@@ -104,17 +112,19 @@ def _rules(arm: Arm, causal: bool) -> list[tuple[bool, str]]:
             "must not; use fixed",
         ),
         (
-            isinstance(controller, HRMConfig) and loop.steps <= controller.period,
-            f"arm.controller.period={getattr(controller, 'period', 0)}: with {loop.steps} refinement steps the slow "
-            "module runs once and its recurrent weights never train; choose "
-            f"1..{max(loop.steps - 1, 1)} or more arm.refinement.steps",
+            isinstance(controller, HRMConfig) and loop.steps_in_all <= controller.period,
+            f"arm.controller.period={getattr(controller, 'period', 0)}: with {loop.steps_in_all} refinement steps the "
+            "slow module runs once and its recurrent weights never train; choose "
+            f"1..{max(loop.steps_in_all - 1, 1)} or more arm.refinement.steps",
         ),
         (
-            isinstance(controller, (ClassicalConfig, HRMActConfig)) and loop.steps < 3,
+            # What the classical one reads of the step before is not carried from segment to segment.
+            (isinstance(controller, ClassicalConfig) and loop.steps < 3)
+            or (isinstance(controller, HRMActConfig) and loop.steps_in_all < 3),
             f"arm.refinement.steps={loop.steps}: controller {kind} needs at least 3 steps to reach all its weights",
         ),
         (
-            loop.steps == 1 and not isinstance(halting, FixedHalting),
+            loop.steps_in_all == 1 and not isinstance(halting, FixedHalting),
             f"arm.halting.name={_name(HALTING, halting)}: with 1 refinement step there is nothing to halt; "
             "use fixed or more arm.refinement.steps",
         ),
@@ -185,9 +195,38 @@ def _rules(arm: Arm, causal: bool) -> list[tuple[bool, str]]:
             f"arm.refinement.supervision={loop.supervision}: only one step is trained; use last or more steps",
         ),
         (
-            loop.steps == 1 and (loop.injection != "none" or loop.reuse != "none"),
+            loop.supervised is not None and loop.supervision == "last",
+            f"arm.refinement.supervised={loop.supervised}: has an effect only with arm.refinement.supervision=uniform "
+            "or ramp",
+        ),
+        (
+            loop.supervised is not None and not 1 < loop.supervised <= loop.steps - first + 1,
+            f"arm.refinement.supervised={loop.supervised}: choose 2..{loop.steps - first + 1}, steps with gradient, or "
+            "arm.refinement.supervision=last",
+        ),
+        (
+            (loop.steps_in_all == 1 and loop.injection != "none") or (loop.steps == 1 and loop.reuse != "none"),
             f"arm.refinement.steps=1: injection={loop.injection} and reuse={loop.reuse} act from the second step on; "
             "use none or more steps",
+        ),
+        (
+            loop.segments > 1 and loop.injection != "input",
+            f"arm.refinement.segments={loop.segments}: later segments start from a detached state, so without "
+            "arm.refinement.injection=input they do not train the embedding",
+        ),
+        (
+            loop.segments > 1 and halting.learned,
+            f"arm.refinement.segments={loop.segments}: ponder halting learns where to stop within one segment and "
+            "would never reach another; use fixed or entropy, or segments=1",
+        ),
+        (
+            loop.segments > 1
+            and shortened
+            and isinstance(controller, HRMConfig)
+            and loop.steps % controller.period != 0,
+            f"arm.refinement.segments={loop.segments}: with gradient={loop.gradient} the window would lie differently "
+            f"in each segment; choose arm.refinement.steps a multiple of {getattr(controller, 'period', 1)} (the "
+            "controller's period)",
         ),
         (
             loop.reuse == "heads" and not learned and not isinstance(router, RandomRouter),
@@ -261,6 +300,25 @@ def _balance_rules(arm: Arm) -> list[tuple[bool, str]]:
             balance.target is not None and not gate.varies,
             f"arm.balance.target={balance.target}: gate {kind} has a fixed number of active heads; set "
             "arm.gate.k where it has one, or use gate top_p, adaptive or relu",
+        ),
+    ]
+
+
+def _layout_rules(model: ModelConfig, task: TaskFacts) -> list[tuple[bool, str]]:
+    near, radius = model.structural_heads, model.relative
+    wanted = f"model.structural_heads={near}" if near else f"model.relative={radius}"
+    return [
+        (
+            task.causal and bool(near or radius),
+            f"{wanted}: a causal model reads its past through a cache that knows no layout; use 0",
+        ),
+        (
+            bool(near) and not task.has_neighbours,
+            f"{wanted}: the task does not say which tokens are neighbours; use 0, or a task that does",
+        ),
+        (
+            bool(radius) and not task.has_positions,
+            f"model.relative={radius}: the task's tokens have no rows and columns; use 0, or a task on a grid",
         ),
     ]
 

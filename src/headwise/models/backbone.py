@@ -15,6 +15,7 @@ from headwise.reasoning.controllers import ClassicalConfig, make_controller
 from headwise.reasoning.halting import make_halting
 from headwise.reasoning.refinement import Carry, Refiner, Trace
 from headwise.routing.attention import RoutedAttention
+from headwise.routing.layout import Layout, RelativeBias, mask_of
 from headwise.routing.routers import Router, make_router
 
 
@@ -27,13 +28,16 @@ class Backbone(nn.Module):
         causal: position i sees only j <= i.
 
     Raises:
-        ValueError: the shape does not fit the arm (more heads asked for than there are).
+        ValueError: the shape does not fit the arm (more heads asked for than there are), or a causal model is to have
+            structural heads or a relative bias.
     """
 
     role = "backbone"
 
     def __init__(self, model: ModelConfig, arm: Arm, causal: bool = False) -> None:
         super().__init__()
+        if causal and (model.structural_heads or model.relative):
+            raise ValueError("structural_heads and relative are for models that are not causal; use 0")
         self.model, self.arm, self.causal = model, arm, causal
         controller = make_controller(arm.controller, model.width, model.heads, causal)
         context = controller.context_width if controller is not None else 0
@@ -41,6 +45,7 @@ class Backbone(nn.Module):
         halting = make_halting(arm.halting, context)
         self.refiner = Refiner(BlockStack(blocks), controller, halting, arm.refinement, arm.balance.steers)
         self.norm = nn.LayerNorm(model.width)
+        self.relative = RelativeBias(model.heads, model.relative) if model.relative else None
 
     def _block(self, layer: int, context: int) -> Block:
         model, arm = self.model, self.arm
@@ -62,13 +67,26 @@ class Backbone(nn.Module):
     def forward(
         self,
         x: Tensor,
-        mask: Tensor | None = None,
+        mask: Tensor | Layout | None = None,
         carry: Carry | None = None,
         gates: Sequence[Sequence[Tensor]] | None = None,
         record: bool = False,
     ) -> Trace:
-        """As `Refiner.forward`; the trace's states are normed for the read-out, the carry is not."""
-        trace: Trace = self.refiner(x, mask, carry, gates, record)
+        """As `Refiner.forward`; the trace's states are normed for the read-out, the carry is not.
+
+        `mask` is a layout, or of one the padding alone (bool [B, L], True for real tokens), or None.
+
+        Raises:
+            ValueError: the layout does not have what structural heads or the relative bias need.
+        """
+        layout = mask if isinstance(mask, Layout) else Layout(mask)
+        if self.model.structural_heads and layout.neighbours is None:
+            raise ValueError(f"structural_heads={self.model.structural_heads}: the layout has no neighbours")
+        if self.relative is not None and layout.positions is None:
+            raise ValueError(f"relative={self.model.relative}: the layout has no positions")
+        bias = None if self.relative is None else self.relative(layout.positions)
+        attending = mask_of(layout, self.model.heads, self.model.structural_heads, bias, x)
+        trace: Trace = self.refiner(x, attending, carry, gates, record)
         return replace(trace, states=self.norm(trace.states))
 
     def routers(self) -> Iterator[Router]:

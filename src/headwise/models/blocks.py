@@ -4,12 +4,16 @@ Legend: B batch, L length, H heads, D width, F feed-forward width, S and C conte
 """
 
 from collections.abc import Sequence
+from functools import partial
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from headwise.reasoning.refinement import StackOutput
-from headwise.routing.attention import LayerMemory, RoutedAttention, attention_mask
+from headwise.routing.attention import LayerMemory, RoutedAttention
 from headwise.routing.gates import Gates
+from headwise.routing.layout import Mask
 from headwise.routing.routers import Router
 
 
@@ -39,7 +43,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        mask: Tensor | None,
+        mask: Mask,
         context: Tensor | None = None,
         memory: LayerMemory | None = None,
         forced: Tensor | None = None,
@@ -48,7 +52,7 @@ class Block(nn.Module):
 
         Args:
             x: [B, L, D].
-            mask: [B, L], True for real tokens, or None.
+            mask: which tokens are real, and where attention may look.
             context: [B, S, C] of the controller, or None.
             memory: what an earlier step left to use again, or None.
             forced: gates [B, L|1, H] from outside in place of the router's, or None.
@@ -59,24 +63,29 @@ class Block(nn.Module):
         normed = self.attention_norm(x)
         gates, losses = None, {}
         if self.router is not None and forced is None:
-            gates, losses = self.router(normed, context, mask)
+            gates, losses = self.router(normed, context, mask.padding)
         weight = gates.weight if gates is not None else forced
-        attended, memory = self.attention(normed, weight, attention_mask(mask), memory)
+        attended, memory = self.attention(normed, weight, mask.attention, memory)
         x = x + self.dropout(attended)
         return x + self.dropout(self.ffn(self.ffn_norm(x))), gates, memory, losses
 
 
 class BlockStack(nn.Module):
-    """Blocks in sequence; what `Refiner` applies at every step."""
+    """Blocks in sequence; what `Refiner` applies at every step.
+
+    Attributes:
+        checkpointing: keep for the backward pass the inputs of the blocks alone, and compute the rest there once more,
+            with the same random numbers: less memory for a third more products. Off at the start.
+    """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks, self.checkpointing = nn.ModuleList(blocks), False
 
     def forward(
         self,
         hidden: Tensor,
-        mask: Tensor | None,
+        mask: Mask,
         context: Tensor | None = None,
         memory: list[LayerMemory] | None = None,
         gates: Sequence[Tensor] | None = None,
@@ -85,8 +94,10 @@ class BlockStack(nn.Module):
         used: list[Gates] = []
         memories: list[LayerMemory] = []
         collected: dict[str, list[Tensor]] = {}
+        again = self.checkpointing and torch.is_grad_enabled()
         for i, block in enumerate(self.blocks):
-            hidden, layer_gates, layer_memory, losses = block(
+            run = partial(checkpoint, block, use_reentrant=False) if again else block
+            hidden, layer_gates, layer_memory, losses = run(
                 hidden, mask, context, memory[i] if memory else None, gates[i] if gates is not None else None
             )
             memories.append(layer_memory)

@@ -25,16 +25,17 @@ def flops_per_example(backbone: Backbone, length: int, steps: float | None = Non
     Args:
         backbone: may live on the meta device.
         length: L.
-        steps: refinement steps taken on average; default all R.
+        steps: refinement steps taken on average; default all of them, in all segments.
     """
     loop = backbone.arm.refinement
-    steps = float(loop.steps) if steps is None else steps
+    steps = float(loop.steps_in_all) if steps is None else steps
+    begun = math.ceil(steps / loop.steps)  # segments, whose first step has nothing to use again
     controller, halting = backbone.refiner.controller, backbone.refiner.halting
     positions = length if controller is not None and controller.per_position else 1
     blocks = [block for block in backbone.modules() if isinstance(block, Block)]
     first = sum(_block(block, length, positions, "none") for block in blocks)
     further = sum(_block(block, length, positions, loop.reuse) for block in blocks)
-    return first + (steps - 1) * further + _controller(controller, halting, positions, steps)
+    return begun * first + (steps - begun) * further + _controller(controller, halting, positions, steps, begun)
 
 
 def _block(block: Block, length: int, positions: int, reuse: str) -> float:
@@ -58,11 +59,13 @@ def _router(router: Router | None, length: int, positions: int) -> float:
     return of_input + of_context
 
 
-def _controller(controller: Controller | None, halting: Halting | None, positions: int, steps: float) -> float:
-    """FLOPs over all steps."""
+def _controller(
+    controller: Controller | None, halting: Halting | None, positions: int, steps: float, begun: int
+) -> float:
+    """FLOPs over all steps of so many segments."""
     count = 0.0  # multiply-accumulates for one position
     if isinstance(controller, Classical):
-        count = steps * controller.first.weight.numel() + (steps - 1) * controller.feedback.weight.numel()
+        count = steps * controller.first.weight.numel() + (steps - begun) * controller.feedback.weight.numel()
     if isinstance(controller, HRM):
         slow = controller.slow_cell.weight_ih.numel() + controller.slow_cell.weight_hh.numel()
         fast = controller.fast_cell.weight_ih.numel() + controller.fast_cell.weight_hh.numel()

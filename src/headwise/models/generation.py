@@ -24,8 +24,8 @@ class Past:
 
     Attributes:
         length: N.
-        memory: keys and values [B, H, N, E] per refinement step and layer; where the steps share those of the first,
-            only its.
+        memory: keys and values [B, H, N, E] per refinement step and layer; where the steps of a segment share those of
+            its first, only its.
         sums: per step the sum over tokens of the hidden state that the controller reads, [B, 1, D]; empty where none
             reads a mean.
     """
@@ -59,24 +59,25 @@ def extend(backbone: Backbone, x: Tensor, past: Past | None = None) -> tuple[Ten
         raise ValueError("extend: needs a causal backbone in evaluation mode, without halting")
     blocks = [block for block in backbone.modules() if isinstance(block, Block)]
     hidden, state, layers = x, None, list[LayerMemory]()
-    memory: list[list[LayerMemory]] = []
+    memory: list[list[LayerMemory]] = []  # of the steps that computed their own
     sums: list[Tensor] = []
-    for t in range(loop.steps):
+    for t in range(loop.steps_in_all):
+        begins = t % loop.steps == 0
         context = None
         if refiner.controller is not None:
             seen = _Seen(past.length if past else 0, past.sums[t] if past and past.sums else None)
-            heads = layers[-1].heads if layers else None
+            heads = None if begins else layers[-1].heads
             context, state, total = _steer(refiner.controller, hidden, state, heads, seen)
             sums += [] if total is None else [total]
         if t and loop.injection == "input":
             hidden = hidden + x
-        first = t == 0 or loop.reuse == "none"  # else the step uses what the first one computed
+        first = begins or loop.reuse == "none"  # else the step uses what the segment's first one computed
         used = []
         for i, block in enumerate(blocks):
             normed = block.attention_norm(hidden)
             gates = None if block.router is None else block.router(normed, context, None)[0].weight
             if first:
-                layer = block.attention.keys_values(normed, past.memory[t][i] if past else None)
+                layer = block.attention.keys_values(normed, past.memory[len(memory)][i] if past else None)
             else:
                 layer = layers[i] if loop.reuse == "heads" else replace(layers[i], heads=None)
             attended, layer = block.attention(normed, gates, None, layer)

@@ -18,6 +18,10 @@ class ModelConfig:
         kv_heads: G, heads of keys and values, each shared by H/G heads; default none: as many as heads.
         skipping: what becomes of heads that are off: auto (default; left out where that is faster and changes no
             gradient), always or never; `headwise.routing.skipping` has the rule.
+        structural_heads: the first so many heads of each layer see only what the task calls a token's neighbours;
+            default 0.
+        relative: radius of a learned bias by relative row and column (`headwise.routing.layout.RelativeBias`), one less
+            than the side of the grids trained on or smaller; default 0, none.
     """
 
     width: int = 128
@@ -27,6 +31,8 @@ class ModelConfig:
     dropout: float = 0.0
     kv_heads: int | None = None
     skipping: Skipping = "auto"
+    structural_heads: int = 0
+    relative: int = 0
 
     def __post_init__(self) -> None:
         for key in ("width", "heads", "ffn", "depth"):
@@ -36,6 +42,10 @@ class ModelConfig:
             raise ValueError(f"heads={self.heads} does not divide width={self.width}: choose a divisor of the width")
         if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
             raise ValueError(f"kv_heads={self.kv_heads} does not divide heads={self.heads}: choose a divisor")
+        if not 0 <= self.structural_heads <= self.heads:
+            raise ValueError(f"structural_heads={self.structural_heads}: choose 0..{self.heads} (heads)")
+        if self.relative < 0:
+            raise ValueError(f"relative={self.relative}: choose a radius of at least 1, or 0 for none")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: choose a number from 0 up to, not including, 1")
 

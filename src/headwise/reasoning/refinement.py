@@ -3,11 +3,13 @@
 Legend: B batch, L length, D width, H heads, R most steps, K supervised steps, S and C context positions and width.
 
     h_0 = embed(x);   h_t = stack(h_{t-1} + e_t);   e_1 = 0, and for t > 1 e_t = h_0 (injection "input") or 0 ("none")
+
+With S segments an example is trained on S times R steps, each segment from the detached state of the one before.
 """
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
@@ -18,6 +20,7 @@ from headwise.reasoning.halting import Halting, ponder_distribution
 from headwise.routing.attention import LayerMemory
 from headwise.routing.balance import head_loads
 from headwise.routing.gates import Gates
+from headwise.routing.layout import Mask
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,11 @@ class RefinementConfig:
         supervision: last (default): the loss sees the final state; uniform: the mean over the steps with gradient;
             ramp: weights rising from 0.3 to 1, normalised.
         reuse: over steps: none (default); keys_values: those of the first step, with fresh queries; heads: the head
-            outputs of the first step, so that only the gates change.
+            outputs of the first step, so that only the gates change. Each segment computes its own.
+        segments: S, supervised segments of each example (default 1), every one an update of its own on the same batch,
+            from the detached state in which the one before ended, as HRM and TRM train. At evaluation all R·S steps.
+        supervised: under `uniform` and `ramp` only the last so many steps are supervised, so that the first need not
+            come to a result; default null, all with gradient.
     """
 
     steps: int = 1
@@ -42,12 +49,23 @@ class RefinementConfig:
     injection: Literal["none", "input"] = "none"
     supervision: Literal["last", "uniform", "ramp"] = "last"
     reuse: Literal["none", "keys_values", "heads"] = "none"
+    segments: int = 1
+    supervised: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps={self.steps}: choose at least 1")
+        if self.segments < 1:
+            raise ValueError(f"segments={self.segments}: choose at least 1")
         if not 1 <= self.window <= self.steps:
             raise ValueError(f"window={self.window}: choose 1..{self.steps} (steps)")
+        if self.supervised is not None and not 1 <= self.supervised <= self.steps:
+            raise ValueError(f"supervised={self.supervised}: choose 1..{self.steps} (steps), or null")
+
+    @property
+    def steps_in_all(self) -> int:
+        """R·S, the steps of an example in all its segments; an evaluation takes them at once."""
+        return self.steps * self.segments
 
     def first_with_gradient(self, slow_period: int | None) -> int:
         """The first step (from 1) that is trained; `slow_period` is the controller's, None without a schedule."""
@@ -113,7 +131,7 @@ class Stack(Protocol):
     def __call__(
         self,
         hidden: Tensor,
-        mask: Tensor | None,
+        mask: Mask,
         context: Tensor | None,
         memory: list[LayerMemory] | None,
         gates: Sequence[Tensor] | None,
@@ -126,22 +144,24 @@ class _Live:
 
     hidden: Tensor  # [B, L, D]
     start: Tensor  # [B, L, D], the embedding h_0
-    mask: Tensor | None
+    mask: Mask
     state: ControllerState | None = None
     memory: list[LayerMemory] | None = None
+    carried: bool = False  # whether `hidden` is no longer the embedding
 
     def rows(self, index: Tensor) -> "_Live":
         return _Live(
             self.hidden[index],
             self.start[index],
-            None if self.mask is None else self.mask[index],
+            self.mask.rows(index),
             None if self.state is None else self.state.rows(index),
             None if self.memory is None else [layer.rows(index) for layer in self.memory],
+            self.carried,
         )
 
 
 class Refiner(nn.Module):
-    """Runs the stack, in training over all R steps, at evaluation until each example halts.
+    """Runs the stack, in training over the R steps of one segment, at evaluation over all until each example halts.
 
     Args:
         stack: the blocks.
@@ -166,7 +186,7 @@ class Refiner(nn.Module):
     def forward(
         self,
         x: Tensor,
-        mask: Tensor | None = None,
+        mask: Mask,
         carry: Carry | None = None,
         gates: Sequence[Sequence[Tensor]] | None = None,
         record: bool = False,
@@ -175,29 +195,29 @@ class Refiner(nn.Module):
 
         Args:
             x: [B, L, D], the embedding h_0.
-            mask: [B, L], True for real tokens, or None.
+            mask: which tokens are real, and where attention may look.
             carry: of an earlier pass over the same examples; None starts afresh.
             gates: forced gates [B, L|1, H] per step and layer (one step's are used at all steps); None: the routers'.
             record: keep the gates in the trace.
         """
-        live = _Live(x, x, mask) if carry is None else _Live(carry.hidden, x, mask, carry.state)
-        inject_first = carry is not None and self.config.injection == "input"
+        live = _Live(x, x, mask) if carry is None else _Live(carry.hidden, x, mask, carry.state, carried=True)
         if self.training or self.halting is None:
-            return self._all_steps(live, inject_first, gates, record)
-        return self._until_halted(live, inject_first, gates, record)
+            return self._all_steps(live, gates, record)
+        return self._until_halted(live, gates, record)
 
-    def _step(
-        self, live: _Live, inject: bool, gates: Sequence[Tensor] | None
-    ) -> tuple[_Live, StackOutput, Tensor | None]:
-        """One refinement step: h_t, the stack's output and the controller's context."""
+    def _step(self, live: _Live, t: int, gates: Sequence[Tensor] | None) -> tuple[_Live, StackOutput, Tensor | None]:
+        """Step t (from 1): h_t, the stack's output and the controller's context."""
+        if (t - 1) % self.config.steps == 0:  # a segment hands on its state and nothing else
+            live = replace(live, memory=None)
+        inject = self.config.injection == "input" and live.carried
         context, state, losses = None, live.state, {}
         if self.controller is not None:
             heads = live.memory[-1].heads if live.memory else None
-            context, state, losses = self.controller(live.hidden, live.mask, live.state, heads)
+            context, state, losses = self.controller(live.hidden, live.mask.padding, live.state, heads)
         hidden = live.hidden + live.start if inject else live.hidden
         out: StackOutput = self.stack(hidden, live.mask, context, self._reused(live.memory), gates)
         out.losses.update(losses)
-        return _Live(out.hidden, live.start, live.mask, state, out.memory), out, context
+        return _Live(out.hidden, live.start, live.mask, state, out.memory, carried=True), out, context
 
     def _reused(self, memory: list[LayerMemory] | None) -> list[LayerMemory] | None:
         if memory is None or self.config.reuse == "none":
@@ -206,30 +226,28 @@ class Refiner(nn.Module):
             return memory
         return [LayerMemory(layer.keys, layer.values) for layer in memory]
 
-    def _all_steps(
-        self, live: _Live, inject_first: bool, gates: Sequence[Sequence[Tensor]] | None, record: bool
-    ) -> Trace:
+    def _all_steps(self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool) -> Trace:
         config, supervised = self.config, []
+        steps_taken = config.steps if self.training else config.steps_in_all
         first = config.first_with_gradient(self.controller.slow_period if self.controller else None)
         stopping, recorded, loads = [], [], []
         losses: dict[str, list[Tensor]] = {}
-        for t in range(1, config.steps + 1):
-            inject = config.injection == "input" and (t > 1 or inject_first)
+        for t in range(1, steps_taken + 1):
             with torch.no_grad() if t < first else nullcontext():
-                live, out, context = self._step(live, inject, _forced(gates, t))
+                live, out, context = self._step(live, t, _forced(gates, t))
                 if self.halting is not None and self.halting.learned:
-                    stopping.append(self.halting(context, out.gates, live.mask))
+                    stopping.append(self.halting(context, out.gates, live.mask.padding))
             if record:
                 recorded.append(out.gates)
             if t >= first:
                 supervised.append(live.hidden)
                 if self.training and self.reports_loads and out.gates:
-                    loads.append(torch.stack([head_loads(layer, live.mask) for layer in out.gates]))
+                    loads.append(torch.stack([head_loads(layer, live.mask.padding) for layer in out.gates]))
                 for name, value in out.losses.items():
                     losses.setdefault(name, []).append(value)
         trained = len(supervised)
         batch = live.hidden.shape[0]
-        steps = live.hidden.new_full((batch,), config.steps)
+        steps = live.hidden.new_full((batch,), steps_taken)
         # Costs that count something add up over steps; the rest are means.
         named = {k: torch.stack(v).sum() if k == "slow_updates" else torch.stack(v).mean() for k, v in losses.items()}
         if stopping and self.training:
@@ -239,32 +257,31 @@ class Refiner(nn.Module):
         elif config.supervision == "last" or not self.training:
             supervised, weights = supervised[-1:], live.hidden.new_ones(1, batch)
         else:
+            supervised = supervised[-(config.supervised or trained) :]
+            trained = len(supervised)
             ramp = torch.linspace(0.3, 1, trained) if config.supervision == "ramp" else torch.ones(trained)
             weights = (ramp / ramp.sum()).to(live.hidden)[:, None].expand(-1, batch)
         carry = Carry(live.hidden, live.state)
         used = torch.stack(loads).mean(0) if loads else None
         return Trace(torch.stack(supervised), weights, steps, named, carry, recorded if record else None, used)
 
-    def _until_halted(
-        self, live: _Live, inject_first: bool, gates: Sequence[Sequence[Tensor]] | None, record: bool
-    ) -> Trace:
+    def _until_halted(self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool) -> Trace:
         """Halted examples leave the batch. With learned halting one stops at the first t whose cumulative p >= 1/2."""
         assert self.halting is not None
-        config, batch = self.config, live.hidden.shape[0]
+        last, batch = self.config.steps_in_all, live.hidden.shape[0]
         running = torch.arange(batch, device=live.hidden.device)
         final, steps = torch.empty_like(live.hidden), live.hidden.new_zeros(batch)
         going = live.hidden.new_ones(batch)  # probability of coming as far as this step
         halted: list[tuple[Tensor, ControllerState | None]] = []
         recorded: list[list[Gates]] = []
-        for t in range(1, config.steps + 1):
-            inject = config.injection == "input" and (t > 1 or inject_first)
+        for t in range(1, last + 1):
             forced = _forced(gates, t)
             forced = None if forced is None else [layer[running] for layer in forced]
-            live, out, context = self._step(live, inject, forced)
-            going = going * (1 - self.halting(context, out.gates, live.mask))
+            live, out, context = self._step(live, t, forced)
+            going = going * (1 - self.halting(context, out.gates, live.mask.padding))
             if record:
                 recorded.append(_scattered(out.gates, running, batch, recorded[-1] if recorded else None))
-            stops = (going <= 0.5) if t < config.steps else torch.ones_like(going, dtype=torch.bool)
+            stops = (going <= 0.5) if t < last else torch.ones_like(going, dtype=torch.bool)
             if stops.any():
                 index = stops.nonzero().flatten()
                 final = final.index_copy(0, running[index], live.hidden[index])

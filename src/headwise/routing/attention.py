@@ -107,7 +107,8 @@ class RoutedAttention(nn.Module):
         Args:
             x: [B, L, D].
             gates: [B, L|1, H] head weights; None is all ones.
-            mask: bool, broadcastable to [B, H, L, M], True where a query may look; None is everywhere.
+            mask: broadcastable to [B, H, L, M]: bool, True where a query may look, or float, added to the scores; None
+                is everywhere.
             memory: None computes all; keys and values alone compute fresh queries; head outputs only recombine.
 
         Returns:
@@ -175,6 +176,12 @@ class RoutedAttention(nn.Module):
             seen = seen.tril(keys.shape[2] - queries.shape[2])
             mask, causal = (seen if mask is None else mask & seen), False
         grouped = keys.shape[1] != queries.shape[1]
+        if mask is not None and mask.is_floating_point():
+            learned = mask.requires_grad and torch.is_grad_enabled()
+            if learned and queries.device.type == "cpu":
+                return attend_with_bias(queries, keys, values, mask, dropout).transpose(1, 2)
+            # In steps without gradient too the fused kernel goes by what the mask requires.
+            mask = (mask if learned else mask.detach()).to(queries.dtype)
         out = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, is_causal=causal, enable_gqa=grouped)
         return out.transpose(1, 2)  # [B, L, H, E]
 
@@ -183,6 +190,16 @@ class RoutedAttention(nn.Module):
         return x.view(*x.shape[:2], -1, self.head_width).transpose(1, 2)
 
 
-def attention_mask(padding: Tensor | None) -> Tensor | None:
-    """A padding mask [B, M] (True = real token) in the shape that attention takes, [B, 1, 1, M]; None stays None."""
-    return None if padding is None else padding[:, None, None, :]
+def attend_with_bias(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, dropout: float) -> Tensor:
+    """softmax(q k^T / sqrt(E) + bias) v, for a bias that is learned: [B, h, L, E].
+
+    torch's fused kernel for the CPU gives no gradient to a bias, and what it falls back to is slower than this. For
+    backward the weights are kept, [B, h, L, M].
+    """
+    groups = queries.shape[1] // keys.shape[1]
+    if groups > 1:
+        keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
+    shape = (*queries.shape[:3], keys.shape[2])
+    scaled = (queries * queries.shape[-1] ** -0.5).flatten(0, 1)
+    scores = torch.baddbmm(bias.expand(shape).flatten(0, 1).to(scaled.dtype), scaled, keys.flatten(0, 1).mT)
+    return F.dropout(scores.view(shape).softmax(-1), dropout) @ values

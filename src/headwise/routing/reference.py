@@ -18,7 +18,7 @@ def plain_attention(
         attention: supplies the weights.
         x: [B, L, D], what queries are made of.
         gates: [B, L|1, H].
-        mask: bool, broadcastable to [B, H, L, M], True where a query may look.
+        mask: bool, broadcastable to [B, H, L, M], True where a query may look, or float, added to the scores.
         source: [B, M, D], what keys and values are made of; default `x`.
 
     Returns:
@@ -40,7 +40,7 @@ def plain_attention(
             scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -torch.inf)
         if mask is not None:
             visible = mask.expand(x.shape[0], attention.heads_count, *scores.shape[1:])[:, h]
-            scores = scores.masked_fill(~visible, -torch.inf)
+            scores = scores.masked_fill(~visible, -torch.inf) if visible.dtype == torch.bool else scores + visible
         parts.append(gates[..., h : h + 1] * (scores.softmax(-1) @ values[..., of_group]))  # [B, L, E]
     merged = torch.cat(parts, -1) if attention.combination == "mask_concat" else torch.stack(parts).mean(0)
     return merged @ attention.output.weight.T + attention.output.bias

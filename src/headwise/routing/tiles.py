@@ -30,7 +30,7 @@ def skipped_queries(
         attention: supplies the weights.
         x: [B, L, D].
         gates: [B, L|1, H].
-        mask: bool, broadcastable to [B, H, L, M], True where a query may look.
+        mask: bool, broadcastable to [B, H, L, M], True where a query may look, or float, added to the scores.
         memory: keys and values [B, G, M, E]; queries are the last L of the M positions.
 
     Returns:
@@ -97,7 +97,7 @@ def _attend(
             scores[:, first:].masked_fill_(later, -torch.inf)
         if mask is not None:
             visible = (mask if len(mask) == 1 else mask.index_select(0, own - length + len(mask)))[:, :end]
-            scores = scores.masked_fill(~visible, -torch.inf)
+            scores = scores.masked_fill(~visible, -torch.inf) if visible.dtype == torch.bool else scores + visible
         shares = scores.softmax(-1)
         if attention.training and attention.dropout:
             shares = F.dropout(shares, attention.dropout)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 TASKS = {
     "language": "headwise.tasks.language",
+    "maze": "headwise.tasks.maze",
     "parsing": "headwise.tasks.parsing",
     "sorting": "headwise.tasks.sorting",
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,8 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headwise.routing.layout import Layout
+
 if TYPE_CHECKING:
     from headwise.models.backbone import Backbone
+    from headwise.models.sizes import ModelConfig
     from headwise.reasoning.refinement import Trace
 
 Batch = dict[str, Tensor]
@@ -95,6 +98,10 @@ class Task(nn.Module, ABC):
     higher_is_better: ClassVar[bool] = True
     causal: ClassVar[bool] = False
     """Whether position i may see only positions up to i."""
+    has_neighbours: ClassVar[bool] = False
+    """Whether `layout` says which tokens are neighbours, so that heads can be restricted to them."""
+    has_positions: ClassVar[bool] = False
+    """Whether `layout` says where on a grid the tokens are."""
 
     def __init__(self, config: Any, facts: dict[str, Any], width: int) -> None:
         super().__init__()
@@ -109,9 +116,21 @@ class Task(nn.Module, ABC):
             InputError: they are not to be had.
         """
 
+    @classmethod
+    def check(cls, config: Any, model: ModelConfig) -> None:
+        """Refuse settings of the task that a backbone of this shape does not serve; by default there are none.
+
+        Raises:
+            InputError: one line with the key, its value, the reason and the remedy.
+        """
+
     @abstractmethod
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The backbone's input [B, L, D] and its padding mask (bool [B, L], True is a real token), or None."""
+
+    def layout(self, batch: Batch) -> Layout:
+        """How the tokens lie to each other, the padding apart, which `embed` returns; nothing by default."""
+        return Layout()
 
     @abstractmethod
     def read_out(self, hidden: Tensor, batch: Batch) -> Any:
@@ -137,10 +156,15 @@ class TaskModel(nn.Module):
         self.task = task
         self.backbone = backbone
 
+    def embed(self, batch: Batch) -> tuple[Tensor, Layout]:
+        """What the backbone is given: the embedding [B, L, D], and the layout with its padding."""
+        x, padding = self.task.embed(batch)
+        return x, replace(self.task.layout(batch), padding=padding)
+
     def forward(self, batch: Batch, carry: Any = None, gates: Any = None, record: bool = False) -> Trace:
         """Embed the batch and run the backbone; `carry`, `gates` and `record` are the backbone's."""
-        x, mask = self.task.embed(batch)
-        trace: Trace = self.backbone(x, mask, carry=carry, gates=gates, record=record)
+        x, layout = self.embed(batch)
+        trace: Trace = self.backbone(x, layout, carry=carry, gates=gates, record=record)
         return trace
 
 

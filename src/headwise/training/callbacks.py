@@ -25,12 +25,12 @@ class Schedules(Callback):
 
     Args:
         config: the recipe.
-        batches_per_epoch: updates in one pass over the training data, for the temperature.
+        updates_per_epoch: updates in one pass over the training data, for the temperature.
         weights: the dictionary that the objective reads its loss weights from.
     """
 
-    def __init__(self, config: TrainingConfig, batches_per_epoch: int, weights: dict[str, float]) -> None:
-        self.config, self.batches_per_epoch, self.weights = config, batches_per_epoch, weights
+    def __init__(self, config: TrainingConfig, updates_per_epoch: int, weights: dict[str, float]) -> None:
+        self.config, self.updates_per_epoch, self.weights = config, updates_per_epoch, weights
         self.frozen_until = round(config.freeze_controller * config.updates)
         self._temperature: float | None = None
 
@@ -49,7 +49,7 @@ class Schedules(Callback):
         self.weights["entropy"] = config.entropy.value(progress)
         for name, weight in config.losses.items():
             self.weights[name] = ramped(weight, progress, config.ramp)
-        temperature = config.temperature.value(update / self.batches_per_epoch)
+        temperature = config.temperature.value(update / self.updates_per_epoch)
         if temperature != self._temperature:
             self._temperature = temperature
             for module in pl_module.modules():
@@ -80,7 +80,8 @@ class Validation(Callback):
 
     Attributes:
         ran_at: the update of the latest validation, 0 before the first.
-        best, best_update: of the primary metric so far.
+        best, best_loss, best_update: the best primary metric so far, and where; among equals, as of a metric that has
+            come to its ceiling, the lowest loss.
         waited: validations since the best.
     """
 
@@ -90,10 +91,12 @@ class Validation(Callback):
         self.source, self.config, self.recorder = source, config, recorder
         self.metric, self.higher_is_better = metric, higher_is_better
         self.best, self.best_update, self.waited, self.ran_at = math.nan, 0, 0, 0
+        self.best_loss = math.inf
         self.latest: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_update": self.best_update, "waited": self.waited, "ran_at": self.ran_at}
+        kept = ("best", "best_loss", "best_update", "waited", "ran_at")
+        return {name: getattr(self, name) for name in kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         vars(self).update(state_dict)
@@ -105,17 +108,17 @@ class Validation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         update = trainer.global_step
-        if update % self.config.validate_every and update != self.config.updates:
+        if not self.recorder.batches.due(update, self.config.validate_every):
             return
         self.recorder.pause_clock()
         result = score(cast(TaskModel, pl_module.model), self.source, self.config.evaluation_batch_size)
         self.latest = result.means()
         self.ran_at = update
         value = self.latest[self.metric]
-        if self._better(value):
-            self.best, self.best_update, self.waited = value, update, 0
-        else:
-            self.waited += 1
+        better = self._better(value)
+        self.waited = 0 if better else self.waited + 1
+        if better or (value == self.best and result.loss < self.best_loss):
+            self.best, self.best_loss, self.best_update = value, result.loss, update
         line = {"loss": result.loss} | self.latest
         self.recorder.write(METRICS, update, "validation", line | {"best": self.best_update == update})
         self.recorder.write(ROUTING, update, "validation", result.routing)

@@ -46,7 +46,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoints(Checkpoint):
-    """Saves after each validation, and when the run is interrupted.
+    """Saves after each validation, and when the run is interrupted, then once the batch has had all its segments.
 
     Lightning calls callbacks of this base class last, so the state of the others is that of the finished update.
     """
@@ -54,11 +54,15 @@ class Checkpoints(Checkpoint):
     def __init__(self, folder: Path, validation: Validation, interruption: Interruption, recorder: Recorder) -> None:
         self.folder, self.validation, self.interruption, self.recorder = folder, validation, interruption, recorder
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.interruption.listen()
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         validated = self.validation.ran_at == trainer.global_step
-        if not validated and not self.interruption.requested:
+        stopping = self.interruption.requested and self.recorder.batches.between
+        if not validated and not stopping:
             return
         self.recorder.pause_clock()
         # A step that was not finite must not replace a good checkpoint: look before saving.
@@ -74,7 +78,7 @@ class Checkpoints(Checkpoint):
             (self.folder / LAST).replace(self.folder / PREVIOUS)
         fresh.replace(self.folder / LAST)
         self.recorder.resume_clock()
-        if self.interruption.requested:
+        if stopping:
             trainer.should_stop = True
 
 

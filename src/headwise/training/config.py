@@ -55,6 +55,8 @@ class TrainingConfig:
         freeze_controller: share of the run in which routers, controllers and halting heads are left as they are.
         precision: fp32, or bf16 for mixed precision.
         compile: compile the blocks with torch.compile; takes a minute before the first update, pays on accelerators.
+        checkpointing: of activations: what a block's backward pass needs is computed there once more, not kept, in
+            less memory; a third more products, the same gradients.
         patience: stop after so many validations without a better primary metric; null (default) trains to the end. The
             best weights on validation are kept either way.
         loggers: beside metrics.jsonl, which is always written. `wandb` and `wandb_offline` need headwise[wandb].
@@ -76,6 +78,7 @@ class TrainingConfig:
     freeze_controller: float = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
+    checkpointing: bool = False
     patience: int | None = None
     loggers: tuple[Logger, ...] = ("tensorboard",)
     threads: int | None = None
@@ -141,7 +144,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed={self.seed}; choose 0 or more, below 2^63")
-        check(self.arm, self.entry.task, heads=self.model.heads)
+        check(self.arm, self.entry.task, self.model)
+        self.entry.task.check(self.task, self.model)
 
     @property
     def entry(self) -> TaskEntry:

@@ -46,6 +46,8 @@ PATHS = (
     "task.validation",
     "task.test",
     "task.encoder.model",
+    "task.file",
+    "task.test_file",
 )
 
 

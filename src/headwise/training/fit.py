@@ -14,7 +14,7 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from headwise.models.blocks import Block
+from headwise.models.blocks import Block, BlockStack
 from headwise.tasks.base import TaskData, TaskModel
 from headwise.training.callbacks import Schedules, Validation
 from headwise.training.checkpoints import (
@@ -34,6 +34,7 @@ from headwise.training.module import HeadwiseModule
 from headwise.training.objective import objective
 from headwise.training.progress import ProgressBar, quiet_lightning, reported
 from headwise.training.recorder import Recorder
+from headwise.training.segments import Segments
 from headwise.training.steering import Steering
 from headwise.training.stops import Interruption, TrainingDiverged, TrainingInterrupted
 
@@ -69,18 +70,19 @@ def fit(config: RunConfig, model: TaskModel, data: TaskData, directory: Path, re
     """
     training, folder = config.training, directory / FOLDER
     checkpoint = newest_readable(folder) if resume else None
-    batches = TrainingBatches(data.split("train"), training.batch_size, training.updates, config.seed)
+    segments = config.arm.refinement.segments
+    batches = TrainingBatches(data.split("train"), training.batch_size, training.updates, config.seed, segments)
     weights: dict[str, float] = {}
     steering = Steering(config)
     loss = partial(objective, weights=weights, observe=steering.observe if config.arm.balance.steers else None)
-    module = HeadwiseModule(model, loss, training.preset)
+    module = HeadwiseModule(model, Segments(loss, batches), training.preset)
     interruption = Interruption()
     loggers = make_loggers(config, directory, read_checkpoint(checkpoint)["global_step"] if checkpoint else None)
     recorder = Recorder(directory, loggers, batches, training.log_every, training.validate_every, interruption)
     task = model.task
     validation = Validation(data.split("validation"), training, task.metric, task.higher_is_better, recorder)
     callbacks: list[Callback] = [
-        Schedules(training, batches.batches_per_epoch, weights),
+        Schedules(training, batches.updates_per_epoch, weights),
         steering,  # before validation and checkpoints, which then see what it wrote
         recorder,
         validation,
@@ -91,6 +93,9 @@ def fit(config: RunConfig, model: TaskModel, data: TaskData, directory: Path, re
     if console is not None:
         label = f"{config.entry.name} {config.name} seed {config.seed}"
         callbacks.append(ProgressBar(label, training.updates, recorder, validation, console))
+    for part in model.backbone.modules():
+        if isinstance(part, BlockStack):
+            part.checkpointing = training.checkpointing
     if training.compile:
         compile_blocks(model)
     with quiet_lightning(), interruption.watched(), reported(console):

@@ -10,27 +10,33 @@ import torch
 from torch import Tensor
 
 from headwise.errors import InputError
-from headwise.reasoning.refinement import Trace
+from headwise.reasoning.refinement import Carry, Trace
 from headwise.tasks.base import Batch, TaskModel
 
 
 class Objective(NamedTuple):
-    """What a training step minimises, and detached scalars about it.
+    """What a training step minimises, detached scalars about it, and what the next segment starts from.
 
     Attributes:
         loss: scalar with gradient.
         logs: `loss`, `task_loss`, `steps` (mean refinement steps), each routing loss by name, unweighted, and `tokens`
             (B·L, padding included, since it is computed).
+        carry: the state in which the segment ended, detached.
     """
 
     loss: Tensor
     logs: dict[str, Tensor]
+    carry: Carry
 
 
 def objective(
-    model: TaskModel, batch: Batch, weights: Mapping[str, float], observe: Callable[[Trace], None] | None = None
+    model: TaskModel,
+    batch: Batch,
+    weights: Mapping[str, float],
+    observe: Callable[[Trace], None] | None = None,
+    carry: Carry | None = None,
 ) -> Objective:
-    """Loss of a batch:
+    """Loss of a batch, or of one supervised segment of it:
 
         sum_b sum_k w[k, b] · sum[k, b] / sum_b count[b]   +   sum_n weight_n · routing_loss_n
 
@@ -43,11 +49,12 @@ def objective(
         batch: named tensors.
         weights: of the routing losses by name; negative rewards. 0 leaves one out.
         observe: called with the trace, for what is steered by it between updates.
+        carry: of the segment before; None at the first.
 
     Raises:
         InputError: the model returns a routing loss that has no weight.
     """
-    trace = model(batch)
+    trace = model(batch, carry)
     if observe is not None:
         observe(trace)
     task_loss = weighted_task_loss(model, batch, trace)
@@ -61,7 +68,7 @@ def objective(
         logs[name] = value.detach()
     logs["loss"] = loss.detach()
     logs["tokens"] = torch.tensor(float(trace.states[0, :, :, 0].numel()))
-    return Objective(loss, logs)
+    return Objective(loss, logs, trace.carry.detach())
 
 
 def weighted_task_loss(model: TaskModel, batch: Batch, trace: Trace) -> Tensor:

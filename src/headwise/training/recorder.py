@@ -75,8 +75,8 @@ class Recorder(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._logs.append(cast(HeadwiseModule, pl_module).logs)
-        self.examples += len(next(iter(batch.values())))
-        if self._closes_line(trainer.global_step) or self.interruption.requested:
+        self.examples += 0 if self.batches.segment else len(next(iter(batch.values())))
+        if self._closes_line(trainer.global_step) or (self.interruption.requested and self.batches.between):
             self._close_line(trainer, cast(HeadwiseModule, pl_module))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -112,7 +112,7 @@ class Recorder(Callback):
                 logger.experiment.finish()  # else the next run of this process would be written into this one
 
     def _closes_line(self, update: int) -> bool:
-        return update % self.every == 0 or update % self.also_every == 0 or update == len(self.batches)
+        return update % self.every == 0 or self.batches.due(update, self.also_every)
 
     def _close_line(self, trainer: Trainer, module: HeadwiseModule) -> None:
         logs, self._logs = self._logs, []

@@ -69,6 +69,8 @@ def train(
     require_loggers(config.training.loggers)
     with reproducible(config):
         data, model = build(config)
+        for name in ("train", "validation", "test"):  # what is wrong with the data is said before there is a directory
+            data.split(name)
         # Imported here: Lightning takes seconds to load, and evaluating or loading a run does without.
         from headwise.training.fit import fit
 

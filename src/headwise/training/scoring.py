@@ -65,15 +65,15 @@ def score(model: TaskModel, source: Source, batch_size: int, examples: int = 0) 
         with torch.random.fork_rng(devices=[]), torch.compiler.set_stance("force_eager"):
             for index in plan:
                 batch = {name: tensor.to(device) for name, tensor in source.batch(index).items()}
-                x, mask = model.task.embed(batch)
-                trace = model.backbone(x, mask, record=True)
+                x, layout = model.embed(batch)
+                trace = model.backbone(x, layout, record=True)
                 prediction = model.task.read_out(trace.states[-1], batch)
                 sums, counts = model.task.loss(prediction, batch)
                 total, count = total + sums.sum().item(), count + counts.sum().item()
                 for name, values in model.task.metrics(prediction, batch).items():
                     metrics.setdefault(name, []).append(values.cpu())
                 steps.append(trace.steps.cpu())
-                routing.add(trace, mask, index)
+                routing.add(trace, layout.padding, index)
     finally:
         model.train(training)
     order = torch.cat(list(plan)).argsort()  # a plan may group examples by length
@@ -132,12 +132,13 @@ class _Routing:
             merged = dict.fromkeys(("heads_active_mean", "heads_active_min", "heads_active_max"), float(heads))
         if self.used:
             merged["dead_heads"] = float(sum((~used).sum().item() for used in self.used.values()))
-        # Over examples, steps and layers; without a router every head. With reuse=heads only in the first step.
+        begun = math.ceil(steps / loop.steps)
+        # Over examples, steps and layers; without a router every head. With reuse=heads a segment's first step alone.
         executed = self.sums["executed"] / self.sums["layers"] if self.sums.get("layers") else float(heads)
         depth = 1 + max((layer for _, layer in self.gates), default=-1)
         last = max((step for step, _ in self.gates), default=0)
         return merged | {
-            "heads_executed_mean": heads / steps if loop.reuse == "heads" else executed,
+            "heads_executed_mean": heads * begun / steps if loop.reuse == "heads" else executed,
             "refinement_steps_mean": steps,
             "slow_updates": self._mean("slow_updates"),
             "ponder_cost": steps if ponders else 0.0,

@@ -53,7 +53,7 @@ class Interruption:
     """Turns the first SIGINT or SIGTERM into a flag that is read between updates.
 
     A signal may arrive in the middle of an optimiser step, where weights are half old and half new; at the end of the
-    update all is in order and can be saved. A second signal interrupts at once.
+    update, or of the last one on the same batch, all is in order and can be saved. A second signal interrupts at once.
     """
 
     def __init__(self) -> None:
@@ -66,13 +66,19 @@ class Interruption:
             yield
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in before:
-            signal.signal(number, self._note)
+        self.listen()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Take the signals, again if need be: Lightning puts a handler of its own before this one, which ends training
+        after the update at hand, be it in the middle of a batch's segments."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._note)
 
     def _note(self, number: int, frame: Any) -> None:
         if self.requested:

@@ -31,7 +31,7 @@ def admitted() -> list[str]:
     names = []
     for name, arm in ARMS.items():
         try:
-            check(fitted(arm), Causal(True), SHAPE.heads)
+            check(fitted(arm), Causal(True), SHAPE)
         except InputError:
             continue
         names.append(name)

@@ -158,9 +158,9 @@ def test_every_claimed_combination_trains_every_parameter_or_is_refused(data, st
     arm = pointer(steps, halting, gate, combine)
     if steps == 1:
         with pytest.raises(InputError, match=r"arm\.(controller|halting)"):
-            check(arm, ParsingTask, heads=SHAPE.heads)
+            check(arm, ParsingTask, SHAPE)
         return
-    check(arm, ParsingTask, heads=SHAPE.heads)
+    check(arm, ParsingTask, SHAPE)
     model = model_of(data, arm).train()
     optimizer = optimizer_for(model)
     batch = data.split("train").batch(torch.arange(16))
@@ -172,7 +172,7 @@ def test_every_claimed_combination_trains_every_parameter_or_is_refused(data, st
 
 def test_with_one_step_the_published_parser_is_a_router_without_a_controller(data):
     for gate, combine in itertools.product(GATES, ("mask_concat", "mixture")):
-        check(Arm(LearnedRouter("token"), GATES[gate], combine), ParsingTask, heads=SHAPE.heads)
+        check(Arm(LearnedRouter("token"), GATES[gate], combine), ParsingTask, SHAPE)
 
 
 def test_a_finetuned_encoder_is_saved_with_the_run_and_needs_nothing_else(tiny_bert, tmp_path):

@@ -1,0 +1,78 @@
+"""The settings of the task `maze`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from headwise.schema import named
+from headwise.tasks.maze.generate import GeneratorConfig
+from headwise.tasks.maze.read_outs import READ_OUTS, Grid, NextCell, ReadOutConfig
+from headwise.tasks.maze.tokens import ENCODERS, EncoderConfig, NoEncoder
+
+_GENERATED = GeneratorConfig()
+
+
+@dataclass(frozen=True)
+class MazeConfig:
+    """Which mazes, what of them the model sees, and what it is to tell.
+
+    Args:
+        size: N, cells on a side; default 8. Mazes from files have to be of this size, too.
+        family, min_path_length, loops: of generated mazes, as `headwise data mazes` has them. The least length is in
+            moves; the published 0.4·N² is 25 for N=8, 57 for N=12, 102 for N=16.
+        train_mazes, validation_mazes, test_mazes: how many; default 1000 each. Published: 1000 and, for test, 100, of
+            which no share is known better than by 10 %.
+        file: training mazes from a file in place of generated ones: .npz as `headwise data mazes` writes it, or .csv in
+            the layout of Maze-Hard. Its last `test_mazes` are the test set, if there is no `test_file`, the
+            `validation_mazes` before them the validation set, and its first `train_mazes` are trained on, but for those
+            that are in the others, too.
+        test_file: the first `test_mazes` of this file are the test set, whatever the rest comes from.
+        symmetries: in training each maze is shown turned and mirrored at random, anew in each epoch; default true.
+        positions: what a token knows of where its cell lies: `absolute` (default; learned embeddings of row and column,
+            for this size alone), `relative` (nothing; attention knows offsets, with `model.relative`, so that weights
+            work at every size), `none`.
+        encoder: `none` (default) or `cnn`: a convolution over the grid, added to the tokens.
+        read_out: `grid` (default; mark the path) or `next_cell` (tell the moves).
+
+    Raises:
+        ValueError: a value out of range, with what is allowed.
+    """
+
+    size: int = _GENERATED.size
+    family: Literal["depth_first", "spanning_tree", "percolation"] = _GENERATED.family
+    min_path_length: int = _GENERATED.min_path_length
+    loops: float | None = _GENERATED.loops
+    train_mazes: int = 1000
+    validation_mazes: int = 1000
+    test_mazes: int = 1000
+    file: str | None = None
+    test_file: str | None = None
+    symmetries: bool = True
+    positions: Literal["absolute", "relative", "none"] = "absolute"
+    encoder: EncoderConfig = named(ENCODERS, NoEncoder())
+    read_out: ReadOutConfig = named(READ_OUTS, Grid())
+
+    def __post_init__(self) -> None:
+        _ = self.generator  # which refuses what it cannot generate
+        for key in ("train_mazes", "validation_mazes", "test_mazes"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"task.{key}={getattr(self, key)}: choose 1 or more")
+        longest = self.size**2 - 1
+        if isinstance(self.read_out, NextCell) and self.read_out.horizon > longest:
+            raise ValueError(
+                f"task.read_out.horizon={self.read_out.horizon}: no path of task.size={self.size} has so many moves; "
+                f"choose 1..{longest}"
+            )
+        if self.file is not None:
+            for key in ("family", "min_path_length", "loops"):
+                if getattr(self, key) != getattr(_GENERATED, key):
+                    raise ValueError(
+                        f"task.{key}={getattr(self, key)}: is about generated mazes, these come from task.file; leave "
+                        "one of them out"
+                    )
+
+    @property
+    def generator(self) -> GeneratorConfig:
+        """Which mazes are generated."""
+        return GeneratorConfig(self.size, self.family, self.min_path_length, self.loops)

@@ -1,0 +1,99 @@
+"""Files of mazes: the project's own format, and the public ones that can be read.
+
+A file `.npz` holds, for M mazes of N x N cells, `passages` uint8 [M, N, N] (bits 1, 2, 4, 8: up, right, down, left is
+open), `start` and `goal` int32 [M], `path` int16 [M, P] padded with -1, `format` and `about`, a text in JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headwise.errors import InputError
+from headwise.tasks.maze.lattice import Mazes, check
+
+FORMAT = 1
+_BITS = np.array([1, 2, 4, 8], dtype=np.uint8)
+_SHAPES = {"passages": 3, "start": 1, "goal": 1, "path": 2}
+
+
+def write(path: Path, mazes: Mazes, about: Mapping[str, Any]) -> None:
+    """Writes mazes and what is known about them (plain JSON); a file is whole or not there, and none is replaced.
+
+    Raises:
+        InputError: a name that does not end in .npz, a file that exists, or a folder that cannot be written.
+    """
+    check_output(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            temporary = file.name
+            np.savez_compressed(
+                file,
+                passages=(mazes.open * _BITS).sum(-1, dtype=np.uint8),
+                start=mazes.start.astype(np.int32),
+                goal=mazes.goal.astype(np.int32),
+                path=mazes.path.astype(np.int16),
+                format=np.array(FORMAT),
+                about=np.array(json.dumps(about)),
+            )
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def check_output(path: Path) -> None:
+    """Whether `write` may write there, before work is done for it.
+
+    Raises:
+        InputError: as for `write`.
+    """
+    if path.suffix != ".npz":
+        raise InputError(f"output={path}: choose a name that ends in .npz")
+    if path.exists():
+        raise InputError(f"output={path}: exists; choose another name, or remove it first")
+
+
+def read(path: Path) -> tuple[Mazes, dict[str, Any]]:
+    """The mazes of a file that `write` wrote, and what is known about them.
+
+    Raises:
+        InputError: no such file, another format, or a maze that does not hold together, with its number.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected mazes as `headwise data mazes` writes them")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in (*_SHAPES, "format", "about")}
+        version, about = int(arrays["format"]), json.loads(str(arrays["about"]))
+    except Exception as error:  # a damaged archive fails in a dozen ways: zipfile, zlib, numpy, json
+        raise InputError(f"{path}: not a whole file of mazes as `headwise data mazes` writes them") from error
+    if version != FORMAT:
+        raise InputError(f"{path}: format {version}; this version reads format {FORMAT}")
+    _check_shapes(path, arrays)
+    start, goal, way = (arrays[name].astype(np.int64) for name in ("start", "goal", "path"))
+    mazes = Mazes((arrays["passages"][..., None] & _BITS) > 0, start, goal, way)
+    check(mazes, lambda i: f"{path} maze {i}")
+    return mazes, dict(about) if isinstance(about, dict) else {}
+
+
+def _check_shapes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    for name, dimensions in _SHAPES.items():
+        array = arrays[name]
+        if array.ndim != dimensions or not np.issubdtype(array.dtype, np.integer):
+            raise InputError(f"{path}: {name} is {array.dtype} with {array.ndim} dimensions; expected {dimensions}")
+    M, rows, columns = arrays["passages"].shape
+    if not M or not rows or rows != columns or not arrays["path"].shape[1]:
+        raise InputError(f"{path}: passages have shape {(M, rows, columns)}; expected mazes, as wide as high")
+    if arrays["passages"].dtype != np.uint8 or any(len(arrays[name]) != M for name in _SHAPES):
+        raise InputError(f"{path}: passages, start, goal and path do not describe the same number of mazes")

@@ -1,0 +1,231 @@
+"""Mazes by seed: exactly as many as asked for, each with a way that is long enough, none in two splits.
+
+Candidates come in blocks, each from its own stream (seed, family, split, size, block), and are taken in order; so the
+i-th maze depends on its configuration, seed and split alone, and a smaller set is the beginning of a larger one.
+
+Splits. A maze with its start and goal belongs to exactly one of train, validation and test: a digest of the three
+decides, and goals are drawn among those that make the digest right. The splits are therefore disjoint whatever their
+sizes and seeds, and repeated mazes are dropped within each. Symmetric images, and the same walls with other ends, count
+as different mazes; the latter meet at tiny sizes only.
+
+Start and goal. The start is uniform among the cells from which some cell is at least `min_path_length` edges away, the
+goal uniform among those cells. With loops, where such starts are rare, some of them are overlooked: the farthest cells
+are then found by two sweeps, which is exact in trees only.
+Legend: M mazes, N side, C = N * N cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headwise.errors import InputError
+from headwise.tasks.maze import families
+from headwise.tasks.maze.lattice import Bools, Ints, Mazes, search, shortest_paths
+
+LARGEST = 64
+SPLITS = ("train", "validation", "test")
+DEFAULT_LOOPS = 0.1
+
+_BLOCK = 256  # candidates drawn together; a part of the format: another number gives other mazes
+_JUDGED = 8 * _BLOCK  # candidates after which it may be said that it is hopeless
+_LEAST = 0.002  # acceptance rate below which it is
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Which mazes.
+
+    Args:
+        size: N, cells on a side.
+        family: `depth_first` (default; long corridors), `spanning_tree` or `percolation` (with loops).
+        min_path_length: edges of the shortest path, at least; default 1, any. The published protocol has 0.4 * N * N
+            with `depth_first`; the other families practically never have paths so long.
+        loops: of `percolation`: probability that a passage closed in the tree is opened; null: 0.1.
+
+    Raises:
+        ValueError: a value out of range, with what is allowed.
+    """
+
+    size: int = 8
+    family: Literal["depth_first", "spanning_tree", "percolation"] = "depth_first"
+    min_path_length: int = 1
+    loops: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.size <= LARGEST:
+            raise ValueError(f"size={self.size}: choose 2..{LARGEST}")
+        if self.family not in families.FAMILIES:
+            raise ValueError(f"family={self.family}: choose one of {', '.join(families.FAMILIES)}")
+        longest = self.size**2 - 1
+        if not 1 <= self.min_path_length <= longest:
+            raise ValueError(
+                f"min_path_length={self.min_path_length}: choose 1..{longest}, a path through all of "
+                f"size={self.size} times {self.size} cells"
+            )
+        if self.loops is not None and self.family != "percolation":
+            raise ValueError(f"loops={self.loops}: family={self.family} has none; choose family=percolation, or null")
+        if self.loops is not None and not 0 < self.loops <= 1:
+            raise ValueError(f"loops={self.loops}: choose a number above 0, up to 1")
+
+    @property
+    def opened(self) -> float:
+        """Probability that a passage closed in the tree is opened; 0 for perfect mazes."""
+        if self.family != "percolation":
+            return 0.0
+        return DEFAULT_LOOPS if self.loops is None else self.loops
+
+
+def generate(config: GeneratorConfig, number: int, seed: int, split: str = "train") -> Mazes:
+    """The first `number` mazes of a split.
+
+    Args:
+        config: which mazes.
+        number: how many, 1 or more.
+        seed: 0 or more.
+        split: `train`, `validation` or `test`; splits of whatever seeds share no maze.
+
+    Raises:
+        InputError: a value out of range; or mazes so long practically never occur, with the measured rate; or there
+            are not so many different ones.
+    """
+    if number < 1:
+        raise InputError(f"number={number}: choose 1 or more")
+    if seed < 0:
+        raise InputError(f"seed={seed}: choose 0 or more")
+    if split not in SPLITS:
+        raise InputError(f"split={split}: choose one of {', '.join(SPLITS)}")
+    found, tally, block = _Found(), _Tally(), 0
+    while found.count < number:
+        draw = _draw(config, [seed, families.FAMILIES.index(config.family), SPLITS.index(split), config.size, block])
+        tally.add(draw, found.add(draw))
+        if found.count < number:
+            tally.give_up_if_hopeless(config, number, split, found.count)
+        block += 1
+    return Mazes.join(found.parts)[:number]
+
+
+@dataclass
+class _Draw:
+    """A block of candidates: those accepted, with their digests, and what became of all."""
+
+    mazes: Mazes
+    digests: NDArray[np.uint64]
+    longest: Ints  # [_BLOCK], edges of the longest shortest path seen in each candidate
+
+
+def _draw(config: GeneratorConfig, seed: list[int]) -> _Draw:
+    rng, split = np.random.default_rng(seed), seed[2]
+    passages = _passages(config, rng)
+    start = rng.integers(config.size**2, size=_BLOCK)
+    distance, parent = search(passages, start)
+    longest = distance.max(1)
+    short = np.flatnonzero(longest < config.min_path_length)
+    if len(short):
+        # Every start is equally likely before this, so drawing again among the possible ones keeps these uniform.
+        reach = _reach(passages[short], distance[short].argmax(1))
+        start[short] = _pick(reach >= config.min_path_length, rng)
+        distance[short], parent[short] = search(passages[short], start[short])
+        longest[short] = reach.max(1)
+    digests = _digests(passages, start)  # [M, C]
+    eligible = (distance >= config.min_path_length) & (digests % np.uint64(len(SPLITS)) == split)
+    goal = _pick(eligible, rng)
+    kept = np.flatnonzero(eligible.any(1))
+    path = shortest_paths(distance[kept], parent[kept], goal[kept])
+    return _Draw(Mazes(passages[kept], start[kept], goal[kept], path), digests[kept, goal[kept]], longest)
+
+
+def _passages(config: GeneratorConfig, rng: np.random.Generator) -> Bools:
+    if config.family == "percolation":
+        return families.percolation(_BLOCK, config.size, rng, config.opened)
+    return families.TREES[config.family](_BLOCK, config.size, rng)
+
+
+def _reach(passages: Bools, far: Ints) -> Ints:
+    """How far the farthest cell is from each, int64 [M, C], given a cell far from some other.
+
+    In a tree the cell farthest from `far` is the other end of a longest path, and the farthest cell from anywhere is
+    one of the two ends; with loops this is a lower bound.
+    """
+    one, _ = search(passages, far)
+    other, _ = search(passages, one.argmax(1))
+    return np.maximum(one, other)
+
+
+def _pick(allowed: Bools, rng: np.random.Generator) -> Ints:
+    """One allowed column of each row [M, C], uniformly; a row without any gives a column that is not."""
+    picked: Ints = np.where(allowed, rng.random(allowed.shape, dtype=np.float32), -1).argmax(1)
+    return picked
+
+
+def _digests(passages: Bools, start: Ints) -> NDArray[np.uint64]:
+    """A digest of passages, start and each possible goal, uint64 [M, C]."""
+    M, cells = len(passages), passages.shape[1] ** 2
+    bits = np.packbits(passages.reshape(M, -1, 4)[..., 1:3].reshape(M, -1), axis=1)
+    words = np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view("<u8")
+    walls = _mix(_mix(words + _mix(np.arange(words.shape[1]))).sum(1, dtype=np.uint64))
+    ends = _mix(start[:, None] * cells + np.arange(cells))
+    return _mix(walls[:, None] ^ ends)
+
+
+def _mix(values: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """SplitMix64: a bijection of 64-bit words that leaves no pattern."""
+    z = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+    return mixed
+
+
+@dataclass
+class _Found:
+    """The mazes accepted so far, without repetition."""
+
+    parts: list[Mazes] = field(default_factory=list)
+    seen: set[int] = field(default_factory=set)
+
+    @property
+    def count(self) -> int:
+        return len(self.seen)
+
+    def add(self, draw: _Draw) -> int:
+        """Takes what is new, in order; how much that was."""
+        digests, first = np.unique(draw.digests, return_index=True)
+        new = np.sort(first[[digest not in self.seen for digest in digests.tolist()]])
+        self.seen.update(digests.tolist())
+        if len(new):
+            self.parts.append(draw.mazes[new])
+        return len(new)
+
+
+@dataclass
+class _Tally:
+    """What became of the candidates: whether going on makes sense."""
+
+    longest: list[Ints] = field(default_factory=list)
+    stale: int = 0  # candidates long enough since the last new maze
+
+    def add(self, draw: _Draw, new: int) -> None:
+        self.longest.append(draw.longest)
+        self.stale = 0 if new else self.stale + len(draw.longest)
+
+    def give_up_if_hopeless(self, config: GeneratorConfig, number: int, split: str, count: int) -> None:
+        longest, least = np.concatenate(self.longest), config.min_path_length
+        if len(longest) < _JUDGED:
+            return
+        enough = int((longest >= least).sum())
+        which = f"size={config.size} family={config.family}"
+        if enough < _LEAST * len(longest):
+            often = int(np.quantile(longest, 0.9))
+            raise InputError(
+                f"min_path_length={least}: {enough} of {len(longest)} mazes drawn with {which} have a path so long "
+                f"({enough / len(longest):.2%}); choose 1..{often}, which a tenth of them has"
+            )
+        if self.stale >= _JUDGED:
+            raise InputError(
+                f"number={number}: only {count} different mazes found with {which} min_path_length={least} in the "
+                f"{split} split; choose at most {count}, or a larger size"
+            )

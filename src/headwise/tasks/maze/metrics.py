@@ -1,0 +1,114 @@
+"""Metrics per maze, and their summaries with intervals.
+
+A prediction is a walk (`walkers.walk`) or a grid of marked cells. Optimal means: exactly as many edges as a shortest
+path, whichever it is; a share "within 5 %" would hide the mistakes. Legend: B mazes, N side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+from torch import Tensor
+
+from headwise.tasks.base import Batch
+from headwise.tasks.maze.walkers import Walk, best, scores_of_marks
+
+
+def of_walk(walk: Walk, batch: Batch) -> dict[str, Tensor]:
+    """Of walks, each float [B].
+
+    reached; optimal (reached in the smallest number of moves); excess_length (moves too many; NaN if not reached).
+    """
+    excess = walk.steps - batch["length"]
+    return {
+        "reached": walk.reached.float(),
+        "optimal": (walk.reached & (excess == 0)).float(),
+        "excess_length": torch.where(walk.reached, excess.float(), torch.nan),
+    }
+
+
+def of_moves(scores: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Of scores of the moves from every cell [B, N, N, 4], with the true path given.
+
+    path_accuracy: share of the cells of the path (the goal excepted) whose best open move brings it nearer.
+    """
+    chosen = best(scores, batch["open"])[..., None]  # [B, N, N, 1]
+    right = batch["optimal"].gather(-1, chosen)[..., 0]
+    asked = batch["on_path"].flatten(1).scatter(1, batch["goal"][:, None], False)
+    return {"path_accuracy": (right.flatten(1) & asked).sum(1) / asked.sum(1)}
+
+
+def of_grid(marked: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Of marked cells, bool [B, N, N], each float [B].
+
+    exact_grid (the marked cells are a shortest path, whichever, and nothing else); path_accuracy (share of the cells of
+    the path that are marked); cell_accuracy (share of all cells that are marked if and only if they are on the path).
+    The last two compare with the one path of the batch.
+    """
+    marked, path = marked.bool(), batch["on_path"]
+    return {
+        "exact_grid": is_shortest_path(marked, batch).float(),
+        "path_accuracy": (marked & path).sum((1, 2)) / path.sum((1, 2)),
+        "cell_accuracy": (marked == path).float().mean((1, 2)),
+    }
+
+
+def is_shortest_path(marked: Tensor, batch: Batch) -> Tensor:
+    """Whether the marked cells are those of a shortest path, bool [B].
+
+    They are if the start is marked, from each marked cell but the goal some move that brings it nearer enters a marked
+    one, and there are no more than that way needs.
+    """
+    enters = (batch["optimal"] & (scores_of_marks(marked) > 0)).any(-1)  # [B, N, N]
+    onward = enters.flatten(1).scatter(1, batch["goal"][:, None], True)
+    cells = marked.flatten(1)
+    start = cells.gather(1, batch["start"][:, None])[:, 0]
+    return start & (~cells | onward).all(1) & (cells.sum(1) == batch["length"] + 1)
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A share of `n` mazes, with its 95 % Wilson interval."""
+
+    share: float
+    low: float
+    high: float
+    n: int
+
+
+def proportion(values: Tensor) -> Proportion:
+    """The share of ones among values that are 0 or 1 [B]; NaN with the interval 0..1 where there are none."""
+    n, hits = len(values), round(float(values.double().sum()))
+    if not n:
+        return Proportion(float("nan"), 0.0, 1.0, 0)
+    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    return Proportion(hits / n, float(interval.low), float(interval.high), n)
+
+
+@dataclass(frozen=True)
+class LengthRow:
+    """A metric on the mazes whose shortest path has `shortest` to `longest` edges, both included."""
+
+    shortest: int
+    longest: int
+    value: Proportion
+
+
+def by_length(values: Tensor, length: Tensor, rows: int = 5) -> list[LengthRow]:
+    """A table over path lengths, with about equally many mazes in each row.
+
+    Args:
+        values: 0 or 1, [B].
+        length: edges of the shortest paths, int64 [B].
+        rows: at most so many; fewer where few lengths occur, as mazes of one length stay together.
+    """
+    if not len(length):
+        return []
+    lengths = length.cpu().numpy()
+    bounds = np.unique(np.quantile(lengths, np.linspace(0, 1, rows + 1)[1:], method="higher"))
+    row = torch.from_numpy(np.searchsorted(bounds, lengths)).to(values.device)
+    groups = [(values[row == i], length[row.to(length.device) == i]) for i in range(len(bounds))]
+    return [LengthRow(int(among.min()), int(among.max()), proportion(part)) for part, among in groups]

@@ -1,0 +1,110 @@
+"""Mazes: the two ends of the model. Cells become tokens; hidden states become marks or moves.
+
+With relative positions, or none, no parameter depends on the size: the same weights solve larger mazes.
+Legend: B batch, N side, L = N * N cells, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from headwise.errors import InputError
+from headwise.models.sizes import ModelConfig
+from headwise.routing.layout import Layout
+from headwise.tasks.base import Batch, Task
+from headwise.tasks.maze.config import MazeConfig
+from headwise.tasks.maze.lattice import strides
+from headwise.tasks.maze.read_outs import Grid, MarkedCells, Moves
+from headwise.tasks.maze.tokens import Cells, Convolution, ConvolutionalEncoder, bits
+
+
+class MazeTask(Task):
+    """Find the shortest way. A prediction is what the read-out gives: scores of cells, or of moves."""
+
+    name: ClassVar[str] = "maze"
+    metric: ClassVar[str] = "optimal"
+    has_neighbours: ClassVar[bool] = True
+    has_positions: ClassVar[bool] = True
+
+    config: MazeConfig
+
+    def __init__(self, config: MazeConfig, facts: dict[str, Any], width: int) -> None:
+        super().__init__(config, facts, width)
+        self.cells = Cells(width, facts.get("size"))
+        encoder = config.encoder
+        self.encoder = ConvolutionalEncoder(encoder, width) if isinstance(encoder, Convolution) else None
+        read_out = config.read_out
+        self.scores: MarkedCells | Moves
+        self.scores = MarkedCells(read_out, width) if isinstance(read_out, Grid) else Moves(read_out, width)
+
+    @classmethod
+    def check(cls, config: MazeConfig, model: ModelConfig) -> None:
+        """Positions of the task and the backbone's bias by position have to go together.
+
+        Raises:
+            InputError: they do not.
+        """
+        if config.positions == "relative" and not model.relative:
+            raise InputError(
+                "task.positions=relative: the backbone knows no offsets; choose model.relative=1 or more, up to "
+                f"{config.size - 1} (or task.positions=absolute)"
+            )
+        if config.positions == "none" and model.relative:
+            raise InputError(
+                f"model.relative={model.relative}: task.positions=none says nothing of where cells lie; use "
+                "task.positions=relative, or model.relative=0"
+            )
+
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """[B, L, D], cells in the order of rows; there is no padding."""
+        seen = bits(batch, self.cells.project.weight.dtype)
+        tokens: Tensor = self.cells(seen)
+        if self.encoder is not None:
+            tokens = tokens + self.encoder(seen, _side(batch))
+        return tokens, None
+
+    def layout(self, batch: Batch) -> Layout:
+        """Neighbours are the cells behind open passages; positions are row and column."""
+        if self.config.positions == "none":
+            return Layout(neighbours=neighbours(batch))
+        line = torch.arange(_side(batch), device=batch["open"].device)
+        return Layout(neighbours=neighbours(batch), positions=torch.cartesian_prod(line, line))
+
+    def read_out(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Scores of cells [B, N, N] (`grid`), or of moves [B, N, N, K, 4] (`next_cell`, K horizons)."""
+        scores: Tensor = self.scores(hidden, _side(batch))
+        return scores
+
+    def moves(self, prediction: Tensor) -> Tensor:
+        """Scores of the four moves from every cell, [B, N, N, 4], as `walkers.walk` takes them."""
+        return self.scores.moves(prediction)
+
+    def loss(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy in nats summed over cells (and horizons) [B], and the number of terms [B]."""
+        return self.scores.loss(prediction, batch)
+
+    def metrics(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Of both read-outs: optimal (primary), reached, excess_length, path_accuracy, all of one forward pass.
+
+        Marks are also scored as they are: exact_grid, cell_accuracy.
+        """
+        return self.scores.metrics(prediction, batch)
+
+
+def neighbours(batch: Batch) -> Tensor:
+    """The cells behind the open passages of each cell, bool [B, L, L]; `lattice.neighbours` for a batch."""
+    passages = batch["open"].flatten(1, 2)  # [B, L, 4]
+    B, L = passages.shape[:2]
+    near = torch.zeros(B, L, L, dtype=torch.bool, device=passages.device)
+    cells = torch.arange(L, device=passages.device)
+    for direction, stride in enumerate(strides(_side(batch)).tolist()):
+        there = (cells + stride).clamp(0, L - 1)  # over the border no passage is open
+        near[:, cells, there] |= passages[..., direction]
+    return near
+
+
+def _side(batch: Batch) -> int:
+    return int(batch["open"].shape[1])

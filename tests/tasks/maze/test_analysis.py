@@ -1,0 +1,89 @@
+"""What the analysis of a run says: shares with intervals, lengths, gates of local and global heads, pictures."""
+
+import json
+import math
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from headwise.models.arm import Arm
+from headwise.models.backbone import Backbone
+from headwise.models.sizes import ModelConfig
+from headwise.schema import build
+from headwise.tasks.base import TaskModel
+from headwise.tasks.maze import MazeConfig, MazeData, MazeTask
+from headwise.tasks.maze.analysis import analyse, chosen
+from headwise.training.scoring import score
+
+from ...laws.arms import HRM
+
+
+def analysed(arm: Arm, near: int = 2, **task: Any) -> tuple[dict[str, Any], TaskModel, MazeData]:
+    config = build(MazeConfig, {"size": 5, "test_mazes": 60, **task}, "task")
+    data = MazeData(config, 0)
+    torch.manual_seed(0)
+    shape = ModelConfig(width=16, heads=4, ffn=24, structural_heads=near)
+    model = TaskModel(MazeTask(config, data.facts, 16), Backbone(shape, arm)).eval()
+    found = analyse(model, data, data.split("test"))
+    json.dumps(found, allow_nan=True)
+    return found, model, data
+
+
+def table(found: dict[str, Any], title: str) -> list[list[Any]]:
+    return next(table["rows"] for table in found["tables"] if table["title"] == title)
+
+
+@pytest.mark.parametrize("read_out", ["grid", "next_cell"])
+def test_the_tables_say_what_scoring_says_and_the_pictures_are_whole(read_out: str) -> None:
+    found, model, data = analysed(Arm(), read_out=read_out)
+    optimal = score(model, data.split("test"), 7).metrics["optimal"]
+    rows = {row[0]: row[1:] for row in table(found, "Mazes solved")}
+    assert list(rows) == ["model", "random", "toward goal", "breadth first"]
+    assert rows["model"][0].startswith(f"{optimal.mean():.1%} (")
+    assert rows["breadth first"] == ["100.0% (94.0% to 100.0%)"] * 2
+    by_length = table(found, "By length of the path")
+    assert sum(row[1] for row in by_length) == 60
+    assert sum(row[1] * row[2] for row in by_length) == pytest.approx(optimal.sum().item())
+    assert len(found["figures"]) == 4
+    for figure in found["figures"]:
+        root = ElementTree.fromstring(figure["svg"])
+        assert root.tag.endswith("svg")
+        place = int(figure["title"].removeprefix("Maze "))
+        assert figure["caption"] == ("Solved." if optimal[place] else "Not solved.")
+    assert found["metrics"] == {}
+    for part in found["tables"]:
+        assert all(len(row) == len(part["columns"]) for row in part["rows"])
+
+
+def test_gates_of_local_and_global_heads_are_told_apart() -> None:
+    found, model, data = analysed(HRM)
+    rows = table(found, "Local and global heads")
+    assert [row[0] for row in rows] == [f"step {t}" for t in range(1, 6)]
+    assert all(near == pytest.approx(1) and far == pytest.approx(1) for _, near, far in rows)  # routers start at 1
+    for router in model.backbone.routers():
+        torch.nn.init.normal_(router.of_context.weight)
+        router.of_context.bias.data = torch.tensor([2.0, 2.0, 0.0, 0.0])
+    rows = table(analyse(model, data, data.split("test")), "Local and global heads")
+    assert all(near > far and near + far == pytest.approx(2) for _, near, far in rows)
+    for arm, near in ((HRM, 0), (HRM, 4), (Arm(), 2)):
+        assert all(part["title"] != "Local and global heads" for part in analysed(arm, near)[0]["tables"])
+
+
+def test_each_step_adds_what_walks_that_ask_again_reach() -> None:
+    read_out = {"name": "next_cell", "decode": "each_step", "sure": 0.5}
+    found, _, _ = analysed(Arm(), read_out=read_out, test_mazes=20)
+    metrics = found["metrics"]
+    assert 0 <= metrics["optimal_each_step"] <= metrics["reached_each_step"] <= 1
+    assert metrics["passes_each_step"] >= 1
+    assert 0 <= metrics["same_each_step"] <= 1
+    assert [row[0] for row in table(found, "Asking at each step")][:2] == ["optimal", "reached"]
+    assert math.isclose(table(found, "Asking at each step")[3][1], metrics["passes_each_step"])
+
+
+def test_half_of_the_pictures_show_mistakes_as_far_as_there_are() -> None:
+    assert chosen(torch.tensor([1, 1, 1, 0, 1, 0, 0.0])) == [0, 1, 3, 5]
+    assert chosen(torch.tensor([1, 1, 1, 1, 0.0])) == [0, 1, 2, 4]
+    assert chosen(torch.zeros(6)) == [0, 1, 2, 3]
+    assert chosen(torch.ones(2)) == [0, 1]

@@ -1,0 +1,241 @@
+"""Files of mazes, tables and objects from elsewhere, and the command: what comes back, and what is refused."""
+
+import csv
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from headwise.errors import InputError
+from headwise.tasks.maze.command import command
+from headwise.tasks.maze.files import read, write
+from headwise.tasks.maze.generate import GeneratorConfig, generate
+from headwise.tasks.maze.imports import from_solved_mazes, read_maze_hard
+from headwise.tasks.maze.lattice import excess
+
+# Rows of four: the goal in the corner is reached from below.
+SOLVABLE = "S #G" "#   " "  # " "    "  # fmt: skip
+ANSWER = "So#G" "#ooo" "  # " "    "  # fmt: skip
+DETOUR = "So#G" "#o o" " o#o" " ooo"  # fmt: skip
+
+
+def mazes(number=20, family="percolation"):
+    return generate(GeneratorConfig(size=5, family=family), number, seed=0)
+
+
+def same(one, other):
+    width = min(one.path.shape[1], other.path.shape[1])
+    return all(np.array_equal(getattr(one, key), getattr(other, key)) for key in ("open", "start", "goal")) and (
+        np.array_equal(one.path[:, :width], other.path[:, :width]) and (one.length == other.length).all()
+    )
+
+
+def table(path, *rows, header=("source", "question", "answer", "rating")):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(("made up", *row, "1") if row else () for row in rows)
+    return path
+
+
+def test_what_is_written_is_read(tmp_path):
+    some = mazes()
+    write(tmp_path / "new" / "some.npz", some, {"seed": 0})
+    back, about = read(tmp_path / "new" / "some.npz")
+    assert same(some, back)
+    assert about == {"seed": 0}
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["some.npz"]
+
+
+def test_no_file_is_replaced(tmp_path):
+    path = tmp_path / "some.npz"
+    path.write_text("precious")
+    with pytest.raises(InputError, match=r"some.npz: exists; choose another name"):
+        write(path, mazes(), {})
+    assert path.read_text() == "precious"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/some.npz: cannot be written"):
+        write(tmp_path / "file" / "some.npz", mazes(), {})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"goal": lambda goal: np.where(np.arange(20) == 7, 99, goal)}, "maze 7: goal is cell 99; choose 0..24"),
+        ({"passages": lambda passages: passages | 2}, r"maze 0: cell \(0, 4\) is open to the border"),
+        ({"path": lambda path: path[:, ::-1]}, "maze 0: the path does not lead from start to goal"),
+        ({"path": lambda path: path[:5]}, "do not describe the same number"),
+        ({"start": lambda start: start + 0.5}, "start is float64"),
+        ({"passages": lambda passages: passages[:, :4]}, r"passages have shape \(20, 4, 5\)"),
+        ({"format": lambda version: version + 1}, "format 2; this version reads format 1"),
+        ({"about": lambda about: np.array("{")}, "not a whole file of mazes"),
+        ({"about": lambda about: np.array([{}], dtype=object)}, "not a whole file of mazes"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_what_is_wrong(tmp_path, change, message):
+    write(tmp_path / "good.npz", mazes(), {})
+    arrays = dict(np.load(tmp_path / "good.npz"))
+    for name, how in change.items():
+        arrays[name] = how(arrays[name])
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(InputError, match=rf"bad.npz:? .*{message}") as error:
+        read(tmp_path / "bad.npz")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_with_one_wrong_byte_is_refused_or_read_as_it_was(tmp_path):
+    some = mazes(3)
+    write(tmp_path / "good.npz", some, {})
+    content, path = (tmp_path / "good.npz").read_bytes(), tmp_path / "bad.npz"
+    refused = 0
+    for place in range(0, len(content), 11):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        try:
+            assert same(read(path)[0], some)
+        except InputError as error:
+            refused += str(error).startswith(str(path))
+    assert refused > len(content) / 11 / 2
+
+
+def test_a_file_that_lacks_an_array_is_refused(tmp_path):
+    write(tmp_path / "good.npz", mazes(), {})
+    arrays = dict(np.load(tmp_path / "good.npz"))
+    del arrays["start"]
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(InputError, match=r"bad.npz: not a whole file of mazes"):
+        read(tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 a beginning"])
+def test_what_is_no_file_of_mazes_is_refused(tmp_path, content):
+    (tmp_path / "bad.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"bad.npz: not a whole file of mazes"):
+        read(tmp_path / "bad.npz")
+    with pytest.raises(InputError, match=r"none.npz: no such file"):
+        read(tmp_path / "none.npz")
+
+
+def test_a_character_grid_becomes_cells_of_which_walls_are_blocked(tmp_path):
+    found = read_maze_hard(table(tmp_path / "hard.csv", (SOLVABLE, ANSWER), (SOLVABLE, DETOUR)))
+    assert (found.size, found.start.tolist(), found.goal.tolist()) == (4, [0, 0], [3, 3])
+    assert (~found.open.any(-1)[0]).sum() == SOLVABLE.count("#")
+    assert found.path[0, :6].tolist() == [0, 1, 5, 6, 7, 3]
+    assert excess(found).tolist() == [0, 4]  # reported, not refused
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("S" * 15, "S" * 15)], "row 2: question has 15 characters; expected a square"),
+        ([(SOLVABLE, ANSWER), (SOLVABLE[:-1], ANSWER)], "row 3: question has 15 characters; expected 16"),
+        ([(SOLVABLE, ANSWER + " ")], "row 2: answer has 17 characters; expected 16"),
+        ([(SOLVABLE, ANSWER), (), (SOLVABLE.replace("G", "x"), ANSWER)], r"row 4: question has 'x' at \(0, 3\)"),
+        ([(SOLVABLE.replace("G", " "), ANSWER)], "row 2: 0 cells G; expected one goal"),
+        ([("SS" + SOLVABLE[2:], ANSWER)], "row 2: 2 cells S; expected one start"),
+        ([(SOLVABLE, "So#G" "oooo" "  # " "    ")], r"row 2: the path goes through a wall, at \(1, 0\)"),
+        ([(SOLVABLE, "So#G" "#ooo" "# # " "    ")], r"row 2: the answer is to another question, at \(2, 0\)"),
+        ([(SOLVABLE, "So#G" "#o o" "  # " "    ")], "row 2: the path has a gap"),
+        ([(SOLVABLE, "So#G" "#ooo" " o# " "    ")], "row 2: the path marks 1 cells beside the way"),
+        ([(SOLVABLE, ANSWER), ("S # " "# # " "  # " "  #G", "S # " "# # " "  # " "  #G")], "row 3: unsolvable"),
+        ([], "no mazes"),
+    ],
+)  # fmt: skip
+def test_a_bad_row_of_a_table_is_named(tmp_path, rows, message):
+    with pytest.raises(InputError, match=f"hard.csv:? ?.*{message}") as error:
+        read_maze_hard(table(tmp_path / "hard.csv", *rows))
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_table_of_mazes_is_refused(tmp_path):
+    with pytest.raises(InputError, match="row 1: no column answer; expected source, question, answer, rating"):
+        read_maze_hard(table(tmp_path / "hard.csv", header=("source", "question", "solution", "rating")))
+    (tmp_path / "hard.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not a CSV table in UTF-8"):
+        read_maze_hard(tmp_path / "hard.csv")
+    with pytest.raises(InputError, match=r"none.csv: cannot be read"):
+        read_maze_hard(tmp_path / "none.csv")
+
+
+def solved(some, i, **changes):
+    """A maze as the package maze-dataset represents it."""
+    size, path = some.size, some.path[i][some.path[i] >= 0]
+    values = {
+        "connection_list": np.stack([some.open[i, ..., 2], some.open[i, ..., 1]]),
+        "start_pos": np.array(divmod(int(some.start[i]), size)),
+        "end_pos": np.array(divmod(int(some.goal[i]), size)),
+        "solution": np.stack([path // size, path % size], axis=1),
+    }
+    return SimpleNamespace(**{**values, **changes})
+
+
+def test_objects_of_maze_dataset_are_read_without_the_package():
+    some = mazes()
+    assert same(from_solved_mazes(solved(some, i) for i in range(20)), some)
+    assert same(from_solved_mazes(solved(some, i, solution=None) for i in range(20)), some)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"connection_list": np.zeros((4, 5, 5))}, r"connection_list has shape \(4, 5, 5\); expected \(2, N, N\)"),
+        ({"connection_list": np.ones((2, 5, 5))}, "open to the border"),
+        ({"connection_list": np.zeros((2, 5, 5))}, "unsolvable"),
+        ({"connection_list": np.zeros((2, 6, 6))}, "size 6, but the first has 5"),
+        ({"end_pos": np.array([5, 0])}, "a cell outside the maze; choose rows and columns 0..4"),
+        ({"end_pos": np.array([1, 2, 3])}, r"have to be \(row, column\)"),
+        ({"start_pos": None}, "expected connection_list, start_pos and end_pos"),
+        ({"solution": np.zeros((3, 2))}, "the path does not lead from start to goal"),
+    ],
+)
+def test_an_object_that_is_not_sound_is_named(changes, message):
+    with pytest.raises(InputError, match=f"maze 1: .*{message}"):
+        from_solved_mazes([solved(mazes(), 0), solved(mazes(), 1, **changes)])
+
+
+def test_the_command_writes_what_it_generates(tmp_path):
+    words = ["size=6", "family=percolation", "number=30", "seed=2", "split=test", "min_path_length=5"]
+    said = command([*words, f"output={tmp_path}/some.npz", f"picture={tmp_path}/first.svg"])
+    back, about = read(tmp_path / "some.npz")
+    assert same(back, generate(GeneratorConfig(size=6, family="percolation", min_path_length=5), 30, 2, "test"))
+    assert about == said["about"] == {
+        "size": 6, "family": "percolation", "min_path_length": 5, "loops": 0.1, "seed": 2, "split": "test",
+    }  # fmt: skip
+    assert json.loads(json.dumps(said))["path_length"]["least"] >= 5
+    assert (said["mazes"], said["longer_than_shortest"]) == (30, 0)
+    assert (tmp_path / "first.svg").exists()
+
+
+def test_the_command_converts_a_table(tmp_path):
+    table(tmp_path / "hard.csv", (SOLVABLE, ANSWER), (SOLVABLE, DETOUR))
+    said = command([f"input={tmp_path}/hard.csv", f"output={tmp_path}/hard.npz"])
+    assert (said["mazes"], said["size"], said["longer_than_shortest"]) == (2, 4, 1)
+    assert said["path_length"] == {"least": 5, "mean": 7.0, "most": 9}
+    assert read(tmp_path / "hard.npz")[1] == {"from": "hard.csv"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["size=6"], "mazes.output: missing"),
+        (["output=some.txt"], "output=some.txt: choose a name that ends in .npz"),
+        (["size=1", "output=some.npz"], "size=1: choose 2..64"),
+        (
+            ["size=6", "output=some.npz", "picture=some.gif"],
+            "picture=some.gif: choose a name that ends in .svg or .png",
+        ),
+        (["size", "output=some.npz"], "data mazes size: not a setting; write headwise data mazes"),
+        (["sise=6", "output=some.npz"], "mazes.sise=6: unknown key; allowed in mazes: size"),
+        (["input=hard.csv", "size=6", "output=some.npz"], "mazes.size=6: unknown key; allowed in mazes: input, output"),
+        (["number=many", "output=some.npz"], "mazes.number=many: expected a whole number"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_do_before_it_writes(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message) as error:
+        command(words)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
