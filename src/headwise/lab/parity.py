@@ -20,7 +20,7 @@ from headwise.models.flops import flops_per_example
 from headwise.models.roles import parameters_by_role
 from headwise.models.sizes import ModelConfig
 
-Mode = Literal["parameters", "depth", "flops", "none"]
+Mode = Literal["parameters", "width", "depth", "flops", "none"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 TOLERANCE = 0.01
 # Beyond a factor of eight from the proportions asked for, a feed-forward layer is a different model.
@@ -79,9 +79,9 @@ def match(
         arms: label, arm and the shape asked for. The depth, the heads and the proportion of FFN width to width are the
             arm's own, so a deeper plain transformer stays deeper.
         length: tokens of an example, for the FLOPs.
-        mode: `parameters` (default): width in steps that keep the head width even, and FFN width as the fine knob;
-            `depth`: the number of blocks instead of the width; `flops`: as `parameters`, but for equal FLOPs;
-            `none`: leave the shapes as they are.
+        mode: `parameters` (default), also called `width`: width in steps that keep the head width even, and FFN width
+            as the fine knob; `depth`: the number of blocks instead of the width; `flops`: as `parameters`, but for
+            equal FLOPs; `none`: leave the shapes as they are.
         causal: whether the task is causal (its attention costs half).
 
     Raises:
@@ -89,6 +89,7 @@ def match(
     """
     if mode not in MODES:
         raise InputError(f"parity={mode}: unknown; choose one of {', '.join(MODES)}")
+    mode = "parameters" if mode == "width" else mode
     _, first_arm, first_model = arms[0]
     reference = measure(first_model, first_arm, length, causal)
     shapes = [first_model]
