@@ -111,8 +111,8 @@ def test_a_controller_larger_than_the_whole_reference_is_refused() -> None:
 
 
 def test_an_unknown_mode_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="parity=width: unknown; choose one of parameters, depth, flops, none"):
-        match(pair("looped"), LENGTH, "width")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="parity=size: unknown; choose one of parameters, depth, flops, none"):
+        match(pair("looped"), LENGTH, "size")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("smallest", [1, 2, 3, 17, 64])

@@ -67,7 +67,8 @@ def run_cells(cells: Sequence[Cell], train: Train, jobs: int, threads: int) -> d
     """Train the cells that are not finished, `jobs` at a time with `threads` torch threads each.
 
     Returns:
-        what went wrong, by the cell's directory; a cell that is not in it has a summary. A failure ends its own cell only.
+        what went wrong, by the cell's directory; a cell that is not in it has a summary. A failure ends its own cell
+        only.
     """
     waiting = [cell for cell in cells if not cell.finished]
     failures: dict[Path, str] = {}

@@ -30,7 +30,9 @@ from headwise.lab.report import write_report
 from headwise.lab.statistics import Pair, compare_pair, holm, mean_interval
 from headwise.lab.verdicts import Scale, headline, standing, verdict
 from headwise.schema import to_plain
+from headwise.tasks.base import TaskData
 from headwise.training.config import RunConfig, differences
+from headwise.training.run import data_of
 
 PLAN = "plan.json"
 TABLE = "comparison.csv"
@@ -110,7 +112,7 @@ def plan(
     base = arms[0][1]
     output = Path(output) if output else new_directory(base, "compare")
     shapes = [(label, config.arm, config.model) for label, config in arms]
-    sized = match(shapes, length or length_of(base), parity, base.entry.task.causal)
+    sized = match(shapes, length or length_of(base, data_of(base)), parity, base.entry.task.causal)
     shaped = {
         label: replace(config, model=one.model, name=label)
         for one, (label, config) in zip(sized.arms, arms, strict=True)
@@ -321,12 +323,11 @@ def circumstances(base: RunConfig, jobs: int, threads: int, seconds: float) -> d
     }
 
 
-def length_of(base: RunConfig) -> int:
+def length_of(config: RunConfig, data: TaskData) -> int:
     """Tokens of an example as the backbone sees them, from one test example."""
-    data = base.entry.data(base.task, base.seed, Path(base.cache) if base.cache else None)
     batch = data.split("test").batch(torch.arange(1))
     with torch.no_grad():
-        embedded, _ = base.entry.task(base.task, data.facts, base.model.width).embed(batch)
+        embedded, _ = config.entry.task(config.task, data.facts, config.model.width).embed(batch)
     return int(embedded.shape[1])
 
 

@@ -20,7 +20,7 @@ from headwise.models.flops import flops_per_example
 from headwise.models.roles import parameters_by_role
 from headwise.models.sizes import ModelConfig
 
-Mode = Literal["parameters", "width", "depth", "flops", "none"]
+Mode = Literal["parameters", "depth", "flops", "none", "width"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 TOLERANCE = 0.01
 # Beyond a factor of eight from the proportions asked for, a feed-forward layer is a different model.
