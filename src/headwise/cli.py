@@ -30,6 +30,7 @@ examples:
   headwise train resume=runs/sorting-hrm-seed0-...   go on where a run stopped
   headwise evaluate runs/sorting-hrm-seed0-... task.mask_rate=0.2
   headwise compare task=sorting 'arms=[baseline,looped,hrm,"hrm:refinement.steps=12"]' seeds=5
+  headwise scale 'sizes=[tiny,small]' 'arms=[baseline,hrm]' dry_run=true
   headwise list                                      what arms, tasks, gates, controllers there are
 """
 
@@ -75,6 +76,16 @@ COMMANDS = {
         "own: 'arms=[baseline,\"hrm:refinement.steps=12\"]'. The directory of an unfinished comparison, as output=, "
         "goes on with what is missing.",
         "compare",
+    ),
+    "scale": Command(
+        "compare arms at several sizes, with what each costs",
+        "[sizes=[tiny,small]] [arms=[baseline,hrm]] [seeds=1] [parity=width] [dry_run=true] [key=value ...]",
+        "Sizes are tiny, small, medium, large, xl and huge (0.4 to 521 million parameters). At each the first arm has "
+        "the size's shape and the others its parameters within 1 % (parity=width: narrower at full depth; depth, "
+        "flops). dry_run=true prints parameters, FLOPs, memory and time, and trains nothing; what cannot fit into "
+        f"memory is refused. second=<metric> is shown beside the primary one. {OVERRIDES} The directory of an "
+        "unfinished scaling, as output=, goes on with what is missing; sizes, seeds and arms may be added to it.",
+        "scale",
     ),
     "ladder": Command(
         "train arms from simple to rich, name the first that is broken and say why",

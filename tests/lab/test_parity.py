@@ -119,3 +119,7 @@ def test_an_unknown_mode_is_refused_with_those_there_are() -> None:
 @pytest.mark.parametrize("smallest", [1, 2, 3, 17, 64])
 def test_bisection_finds_the_first_true(smallest: int) -> None:
     assert first_true(lambda n: n >= smallest) == smallest
+
+
+def test_parity_of_width_is_the_other_name_of_parameters() -> None:
+    assert match(pair("hrm"), LENGTH, "width") == match(pair("hrm"), LENGTH, "parameters")

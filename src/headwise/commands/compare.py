@@ -1,6 +1,7 @@
 """`headwise compare`: several arms, fairly, with an honest verdict."""
 
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from headwise.commands.result import Result
@@ -17,7 +18,7 @@ def run(words: list[str]) -> Result:
     from headwise.training import configuration
 
     own, overrides = configuration.take(words, OWN)
-    _check(own)
+    check(own)
     arms = configuration.load_arms(own.pop("arms"), overrides)
     try:
         result = compare(arms, **own)
@@ -28,7 +29,12 @@ def run(words: list[str]) -> Result:
     return Result(result, comparison_text(result), code=int(failed))
 
 
-def _check(own: dict[str, Any]) -> None:
+def check(own: Mapping[str, Any]) -> None:
+    """Refuse arms, seeds and jobs of the wrong kind.
+
+    Raises:
+        InputError: with what is expected.
+    """
     arms, seeds, jobs = own.get("arms"), own.get("seeds", 3), own.get("jobs", 1)
     if not isinstance(arms, list) or not all(isinstance(label, str) for label in arms):
         raise InputError(f"arms={arms}: expected a list of arms, such as 'arms=[baseline,looped,hrm]'")

@@ -63,3 +63,24 @@ FEW_SEEDS = (
 )
 WIDTHS = "To match their size, arms may be narrower than the first one; the widths stand in the table of arms."
 SPEED = "Samples per second were measured with {processes} runs side by side; for speed see headwise bench."
+SCALING = (
+    "At each size the first arm has the shape of that size and the others are matched to it within 1 %; all runs of a "
+    "seed see the same data in the same order and the same recipe. Each size is a comparison of its own, with its own "
+    "page."
+)
+SCALING_COSTS = (
+    "Parameters of backbone and controller, and their ratio to the first arm; FLOPs of a forward pass; training time, "
+    "mean over seeds; memory, the most that a process held, the interpreter and its libraries included."
+)
+AGAINST_PARAMETERS = (
+    "Mean over seeds of each arm against its parameters; bars are 95 % t intervals, where there are several seeds. "
+    "Lines that stay apart: the advantage grows along."
+)
+ADVANTAGES = (
+    "How much better than the first arm, seed by seed: mean, and its 95 % t interval where there are several seeds. "
+    "Bars without one come from a single seed, and another seed would give others."
+)
+SCALING_SCOPE = (
+    "One recipe serves all sizes: a rate that suits the small ones may not suit the large ones, and with the same "
+    "number of updates larger models are further from their end."
+)

@@ -41,12 +41,13 @@ class Train(Protocol):
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm with one seed; `directory` is that of its run."""
+    """One arm with one seed; `directory` is that of its run, `size` says which one where arms have several."""
 
     label: str
     seed: int
     config: RunConfig
     directory: Path
+    size: str = ""
 
     @property
     def finished(self) -> bool:
@@ -54,7 +55,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        return f"{self.label}, seed {self.seed}"
+        return f"{self.size} {self.label}, seed {self.seed}".strip()
 
 
 def folder(label: str) -> str:
@@ -62,20 +63,21 @@ def folder(label: str) -> str:
     return re.sub(r"[^\w.,=+-]+", "-", label).strip(".-") or "arm"
 
 
-def run_cells(cells: Sequence[Cell], train: Train, jobs: int, threads: int) -> dict[tuple[str, int], str]:
+def run_cells(cells: Sequence[Cell], train: Train, jobs: int, threads: int) -> dict[Path, str]:
     """Train the cells that are not finished, `jobs` at a time with `threads` torch threads each.
 
     Returns:
-        what went wrong, by (label, seed); a cell that is not in it has a summary. A failure ends its own cell only.
+        what went wrong, by the cell's directory; a cell that is not in it has a summary. A failure ends its own cell
+        only.
     """
     waiting = [cell for cell in cells if not cell.finished]
-    failures: dict[tuple[str, int], str] = {}
+    failures: dict[Path, str] = {}
     with _progress() as progress:
         done = len(cells) - len(waiting)
         bar = progress.add_task("training", total=len(cells), completed=done, note=f"{done} were there" if done else "")
         for cell, failure in _outcomes(waiting, train, min(jobs, len(waiting)), threads):
             if failure is not None:
-                failures[cell.label, cell.seed] = failure
+                failures[cell.directory] = failure
                 progress.console.print(Text(f"{cell.name} failed: {failure}", style="red"))
             progress.update(bar, advance=1, note=cell.name)
             done += 1

@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -30,7 +30,9 @@ from headwise.lab.report import write_report
 from headwise.lab.statistics import Pair, compare_pair, holm, mean_interval
 from headwise.lab.verdicts import Scale, headline, standing, verdict
 from headwise.schema import to_plain
+from headwise.tasks.base import TaskData
 from headwise.training.config import RunConfig, differences
+from headwise.training.run import data_of
 
 PLAN = "plan.json"
 TABLE = "comparison.csv"
@@ -69,12 +71,48 @@ def compare(
             Nothing has been written then.
     """
     began = time.perf_counter()
+    planned = plan(arms, seeds, parity, output)
+    jobs, threads = share_cores(jobs, len(planned.cells), planned.base)
+    keep_plan(planned.output, planned.arms)
+    failures = run_cells(planned.cells, train or default_train(), jobs, threads)
+    return conclude(planned, failures, circumstances(planned.base, jobs, threads, time.perf_counter() - began))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison that may be made: every arm with its size, and a cell for each arm and seed.
+
+    Attributes:
+        base: the first arm's configuration as it was given.
+        arms: configurations by label, each with the shape that parity gave it.
+    """
+
+    base: RunConfig
+    seeds: list[int]
+    sized: Parity
+    arms: dict[str, RunConfig]
+    cells: list[Cell]
+    output: Path
+
+
+def plan(
+    arms: Sequence[tuple[str, RunConfig]],
+    seeds: int | Sequence[int] = 3,
+    parity: Mode = "parameters",
+    output: Path | str | None = None,
+    length: int | None = None,
+) -> Plan:
+    """What `compare` would train, refused as it would be; writes nothing.
+
+    Args:
+        length: tokens of an example, if it is known already; else the data are asked.
+    """
     seeds = _seeds(seeds, arms)
     check_alike(arms)
     base = arms[0][1]
     output = Path(output) if output else new_directory(base, "compare")
     shapes = [(label, config.arm, config.model) for label, config in arms]
-    sized = match(shapes, _length(base), parity, base.entry.task.causal)
+    sized = match(shapes, length or length_of(base, data_of(base)), parity, base.entry.task.causal)
     shaped = {
         label: replace(config, model=one.model, name=label)
         for one, (label, config) in zip(sized.arms, arms, strict=True)
@@ -84,20 +122,27 @@ def compare(
         for seed in seeds
         for label, config in shaped.items()
     ]
-    jobs, threads = _share_cores(jobs, len(cells), base)
-    keep_plan(output, shaped)
-    failures = run_cells(cells, train or default_train(), jobs, threads)
+    return Plan(base, seeds, sized, shaped, cells, output)
 
-    runs = {(cell.label, cell.seed): read_run(cell.directory) for cell in cells}
-    result = summarise(runs, seeds, sized, failures, _facts(base))
-    for label, config in shaped.items():
+
+def conclude(planned: Plan, failures: Mapping[Path, str], how: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the runs of a comparison back, write comparison.json, the table and the report, and return the first.
+
+    Args:
+        failures: what went wrong, by the cell's directory.
+        how: date, command, machine; see `circumstances`.
+    """
+    runs = {(cell.label, cell.seed): read_run(cell.directory) for cell in planned.cells}
+    failed = {(cell.label, cell.seed): failures[cell.directory] for cell in planned.cells if cell.directory in failures}
+    result = summarise(runs, planned.seeds, planned.sized, failed, _facts(planned.base))
+    for label, config in planned.shaped.items():
         result["arms"][label]["preset"] = config.to_plain()["training"]["preset"]
-    result["directory"] = str(output)
-    result["how"] = _how(base, jobs, threads, time.perf_counter() - began)
-    write_json(output / COMPARISON, result)
-    write_text(output / TABLE, _csv(result))
-    write_report(output)
-    return read_json(output / COMPARISON)
+    result["directory"] = str(planned.output)
+    result["how"] = dict(how)
+    write_json(planned.output / COMPARISON, result)
+    write_text(planned.output / TABLE, _csv(result))
+    write_report(planned.output)
+    return read_json(planned.output / COMPARISON)
 
 
 def summarise(
@@ -237,7 +282,7 @@ def keep_plan(output: Path, arms: Mapping[str, RunConfig]) -> None:
     write_json(output / PLAN, {**old, **new})
 
 
-def _share_cores(jobs: int | None, cells: int, base: RunConfig) -> tuple[int, int]:
+def share_cores(jobs: int | None, cells: int, base: RunConfig) -> tuple[int, int]:
     """Processes, and torch threads for each of them."""
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs={jobs}: choose 1 or more processes")
@@ -269,7 +314,8 @@ def _facts(base: RunConfig) -> dict[str, Any]:
     }
 
 
-def _how(base: RunConfig, jobs: int, threads: int, seconds: float) -> dict[str, Any]:
+def circumstances(base: RunConfig, jobs: int, threads: int, seconds: float) -> dict[str, Any]:
+    """When, by which command, on what and with which versions."""
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -282,12 +328,11 @@ def _how(base: RunConfig, jobs: int, threads: int, seconds: float) -> dict[str, 
     }
 
 
-def _length(base: RunConfig) -> int:
+def length_of(config: RunConfig, data: TaskData) -> int:
     """Tokens of an example as the backbone sees them, from one test example."""
-    data = base.entry.data(base.task, base.seed, Path(base.cache) if base.cache else None)
     batch = data.split("test").batch(torch.arange(1))
     with torch.no_grad():
-        embedded, _ = base.entry.task(base.task, data.facts, base.model.width).embed(batch)
+        embedded, _ = config.entry.task(config.task, data.facts, config.model.width).embed(batch)
     return int(embedded.shape[1])
 
 

@@ -71,8 +71,8 @@ def learning_curves(
             _zoom(axes[1], min(low for low, _ in ends), max(high for _, high in ends), levels, vertical=True)
             last = max(x[-1] for *_, x in bands.values() if len(x))
             axes[1].set_xlim(min(x[len(x) // 3] for *_, x in bands.values() if len(x)) - 0.02 * last, 1.02 * last)
-        _draw_levels(axes[0], levels, vertical=True)
-        _draw_levels(axes[1], levels, vertical=True, within=True)
+        draw_levels(axes[0], levels, vertical=True)
+        draw_levels(axes[1], levels, vertical=True, within=True)
         legend(figure, list(arms), [colours[arm] for arm in arms])
         return figure
 
@@ -96,8 +96,8 @@ def results(arms: Mapping[str, Estimate], levels: Levels, metric: str) -> Figure
         ends = [x for arm in arms.values() for x in (*arm.values, *(arm.interval or ()), arm.mean) if np.isfinite(x)]
         if ends:
             _zoom(axes[1], min(ends), max(ends), levels, vertical=False)
-        _draw_levels(axes[0], levels, vertical=False)
-        _draw_levels(axes[1], levels, vertical=False, within=True)
+        draw_levels(axes[0], levels, vertical=False)
+        draw_levels(axes[1], levels, vertical=False, within=True)
         return figure
 
 
@@ -184,7 +184,7 @@ def gate_entropy(arms: Mapping[str, Sequence[Curve]], colours: Mapping[str, int]
         for arm, curves in arms.items():
             draw_band(axis, band_of(curves), colours[arm], len(arms))
         axis.set_ylim(-0.03, 1.06)
-        _draw_levels(axis, Levels(others={"all heads\nalike": 1.0, "one head": 0.0}), vertical=True, within=True)
+        draw_levels(axis, Levels(others={"all heads\nalike": 1.0, "one head": 0.0}), vertical=True, within=True)
         axis.set_xlabel("updates")
         axis.set_ylabel("gate entropy / ln H")
         plain_numbers(axis.xaxis)
@@ -227,10 +227,10 @@ def efficiency(arms: Mapping[str, Estimate], levels: Levels, metric: str) -> Fig
             ]
             axis.set_xticks(ticks)
             axis.set_xticks([], minor=True)
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _round_magnitude(x)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: round_magnitude(x)))
         axis.set_xlabel("FLOPs per example, forward pass (log scale)")
         axis.set_ylabel(metric)
-        _draw_levels(axis, levels, vertical=True, within=True)
+        draw_levels(axis, levels, vertical=True, within=True)
         legend(figure, list(shown), [estimate.colour for _, estimate in shown.values()], lines=False)
         return figure
 
@@ -280,7 +280,7 @@ def _zoom(axis: Axes, low: float, high: float, levels: Levels, vertical: bool) -
     (axis.yaxis if vertical else axis.xaxis).set_major_locator(MaxNLocator(6))
 
 
-def _draw_levels(axis: Axes, levels: Levels, vertical: bool, within: bool = False) -> None:
+def draw_levels(axis: Axes, levels: Levels, vertical: bool, within: bool = False) -> None:
     """A line and its name for each level; `within` leaves out those outside the limits already set."""
     bounds = axis.get_ylim() if vertical else axis.get_xlim()
     shown = [(n, v) for n, v in levels.named() if not within or min(bounds) <= v <= max(bounds)]
@@ -345,7 +345,7 @@ def _wrapped(name: str, width: int) -> str:
     return "\n".join(line.strip() for line in lines)
 
 
-def _round_magnitude(x: float) -> str:
+def round_magnitude(x: float) -> str:
     digits, _, prefix = write.magnitude(x).partition(" ")
     return f"{float(digits):g} {prefix}".strip()
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from headwise.errors import InputError
 
 COMPARISON = "comparison.json"
+SCALING = "scaling.json"
+MEMORY = "memory.json"
 SUMMARY = "summary.json"
 METRICS = "metrics.jsonl"
 ROUTING = "routing.jsonl"
@@ -134,6 +136,20 @@ def read_comparison(directory: Path) -> dict[str, Any]:
     content = read_json(file)
     if not {"task", "metric", "arms", "pairs"} <= content.keys():
         raise InputError(f"{file}: damaged; run `headwise compare` again with the same output (finished runs are kept)")
+    return content
+
+
+def read_scaling(directory: Path) -> dict[str, Any]:
+    """`scaling.json` of a directory that has one.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    content = read_json(directory / SCALING)
+    if not ({"task", "metrics", "arms", "advantage", "how"} <= content.keys() and content.get("sizes")):
+        raise InputError(
+            f"{directory / SCALING}: damaged; run `headwise scale` again with the same output (finished runs are kept)"
+        )
     return content
 
 

@@ -93,7 +93,7 @@ class _Comparison:
             ],
             pairs=[Said(p["kind"], BADGES.get(p["kind"], ""), p["verdict"]) for p in result["pairs"]],
             pair_figures=self.pair_figures(),
-            pair_numbers=self.pair_table(),
+            pair_numbers=pair_table([("", pair) for pair in result["pairs"]]),
             pair_note=captions.PAIRS,
             training_figures=self.training_figures(),
             diagnosis=diagnosis,
@@ -105,7 +105,7 @@ class _Comparison:
             analyses=analyses({f"{label}, seed {seeds[0]}": runs[0] for label, runs in self.runs.items()}),
             caveats=self.caveats(),
             command=result["how"]["command"],
-            how=self.how(),
+            how=run_facts(result["how"], seeds),
             settings=json.dumps({"task": result["task_config"], "training": result["training"]}, indent=2),
         )
 
@@ -259,36 +259,6 @@ class _Comparison:
         caption += f"; {captions.DIFFERENCES_ZONE.format(share=write.percent(MEANINGFUL))}." if matters else "."
         return [picture("differences", "Differences", plots.differences(shown, matters, self.metric), caption)]
 
-    def pair_table(self) -> Table:
-        titles = (
-            "pair",
-            "difference",
-            "95 % interval",
-            "p paired",
-            "p Holm",
-            "p Welch",
-            "g",
-            "can show",
-            "over examples",
-        )
-        rows = [
-            Row(
-                [
-                    f"{pair['a']} {write.MINUS} {pair['b']}",
-                    write.value(number(pair["difference"]), signed=True),
-                    write.interval(pair["interval"], signed=True),
-                    write.p_value(pair["p_paired"]),
-                    write.p_value(pair["p_holm"]),
-                    write.p_value(pair["p_welch"]),
-                    write.MISSING if pair["hedges_g"] is None else write.decimal(pair["hedges_g"], 2, signed=True),
-                    write.value(number(pair["smallest_detectable"])),
-                    write.interval(pair["interval_examples"], signed=True),
-                ]
-            )
-            for pair in self.result["pairs"]
-        ]
-        return Table(numbers(*titles), rows)
-
     def training_figures(self) -> list[Picture]:
         curves = {label: [run.curve(self.result["metric"]) for run in runs] for label, runs in self.runs.items()}
         if not any(x for curve in curves.values() for x, _ in curve):
@@ -349,17 +319,40 @@ class _Comparison:
             said.append(captions.SPEED.format(processes=how["processes"]))
         return said
 
-    def how(self) -> list[tuple[str, str]]:
-        how = self.result["how"]
-        versions = ", ".join(f"{name} {version}" for name, version in how["versions"].items())
-        return [
-            ("finished", how["date"].replace("T", " ")),
-            ("took", write.duration(how["seconds"])),
-            ("processes", f"{how['processes']}, each with {write.counted(how['threads_per_process'], 'thread')}"),
-            ("device", f"{how['device']} ({how['platform']})"),
-            ("versions", versions),
-            ("seeds", ", ".join(map(str, self.result["seeds"]))),
-        ]
+
+def pair_table(pairs: Sequence[tuple[str, Plain]]) -> Table:
+    """The statistics of pairs of arms, each with what its name begins with."""
+    titles = ("pair", "difference", "95 % interval", "p paired", "p Holm", "p Welch", "g", "can show", "over examples")
+    rows = [
+        Row(
+            [
+                f"{prefix}{pair['a']} {write.MINUS} {pair['b']}",
+                write.value(number(pair["difference"]), signed=True),
+                write.interval(pair["interval"], signed=True),
+                write.p_value(pair["p_paired"]),
+                write.p_value(pair["p_holm"]),
+                write.p_value(pair["p_welch"]),
+                write.MISSING if pair["hedges_g"] is None else write.decimal(pair["hedges_g"], 2, signed=True),
+                write.value(number(pair["smallest_detectable"])),
+                write.interval(pair["interval_examples"], signed=True),
+            ]
+        )
+        for prefix, pair in pairs
+    ]
+    return Table(numbers(*titles), rows)
+
+
+def run_facts(how: Plain, seeds: Sequence[int]) -> list[tuple[str, str]]:
+    """When, on what and with which versions."""
+    versions = ", ".join(f"{name} {version}" for name, version in how["versions"].items())
+    return [
+        ("finished", how["date"].replace("T", " ")),
+        ("took", write.duration(how["seconds"])),
+        ("processes", f"{how['processes']}, each with {write.counted(how['threads_per_process'], 'thread')}"),
+        ("device", f"{how['device']} ({how['platform']})"),
+        ("versions", versions),
+        ("seeds", ", ".join(map(str, seeds))),
+    ]
 
 
 def routing_table(found: Mapping[str, Mapping[str, Any]]) -> Table | None:

@@ -1,0 +1,242 @@
+"""The plan of a scaling: a comparison for each size, what each cell takes, and whether the machine has it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from headwise.errors import InputError
+from headwise.lab import notation as write
+from headwise.lab.budget import Memory, memory, process_memory, seconds, weights_memory
+from headwise.lab.cells import Cell
+from headwise.lab.compare import PLAN, Plan, length_of, new_directory, plan, share_cores
+from headwise.lab.memory import capacity
+from headwise.lab.parity import Mode
+from headwise.lab.records import read_json
+from headwise.models.sizes import SIZES
+from headwise.schema import to_plain
+from headwise.tasks.base import TaskData
+from headwise.training.config import RunConfig, differences
+from headwise.training.machine import device_of
+from headwise.training.run import data_of
+
+DEFAULT_ARMS = ("baseline", "hrm")
+DEFAULT_SIZES = ("tiny", "small")
+SHAPE = ("width", "heads", "ffn", "depth")
+SHARED = ("task", "training", "quick")  # of all runs of a scaling; device and seed may change
+HOW = (
+    "Memory from passes of one and two blocks of each arm's width with one and two examples, extended linearly; time "
+    "from timed updates of one block, extended by FLOPs, for a machine with nothing else to do."
+)
+Key = tuple[str, str]
+"""A size and an arm's label."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Everything that is to be trained, by size.
+
+    Attributes:
+        base: the first arm's configuration as it was given.
+        data: of the task; all cells with the same seed share them.
+        device: as it is on this machine.
+    """
+
+    base: RunConfig
+    data: TaskData
+    device: str
+    output: Path
+    sizes: dict[str, Plan]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Size by size, smallest work first to be done where the sizes are given so."""
+        return [replace(cell, size=size) for size, one in self.sizes.items() for cell in one.cells]
+
+    @property
+    def configs(self) -> dict[Key, RunConfig]:
+        return {(size, label): config for size, one in self.sizes.items() for label, config in one.arms.items()}
+
+    @property
+    def parity(self) -> Mode:
+        return next(iter(self.sizes.values())).sized.mode
+
+    def waiting(self, key: Key) -> list[Cell]:
+        """The cells of an arm at a size that are not finished."""
+        return [cell for cell in self.cells if (cell.size, cell.label) == key and not cell.finished]
+
+    def memory(self) -> dict[Key, Memory]:
+        """What each arm takes at each size.
+
+        Raises:
+            InputError: more than this machine has, for cells that are not finished.
+        """
+        process, room = process_memory(self.device), capacity(self.device)
+        light = {key: weights_memory(config, self.data, process) for key, config in self.configs.items()}
+        for key, need in light.items():
+            self._refuse(key, need, room)
+        full = {key: memory(config, self.data, process) for key, config in self.configs.items()}
+        for key, need in full.items():
+            self._refuse(key, need, room)
+        return full
+
+    def _refuse(self, key: Key, need: Memory, room: int) -> None:
+        if need.peak <= room or not self.waiting(key):
+            return
+        (size, label), batch = key, self.configs[key].training.batch_size
+        kept = need.parameters + need.gradients + need.optimizer
+        most, what, remedy = max(
+            (need.activations, f"a batch of {batch}", "a lower training.batch_size, arm.refinement.gradient=last or "),
+            (need.evaluation, "scoring a batch", "a lower training.evaluation_batch_size or "),
+            (need.checkpoint, "reading a checkpoint back", ""),
+        )
+        count = write.magnitude(self._parameters(key))
+        raise InputError(
+            f"sizes: {size} does not fit: arm {label} ({count} parameters) takes about {_bytes(need.peak)}, this "
+            f"machine has {_bytes(room)} ({_bytes(kept)} for weights, gradients and optimiser state, {_bytes(most)} "
+            f"for {what}); choose {remedy}a smaller size"
+        )
+
+    def _parameters(self, key: Key) -> int:
+        size, label = key
+        return next(one.size.parameters for one in self.sizes[size].sized.arms if one.label == label)
+
+    def share(self, needs: Mapping[Key, Memory], jobs: int | None) -> tuple[int, int]:
+        """Processes, and threads for each: as many as asked for or as there are cores, and as fit side by side.
+
+        Raises:
+            InputError: so many as were asked for do not fit together.
+        """
+        cells = [cell for cell in self.cells if not cell.finished]
+        wanted, _ = share_cores(jobs, max(len(cells), 1), self.base)
+        largest = sorted((needs[cell.size, cell.label].peak for cell in cells), reverse=True)
+        room = capacity(self.device)
+        fitting = wanted
+        while fitting > 1 and sum(largest[:fitting]) > room:
+            fitting -= 1
+        if jobs is not None and fitting < wanted:
+            together = _bytes(sum(largest[:wanted]))
+            raise InputError(
+                f"jobs={jobs}: take {together} together and this machine has {_bytes(room)}; jobs={fitting}"
+            )
+        return share_cores(fitting, max(len(cells), 1), self.base)
+
+    def check_output(self) -> None:
+        """Refuse an output whose other sizes were trained on another task or with another recipe.
+
+        Raises:
+            InputError: names the key and both values.
+        """
+        ours = self.base.to_plain()
+        for file in sorted(self.output.glob(f"*/{PLAN}")):
+            for plain in read_json(file).values():
+                for key in SHARED:
+                    for at, before, after in differences({key: plain.get(key)}, {key: ours[key]}):
+                        raise InputError(
+                            f"output={self.output}: holds {file.parent.name} with {at}={before}, now {after}; "
+                            "choose another output"
+                        )
+
+
+def prepare(
+    arms: Sequence[tuple[str, RunConfig]],
+    sizes: Sequence[str],
+    seeds: int | Sequence[int],
+    parity: Mode,
+    output: Path | str | None,
+) -> Scaling:
+    """Find every arm's shape at every size; builds nothing and writes nothing.
+
+    Raises:
+        InputError: an unknown size, or whatever a comparison at one of them refuses.
+    """
+    check_sizes(sizes)
+    if not arms:
+        raise InputError("arms=[]: name at least one arm")
+    base = arms[0][1]
+    device = device_of(base.device)
+    path = Path(output) if output else new_directory(base, "scale")
+    if path.exists() and not path.is_dir():
+        raise InputError(f"output={path}: a file; choose a directory")
+    data = data_of(base)
+    length = length_of(base, data)
+    plans = {}
+    for size in sizes:
+        shape = {key: getattr(SIZES[size], key) for key in SHAPE}
+        try:
+            sized = [(label, replace(config, model=replace(config.model, **shape))) for label, config in arms]
+            plans[size] = plan(sized, seeds, parity, path / size, length)
+        except ValueError as error:
+            raise InputError(f"size {size}: {error}") from None
+    return Scaling(base, data, device, path, plans)
+
+
+def check_sizes(sizes: Sequence[str]) -> None:
+    """Refuse sizes that there are not, or that are named twice.
+
+    Raises:
+        InputError: with those there are.
+    """
+    if not sizes or len(set(sizes)) < len(sizes):
+        raise InputError(f"sizes=[{','.join(sizes)}]: name each size once, at least one of {', '.join(SIZES)}")
+    for size in sizes:
+        if size not in SIZES:
+            close = get_close_matches(size, SIZES, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise InputError(f"sizes: {size}: unknown; available: {', '.join(SIZES)}{hint}")
+
+
+def dry_run(
+    arms: Sequence[tuple[str, RunConfig]],
+    sizes: Sequence[str] = DEFAULT_SIZES,
+    seeds: int | Sequence[int] = 1,
+    parity: Mode = "parameters",
+    output: Path | str | None = None,
+    jobs: int | None = None,
+) -> dict[str, Any]:
+    """What `headwise.lab.scale.scale` would train and what that takes; trains nothing and writes nothing.
+
+    Returns:
+        sizes.NAME.LABEL.{model, parameters, flops_per_example, memory, seconds, ...}, seconds in all, machine, how.
+
+    Raises:
+        InputError: as `scale`.
+    """
+    planned = prepare(arms, sizes, seeds, parity, output)
+    needs = planned.memory()
+    jobs, threads = planned.share(needs, jobs)
+    times = {key: seconds(config, planned.data, threads) for key, config in planned.configs.items()}
+    left = sum(times[cell.size, cell.label].run for cell in planned.cells if not cell.finished)
+    return {
+        "task": planned.base.entry.name,
+        "arms": [label for label, _ in arms],
+        "seeds": next(iter(planned.sizes.values())).seeds,
+        "parity": planned.parity,
+        "updates": planned.base.training.updates,
+        "batch_size": planned.base.training.batch_size,
+        "sizes": {
+            size: {
+                one.label: {
+                    "model": to_plain(one.model),
+                    "parameters": one.size.parameters,
+                    "parameter_ratio": one.parameter_ratio,
+                    "flops_per_example": one.size.flops,
+                    "flops_ratio": one.flops_ratio,
+                    "memory": asdict(needs[size, one.label]) | {"peak": needs[size, one.label].peak},
+                    "seconds": asdict(times[size, one.label]) | {"run": times[size, one.label].run},
+                    "cells": len(comparison.seeds),
+                    "finished": len(comparison.seeds) - len(planned.waiting((size, one.label))),
+                }
+                for one in comparison.sized.arms
+            }
+            for size, comparison in planned.sizes.items()
+        },
+        "seconds": left / jobs,
+        "machine": {"memory": capacity(planned.device), "device": planned.device, "jobs": jobs, "threads": threads},
+        "how": HOW,
+    }
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e9:.1f} GB"
