@@ -110,11 +110,12 @@ COMMANDS = {
         "bench",
     ),
     "data": Command(
-        "fetch public data sets",
-        "get <name> [output=DIR]",
+        "fetch public data sets, write mazes into files",
+        "get <name> [output=DIR] | mazes output=FILE.npz [key=value ...]",
         "get: the files of a published release, checked against its sha256 and resumed where an earlier call stopped; "
         "names are ud_en_ewt and tinyshakespeare. They go into a folder of that name in output=, by default in "
-        "HEADWISE_DATA, or else in ./data.",
+        "HEADWISE_DATA, or else in ./data. mazes: size=16 family=depth_first number=1000 seed=0 split=train "
+        "min_path_length=102 picture=first.svg, or input=<Maze-Hard .csv>; task=maze task.file= reads the result.",
         "data",
     ),
     "list": Command(

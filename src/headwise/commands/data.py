@@ -1,4 +1,4 @@
-"""`headwise data`: public data sets, fetched to where tasks look for them."""
+"""`headwise data`: public data sets, fetched to where tasks look for them, and mazes in files."""
 
 import os
 import shlex
@@ -59,7 +59,17 @@ def _shown(work: Callable[[Callable[[str, int, int | None], None]], dict[str, bo
         return work(progress)
 
 
+def _mazes(words: list[str]) -> Result:
+    """Generate a file of mazes, or convert one from elsewhere."""
+    from headwise.commands.result import key_values
+    from headwise.tasks.maze.command import command
+
+    result = command(words)
+    return Result(result, [key_values(result)])
+
+
 # Word -> what follows it, and what does it
 ACTIONS: dict[str, tuple[str, Callable[[list[str]], Result]]] = {
     "get": ("<name> [output=DIR]", _get),
+    "mazes": ("output=FILE.npz [key=value ...]", _mazes),
 }

@@ -160,6 +160,17 @@ def framework() -> list[Result]:
     return [Result("framework/step_overhead", 1e3 * (ours - plain), "ms/step", 1e3 * plain, ours / plain)]
 
 
+def mazes() -> list[Result]:
+    """Mazes generated in a second of one core, over the rates that were asked for or that maze-dataset reaches."""
+    from headwise.tasks.maze.bench import RATES
+    from headwise.tasks.maze.bench import bench as generated
+
+    return [
+        Result(f"mazes/{name}", rate, "mazes/s", RATES[name][-1], rate / RATES[name][-1])
+        for name, rate in generated().items()
+    ]
+
+
 def heads() -> list[Result]:
     """Attention with a part of its heads on, over dense attention on one thread; minutes, so only when named."""
     from headwise.lab.bench_heads import measure
@@ -175,9 +186,10 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "compaction": compaction,
     "layout": layout,
     "framework": framework,
+    "mazes": mazes,
     "heads": heads,
 }
-ONLY_NAMED = {"heads", "layout"}
+ONLY_NAMED = {"heads", "layout", "mazes"}
 
 
 def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
