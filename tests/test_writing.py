@@ -1,5 +1,6 @@
 """Commands of tasks that write as they go along: when the text goes out, what else is printed, and how it ends."""
 
+import io
 import json
 import shlex
 import subprocess
@@ -32,20 +33,21 @@ def planted_writing(monkeypatch: pytest.MonkeyPatch, parts: Iterable[str], endin
 def test_a_command_may_write_as_it_goes_with_its_logs_elsewhere(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[str] = []
+    file = io.BytesIO()
+    seen: list[bytes] = []
 
     def parts() -> Iterator[str]:
         yield "one é\n"
         print("half way")
-        seen.append(capsys.readouterr().out)
+        seen.append(file.getvalue())
         yield "two\n"
 
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file, encoding="latin-1"))
     planted_writing(monkeypatch, parts(), Ending(code=1))
     assert cli.main(["recite"]) == 1
-    captured = capsys.readouterr()
-    assert seen == ["one é\n"], "the first part is out before the second is made"
-    assert captured.out == "two\n"
-    assert "half way" not in captured.out
+    assert seen == ["one é\n".encode()], "the first part is out before the second is made"
+    assert file.getvalue() == "one é\ntwo\n".encode()
+    assert capsys.readouterr().err == "half way\n"
 
 
 def test_what_a_command_writes_is_a_part_of_its_json(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:

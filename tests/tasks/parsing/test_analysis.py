@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from headwise import cli
+from headwise.lab.report import write_report
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
@@ -17,7 +19,7 @@ from headwise.tasks.base import TaskModel
 from headwise.tasks.parsing import ParsingConfig, ParsingData, ParsingTask
 from headwise.tasks.parsing.analysis import analyse, chosen
 from headwise.tasks.parsing.scratch import Scratch
-from headwise.tasks.parsing.sentences import Sentence
+from headwise.tasks.parsing.sentences import Sentence, parse_lines
 from headwise.training import run
 from headwise.training.config import RunConfig, TrainingConfig
 from headwise.training.scoring import score
@@ -114,23 +116,43 @@ def test_the_sentence_drawn_is_the_first_of_moderate_length_with_a_mistake():
     wrong = [tree(len(s.forms), 9, "nsubj") for s in gold]
     right_but_for_subtype = [tree(len(s.forms), 9, "dep:x") for s in gold]
     assert chosen(gold, wrong) == 1
-    assert chosen(gold, [gold[0], gold[1], wrong[2], wrong[3], wrong[4]]) == 2
+    assert chosen(gold, [gold[0], gold[1], *wrong[2:]]) == 2
+    assert chosen(gold, [wrong[0], right_but_for_subtype[1], *wrong[2:]]) == 2
     assert chosen(gold, [wrong[0], *right_but_for_subtype[1:4], wrong[4]]) == 1, "all right: the first of that length"
     assert chosen([tree(3, 1), tree(9, 2), tree(40, 3)], [tree(3, 1), tree(9, 2), tree(40, 3)]) == 1
 
 
-def test_a_run_keeps_its_analysis_and_evaluating_it_gives_the_same(tmp_path: Path):
+@pytest.mark.parametrize(("length", "place"), [(11, 0), (12, 1), (20, 1), (21, 0)])
+def test_moderate_is_from_12_to_20_words(length, place):
+    assert chosen([tree(13, 1), tree(length, 2)], [tree(13, 1), tree(length, 2, "nsubj")]) == place
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = RunConfig(
         task=CONFIG,
         model=ModelConfig(width=16, heads=4, ffn=24),
         training=TrainingConfig(updates=3, batch_size=8, validate_every=3, loggers=()),
         device="cpu",
-        output=str(tmp_path),
+        output=str(tmp_path_factory.mktemp("runs")),
     )
-    directory = run.train(config, progress=False)
-    kept = json.loads((directory / "analysis.json").read_text(encoding="utf-8"))
-    summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    return run.train(config, progress=False)
+
+
+def test_a_run_keeps_its_analysis_and_evaluating_it_gives_the_same(trained):
+    kept = json.loads((trained / "analysis.json").read_text(encoding="utf-8"))
+    summary = json.loads((trained / "summary.json").read_text(encoding="utf-8"))
     assert kept["metrics"].items() <= summary["metrics"].items()
     assert summary["value"] == pytest.approx(kept["metrics"]["las"], abs=1e-6)
-    again = run.evaluate(directory)
-    assert again["metrics"] == pytest.approx(summary["metrics"], abs=1e-6)
+    assert run.evaluate(trained)["metrics"] == pytest.approx(summary["metrics"], abs=1e-6)
+
+
+def test_its_page_shows_the_sentence_and_its_parser_parses(trained, tmp_path, capsys):
+    page = write_report(trained).read_text(encoding="utf-8")
+    for shown in ("A closer look at the test examples", "One sentence", "previous word", "By relation"):
+        assert shown in page
+    text = tmp_path / "in.txt"
+    text.write_text("the dog saw a cat .\n", encoding="utf-8")
+    assert cli.main(["parse", str(trained), str(text)]) == 0
+    (parsed,) = parse_lines(capsys.readouterr().out.split("\n"), "out")
+    assert parsed[1].forms == ("the", "dog", "saw", "a", "cat", ".")
