@@ -110,9 +110,11 @@ def test_a_sentences_tree_does_not_depend_on_its_batch(data):
             torch.testing.assert_close(together.arcs[i, :words, : words + 1], alone.arcs[0], atol=1e-5, rtol=1e-4)
 
 
-def test_decoded_heads_are_trees_with_one_root(data):
+def test_decoded_heads_are_trees_with_one_root_which_alone_is_called_so(data):
     model, batch = model_of(data).eval(), data.split("test").batch(torch.arange(16))
-    heads, _ = model.task.decode(model.task.read_out(model(batch).states[-1], batch), batch["mask"])
+    heads, relations = model.task.decode(model.task.read_out(model(batch).states[-1], batch), batch["mask"])
+    root = data.facts["relations"].index("root")
+    assert torch.equal((heads == 0) & batch["mask"], (relations == root) & batch["mask"])
     for row, mask in zip(heads, batch["mask"], strict=True):
         tree = row[mask].tolist()
         assert tree.count(0) == 1

@@ -119,10 +119,19 @@ class ParsingTask(Task):
         return metrics.measure(heads, relations, batch, self.facts["relations"])
 
     def decode(self, prediction: Scores, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Heads and relations of the best trees, int64 [B, L] each; 0 at padding."""
+        """Heads and relations of the best trees, int64 [B, L] each; 0 at padding.
+
+        A word attached to the root has the relation `root`, and no other word has, as Universal Dependencies ask.
+        """
         search = decode_tree if self.config.decoder == "tree" else decode_argmax
         heads = search(prediction.arcs, mask)
-        return heads, self.biaffine.label(prediction, heads).argmax(-1).masked_fill(~mask, 0)
+        labels = self.biaffine.label(prediction, heads)
+        names: list[str] = self.facts["relations"]
+        if "root" in names and len(names) > 1:
+            at_root = heads == 0
+            root = torch.arange(len(names), device=heads.device) == names.index("root")
+            labels = labels.masked_fill(at_root[..., None] ^ root, -torch.inf)
+        return heads, labels.argmax(-1).masked_fill(~mask, 0)
 
 
 def _nats(scores: Tensor, targets: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ nodes (1.1) are passed over and kept in the block. A mistake is an `InputError` 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from conllu.parser import DEFAULT_FIELDS, parse_id_value, parse_int_value, parse
 from headwise.errors import InputError
 
 # The other columns stay text: features and the like are of no use here, and as text they come back byte for byte.
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
 _PARSERS = {"id": lambda columns, i: parse_id_value(columns[i])}
 
 
@@ -141,15 +143,17 @@ def with_predictions(block: Block, heads: Sequence[int], relations: Sequence[str
     if not len(heads) == len(relations) == words:
         raise ValueError(f"{block.where}: {words} words, {len(heads)} heads and {len(relations)} relations")
     predicted = iter(zip(heads, relations, strict=True))
-    tokens = []
+    lines = list(block.comments)
     for token in block.tokens:
-        token = Token(token)
-        if isinstance(token["id"], int):
-            head, relation = next(predicted)
-            deps = "_" if token["deps"] == "_" else f"{head}:{relation}"
-            token.update(head=str(head), deprel=relation, deps=deps)
-        tokens.append(token)
-    return "".join(f"{comment}\n" for comment in block.comments) + TokenList(tokens).serialize()
+        number, *columns = token.values()
+        if isinstance(number, int):
+            head, columns[6] = next(predicted)
+            columns[5] = str(head)
+            columns[7] = "_" if columns[7] == "_" else f"{head}:{columns[6]}"
+        else:
+            number = "".join(map(str, number))
+        lines.append("\t".join([str(number), *columns]))
+    return "\n".join(lines) + "\n\n"
 
 
 def from_words(words: Sequence[str], sent_id: str = "1") -> Block:
@@ -211,6 +215,10 @@ def _token(line: str, where: str) -> Token:
     # The library takes two spaces for a tab, and drops white space at the ends
     if "  " in line or line != line.strip():
         raise InputError(f"{where}: white space at an end of the line, or two spaces in a row")
+    values = line.split("\t")
+    # Most lines: the same as the library's answer, in a tenth of its time
+    if len(values) == len(DEFAULT_FIELDS) and _NUMBER.fullmatch(values[0]):
+        return Token(zip(DEFAULT_FIELDS, [int(values[0]), *values[1:]], strict=True))
     try:
         token = parse_line(line, DEFAULT_FIELDS, _PARSERS)
     except (ParseException, ValueError):  # ValueError: a number of thousands of digits
