@@ -189,7 +189,7 @@ def test_list_names_everything_with_one_line_each(capsys: Captured) -> None:
         (["compare", "arms=[baseline,hrm]", "seeds=some"], ["seeds=some", "1 or more"]),
         (["compare", "arms=[baseline,hrm]", "seeds=[1,1]"], ["seeds=[1, 1]", "different"]),
         (["compare", "arms=[baseline,hrm]", "jobs=0"], ["jobs=0", "1 or more"]),
-        (["compare", "arms=[baseline,hrm]", "parity=size"], ["parity=size", "parameters, depth"]),
+        (["compare", "arms=[baseline,hrm]", "parity=size"], ["parity=size", "parameters, width, depth"]),
         (["compare", "arms=[baseline,looped,hrm]", "parity=none"], ["parameters"]),
         (["compare", "arms=[baseline,hrm:refinement.steps=12]"], ["arms=", "quote"]),
         (["compare", "arms=[baseline]", "arm=hrm"], ["arms=[first,second]"]),

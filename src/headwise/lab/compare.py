@@ -55,7 +55,8 @@ def compare(
     added the same way. A failed cell is named in the result and leaves its directory readable.
 
     Args:
-        arms: label and configuration of each arm, the reference first. They may differ in `arm` and `model` only.
+        arms: label and configuration of each arm, the reference first. They may differ in `arm`, `model` and
+            `training.preset`, the learning rates.
             `headwise.training.configuration.load_arms(["baseline", "hrm:refinement.steps=12"])` makes this list.
         seeds: how many, counted from the configurations' own seed, or which. Seed k gives every arm the same data.
         parity: what is made equal; see `headwise.lab.parity.match`.
@@ -135,7 +136,7 @@ def conclude(planned: Plan, failures: Mapping[Path, str], how: Mapping[str, Any]
     runs = {(cell.label, cell.seed): read_run(cell.directory) for cell in planned.cells}
     failed = {(cell.label, cell.seed): failures[cell.directory] for cell in planned.cells if cell.directory in failures}
     result = summarise(runs, planned.seeds, planned.sized, failed, _facts(planned.base))
-    for label, config in planned.shaped.items():
+    for label, config in planned.arms.items():
         result["arms"][label]["preset"] = config.to_plain()["training"]["preset"]
     result["directory"] = str(planned.output)
     result["how"] = dict(how)
