@@ -1,8 +1,8 @@
 """headwise: transformers that choose, per token and per refinement step, which attention heads to use.
 
-Build: `RoutedAttention`, `Backbone`, routers, gates, controllers, halting. Prove: `configure`, `train`, `compare`. Your
-own model and data: `optimizer_for` and `HeadwiseModule`. Names are imported when they are first used, so that
-`import headwise` loads nothing heavy; each is documented where it is defined.
+Build: `RoutedAttention`, `Backbone`, routers, gates, controllers, halting. Prove: `configure`, `train`, `compare`,
+`scale`. Your own model and data: `optimizer_for` and `HeadwiseModule`. Names are imported when they are first used, so
+that `import headwise` loads nothing heavy; each is documented where it is defined.
 """
 
 import importlib
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headwise.errors import InputError as InputError
     from headwise.lab.compare import compare as compare
+    from headwise.lab.scale import scale as scale
     from headwise.models.arm import Arm as Arm
     from headwise.models.arm import check as check
     from headwise.models.backbone import Backbone as Backbone
@@ -83,6 +84,7 @@ _DEFINED = {
     "headwise.training.optim": "optimizer_for",
     "headwise.training.run": "evaluate load train",
     "headwise.lab.compare": "compare",
+    "headwise.lab.scale": "scale",
 }
 _HOMES = {name: (module, name) for module, names in _DEFINED.items() for name in names.split()}
 _HOMES["configure"] = ("headwise.training.configuration", "load")

@@ -1,7 +1,7 @@
 """What it takes to train an arm at a size, before it is trained: memory and time.
 
-Both come from a few real passes on this machine, with one and two blocks of the full width and one and two examples, so
-that a model of 500 million parameters is never built. Memory grows linearly in blocks and in examples, so four
+Both come from a few real passes on this machine, with one and two blocks of the full width and two and three examples,
+so that a model of 500 million parameters is never built. Memory grows linearly in blocks and in examples, so four
 measurements give it for any number of either:
 
     bytes(d, b) = c + c_d·d + c_b·b + c_db·d·b          d blocks, b examples
@@ -28,9 +28,10 @@ from headwise.training.optim import optimizer_for
 from headwise.training.run import build_model
 from headwise.training.scoring import score
 
-WITHIN = 1.3
+WITHIN = 1.6
 """Factor within which the memory of a training process was found, estimated against measured (docs/scaling.md)."""
 LIBRARIES = 200 * 2**20  # what a process that trains loads besides those that plan: Lightning and TensorBoard
+FEW = (2, 3)  # examples of a pass; a single one may be spared what a batch needs
 TIMED_FLOPS = 4e9  # of a timed pass, a tenth of a second or two
 FORWARD_AND_BACKWARD = 3  # times the FLOPs of a forward pass
 
@@ -103,7 +104,7 @@ def process_memory(device: str) -> int:
 
 
 def memory(config: RunConfig, data: TaskData, process: int = 0) -> Memory:
-    """The memory that training `config` on `data` takes, measured on one and two blocks and examples.
+    """The memory that training `config` on `data` takes, measured on few blocks and examples.
 
     Args:
         process: see `process_memory`.
@@ -115,11 +116,11 @@ def memory(config: RunConfig, data: TaskData, process: int = 0) -> Memory:
     scored: dict[tuple[int, int], int] = {}
     for depth in (1, 2):
         model = _shallow(config, data, depth)
-        for examples in (1, 2):
+        for examples in FEW:
             kept[depth, examples], most[depth, examples] = _update_bytes(config, model, _rows(batch, examples))
             scored[depth, examples] = _score_bytes(model, data, examples)
     # What a checkpointed block computes again lives for one block at a time, so it does not grow with their number.
-    again = max(0, (most[2, 2] - most[2, 1]) - (kept[2, 2] - kept[2, 1]))
+    again = max(0, (most[2, FEW[1]] - most[2, FEW[0]]) - (kept[2, FEW[1]] - kept[2, FEW[0]]))
     evaluated = min(config.training.evaluation_batch_size, max(len(data.split(s)) for s in ("validation", "test")))
     return replace(
         weights_memory(config, data, process),
@@ -202,11 +203,12 @@ def _score_bytes(model: TaskModel, data: TaskData, examples: int) -> int:
 
 
 def _extrapolated(measured: dict[tuple[int, int], int], depth: int, examples: int) -> int:
-    """The bilinear function through the four corners (1 or 2 blocks, 1 or 2 examples)."""
-    fixed, each = measured[1, 1], measured[1, 2] - measured[1, 1]
-    block, block_each = measured[2, 1] - measured[1, 1], measured[2, 2] - measured[2, 1] - each
-    more_blocks, more_examples = depth - 1, examples - 1
-    return max(0, fixed + each * more_examples + (block + block_each * more_examples) * more_blocks)
+    """The bilinear function through the four corners (1 or 2 blocks, `FEW` examples)."""
+    few, more = FEW
+    one, two = (
+        measured[d, few] + (examples - few) * (measured[d, more] - measured[d, few]) // (more - few) for d in (1, 2)
+    )
+    return max(0, one + (depth - 1) * (two - one))
 
 
 def _timed(work: Callable[[], object], device: str, threads: int) -> float:

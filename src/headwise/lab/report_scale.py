@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from headwise.lab import captions
 from headwise.lab import notation as write
 from headwise.lab.descriptions import describe_arm, describe_task, spaced
@@ -47,7 +49,7 @@ def scaling_page(directory: Path, result: Plain) -> Page:
         arms=_arm_table(result),
         results=_result_table(result),
         result_notes=[captions.SCALING_COSTS],
-        result_figures=pictures(result),
+        result_figures=_pictures(result),
         failures=[
             f"{size}, {label}, seed {seed}: {error}"
             for size, content in sizes.items()
@@ -68,19 +70,23 @@ def scaling_page(directory: Path, result: Plain) -> Page:
     )
 
 
-def pictures(result: Plain) -> list[Picture]:
-    """The four plots, two of them in a row."""
+def figures(result: Plain) -> dict[str, Figure]:
+    """The four plots, two in a row each: both metrics against parameters, and the advantage in both at each size."""
     colours = {label: index for index, label in enumerate(result["arms"])}
     panels = [panel for metric in result["metrics"] if (panel := _panel(result, metric)).arms]
     gaps = [gap for metric in result["metrics"] if (gap := _gap(result, metric)).arms]
-    shown = []
-    if panels:
-        figure = against_parameters(panels, colours)
-        shown.append(picture("parameters", "Against parameters", figure, captions.AGAINST_PARAMETERS))
+    drawn = {"parameters": against_parameters(panels, colours)} if panels else {}
     if gaps:
-        figure = advantages(gaps, list(result["sizes"]), result["arms"][0], colours)
-        shown.append(picture("advantages", "Advantage at each size", figure, captions.ADVANTAGES))
-    return shown
+        drawn["advantages"] = advantages(gaps, list(result["sizes"]), result["arms"][0], colours)
+    return drawn
+
+
+def _pictures(result: Plain) -> list[Picture]:
+    about = {
+        "parameters": ("Against parameters", captions.AGAINST_PARAMETERS),
+        "advantages": ("Advantage at each size", captions.ADVANTAGES),
+    }
+    return [picture(name, about[name][0], figure, about[name][1]) for name, figure in figures(result).items()]
 
 
 def _panel(result: Plain, metric: str) -> Panel:

@@ -65,7 +65,7 @@ def benchmark_files(result: Plain) -> dict[str, dict[str, Any]]:
     rows = {size: row for size, content in result["sizes"].items() if (row := _row(size, content)) is not None}
     if not rows:
         return {}
-    config = _config(result, side)
+    config = _config(result, side, result["sizes"][next(iter(rows))])
     files = {f"scaling_results_maze{side}.json": {"config": config, "results": list(rows.values())}}
     if "huge" in rows:
         files[f"huge_benchmark_maze{side}.json"] = _huge(result, config, rows["huge"])
@@ -112,10 +112,8 @@ def _row(size: str, content: Plain) -> dict[str, Any] | None:
     }
 
 
-def _config(result: Plain, side: int) -> dict[str, Any]:
-    sizes: Mapping[str, Plain] = result["sizes"]
-    arms = next(iter(sizes.values()))["arms"]
-    routed = arms[routed_arm(arms)]["arm"]
+def _config(result: Plain, side: int, size: Plain) -> dict[str, Any]:
+    routed = size["arms"][routed_arm(size["arms"])]["arm"]
     return {
         "maze_size": side,
         "n_train": result["train_examples"],
@@ -123,7 +121,7 @@ def _config(result: Plain, side: int) -> dict[str, Any]:
         "epochs": round(result["training"]["updates"] * result["training"]["batch_size"] / result["train_examples"]),
         "R": routed["refinement"]["steps"],
         "T": routed["controller"].get("period"),
-        "seed": next(iter(sizes.values()))["seeds"][0],
+        "seed": size["seeds"][0],
     }
 
 

@@ -26,7 +26,7 @@ DEFAULT_SIZES = ("tiny", "small")
 SHAPE = ("width", "heads", "ffn", "depth")
 SHARED = ("task", "training", "quick")  # of all runs of a scaling; device and seed may change
 HOW = (
-    "Memory from passes of one and two blocks of each arm's width with one and two examples, extended linearly; time "
+    "Memory from passes of one and two blocks of each arm's width with two and three examples, extended linearly; time "
     "from timed updates of one block, extended by FLOPs, for a machine with nothing else to do."
 )
 Key = tuple[str, str]
@@ -66,20 +66,20 @@ class Scaling:
         """The cells of an arm at a size that are not finished."""
         return [cell for cell in self.cells if (cell.size, cell.label) == key and not cell.finished]
 
-    def memory(self) -> dict[Key, Memory]:
-        """What each arm takes at each size.
+    def memory(self, finished: bool = False) -> dict[Key, Memory]:
+        """What each arm takes at each size, those of which every cell is finished only if wanted.
 
         Raises:
             InputError: more than this machine has, for cells that are not finished.
         """
         process, room = process_memory(self.device), capacity(self.device)
-        light = {key: weights_memory(config, self.data, process) for key, config in self.configs.items()}
-        for key, need in light.items():
+        configs = {key: config for key, config in self.configs.items() if finished or self.waiting(key)}
+        for key, config in configs.items():  # what needs no measuring first
+            self._refuse(key, weights_memory(config, self.data, process), room)
+        needs = {key: memory(config, self.data, process) for key, config in configs.items()}
+        for key, need in needs.items():
             self._refuse(key, need, room)
-        full = {key: memory(config, self.data, process) for key, config in self.configs.items()}
-        for key, need in full.items():
-            self._refuse(key, need, room)
-        return full
+        return needs
 
     def _refuse(self, key: Key, need: Memory, room: int) -> None:
         if need.peak <= room or not self.waiting(key):
@@ -118,7 +118,7 @@ class Scaling:
         if jobs is not None and fitting < wanted:
             together = _bytes(sum(largest[:wanted]))
             raise InputError(
-                f"jobs={jobs}: take {together} together and this machine has {_bytes(room)}; jobs={fitting}"
+                f"jobs={jobs}: they take {together} together, this machine has {_bytes(room)}; choose {fitting}"
             )
         return share_cores(fitting, max(len(cells), 1), self.base)
 
@@ -204,7 +204,7 @@ def dry_run(
         InputError: as `scale`.
     """
     planned = prepare(arms, sizes, seeds, parity, output)
-    needs = planned.memory()
+    needs = planned.memory(finished=True)
     jobs, threads = planned.share(needs, jobs)
     times = {key: seconds(config, planned.data, threads) for key, config in planned.configs.items()}
     left = sum(times[cell.size, cell.label].run for cell in planned.cells if not cell.finished)
