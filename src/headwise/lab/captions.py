@@ -73,8 +73,8 @@ SCALING_COSTS = (
     "mean over seeds; memory, the most that a process held, the interpreter and its libraries included."
 )
 AGAINST_PARAMETERS = (
-    "Mean over seeds of each arm against its parameters; bars are 95 % t intervals, where there are several seeds. "
-    "Lines that stay apart: the advantage grows along."
+    "Mean over seeds of each arm against its parameters, arms of equal size a little apart; thin bars are 95 % t "
+    "intervals, where there are several seeds, and may leave the frame. Lines that stay apart: the advantage lasts."
 )
 ADVANTAGES = (
     "How much better than the first arm, seed by seed: mean, and its 95 % t interval where there are several seeds. "

@@ -46,8 +46,9 @@ def against_parameters(panels: Sequence[Panel], colours: Mapping[str, int]) -> F
         figure, axes = figure_row(3.4, columns=len(panels), ratios=(1.0,) * len(panels))
         for axis, panel in zip(axes, panels, strict=True):
             axis.set_xscale("log")
-            for label, points in panel.arms.items():
-                _draw_points(axis, points, colours[label])
+            for place, (label, points) in enumerate(panel.arms.items()):
+                _draw_points(axis, points, colours[label], 1.03 ** (place - (len(panel.arms) - 1) / 2))
+            axis.set_ylim(*_range(panel))
             counts = sorted({point.parameters for points in panel.arms.values() for point in points})
             if counts:
                 axis.set_xlim(counts[0] / 1.6, counts[-1] * 1.6)
@@ -86,12 +87,21 @@ def advantages(gaps: Sequence[Gap], sizes: Sequence[str], first: str, colours: M
         return figure
 
 
-def _draw_points(axis: Axes, points: Sequence[Point], colour: int) -> None:
-    x, y = [point.parameters for point in points], [point.mean for point in points]
+def _draw_points(axis: Axes, points: Sequence[Point], colour: int, aside: float) -> None:
+    """An arm's points and intervals, a little aside, as matched arms would cover each other."""
+    x, y = [point.parameters * aside for point in points], [point.mean for point in points]
     axis.plot(x, y, color=style.colour(colour), marker=style.marker(colour), markersize=6)
-    for point in points:
+    for place, point in zip(x, points, strict=True):
         if point.interval is not None:
-            axis.plot([point.parameters] * 2, point.interval, color=style.colour(colour), linewidth=1.4, alpha=0.7)
+            axis.plot([place] * 2, point.interval, color=style.colour(colour), linewidth=1.4, alpha=0.7)
+
+
+def _range(panel: Panel) -> tuple[float, float]:
+    """Where all means, floor and ceiling are seen; the interval of two or three seeds may be far wider."""
+    seen = [point.mean for points in panel.arms.values() for point in points]
+    seen += [level for _, level in panel.levels.named()]
+    margin = 0.12 * max(max(seen) - min(seen), 1e-3 * max(map(abs, seen)), 1e-9)
+    return min(seen) - margin, max(seen) + margin
 
 
 def _apart(counts: Sequence[float]) -> list[float]:

@@ -16,7 +16,7 @@ from headwise.lab.plots_scale import Gap, Panel, Point, advantages, against_para
 from headwise.lab.records import REPORT, number
 from headwise.lab.report_comparison import BADGES, pair_table, run_facts
 from headwise.lab.statistics import mean_interval
-from headwise.lab.tables_scale import advantage_lines, shape, size_in_bytes
+from headwise.lab.tables_scale import advantage_lines, size_in_bytes
 
 Plain = Mapping[str, Any]
 
@@ -139,7 +139,7 @@ def _result_table(result: Plain) -> Table:
         Row(
             [
                 label,
-                f"{size}: {shape(arm['model'])}",
+                size,
                 *(write.value(number((arm["metrics"] or {}).get(name))) for name in result["metrics"]),
                 write.interval(arm["interval"]),
                 write.count(arm["parameters"]),

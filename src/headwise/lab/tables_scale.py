@@ -113,8 +113,11 @@ def advantage_lines(result: Plain) -> list[str]:
         for label, arm in arms.items():
             average = write.value(arm["average"], signed=True)
             best = write.value(arm["by_size"][arm["best_size"]]["advantage"], signed=True)
-            over = f"over {write.counted(len(arm['by_size']), 'size')}, {label} ahead of {arm['over']}"
-            lines.append(f"{spaced(metric)}: {average} on average {over}; best at {arm['best_size']}, {best}")
+            count = write.counted(len(arm["by_size"]), "size")
+            lines.append(
+                f"{spaced(metric)}: advantage of {label} over {arm['over']} {average} on average of {count}; best at "
+                f"{arm['best_size']}, {best}"
+            )
     return lines
 
 
