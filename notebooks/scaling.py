@@ -33,11 +33,10 @@ import headwise
 from headwise.lab.report_scale import figures
 from headwise.lab.scale_plan import dry_run
 from headwise.lab.tables_scale import plan_text, scaling_text
-from headwise.tasks import TASKS
 
 QUICK = os.environ.get("HEADWISE_QUICK") == "1"
 GPU = torch.cuda.is_available()
-TASK = "maze" if "maze" in TASKS else "sorting"
+TASK = "maze"
 SIZES = ["tiny"] if QUICK else ["tiny", "small", "medium", "large"] if GPU else ["tiny", "small"]
 SEEDS = 1 if QUICK else 3
 OUTPUT = Path(os.environ.get("HEADWISE_OUTPUT", "runs")) / f"scaling-{TASK}"

@@ -10,7 +10,6 @@ from torch.utils.checkpoint import checkpoint
 
 from headwise.lab import memory as machine
 from headwise.lab.budget import (
-    WITHIN,
     _first_batch,
     _score_bytes,
     _shallow,
@@ -70,7 +69,7 @@ def test_the_estimate_of_a_deep_model_on_a_large_batch_is_what_it_takes(name: st
     kept, _ = _update_bytes(config, model, batch)
     assert need.activations == pytest.approx(kept, rel=0.03)
     scored = _score_bytes(model, data, 30)
-    assert 0.97 * scored <= need.evaluation <= WITHIN * scored
+    assert 0.97 * scored <= need.evaluation <= 1.1 * scored
     own = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     assert need.parameters == own
     optimizer = optimizer_for(model, config.training.preset)

@@ -186,6 +186,17 @@ def test_a_size_that_cannot_fit_is_refused_before_anything_is_trained(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_size_that_only_just_fits_is_trained_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = dry_run(ARMS, ["tiny"], output=tmp_path / "plan", jobs=1)
+    assert not caplog.records
+    most = max(plan["sizes"]["tiny"][arm]["memory"]["peak"] for arm in ("baseline", "hrm"))
+    monkeypatch.setattr("headwise.lab.scale_plan.capacity", lambda device: int(1.2 * most))
+    dry_run(ARMS, ["tiny"], output=tmp_path / "plan", jobs=1)
+    assert any("tiny may not fit: arm hrm takes about" in record.getMessage() for record in caplog.records)
+
+
 def test_what_is_trained_already_needs_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path, SizedTrain())
     monkeypatch.setattr("headwise.lab.scale_plan.capacity", lambda device: 2**20)

@@ -1,5 +1,6 @@
 """The plan of a scaling: a comparison for each size, what each cell takes, and whether the machine has it."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
@@ -8,7 +9,7 @@ from typing import Any
 
 from headwise.errors import InputError
 from headwise.lab import notation as write
-from headwise.lab.budget import Memory, memory, process_memory, seconds, weights_memory
+from headwise.lab.budget import WITHIN, Memory, memory, process_memory, seconds, weights_memory
 from headwise.lab.cells import Cell
 from headwise.lab.compare import PLAN, Plan, length_of, new_directory, plan, share_cores
 from headwise.lab.memory import capacity
@@ -20,6 +21,8 @@ from headwise.tasks.base import TaskData
 from headwise.training.config import RunConfig, differences
 from headwise.training.machine import device_of
 from headwise.training.run import data_of
+
+log = logging.getLogger("headwise")
 
 DEFAULT_ARMS = ("baseline", "hrm")
 DEFAULT_SIZES = ("tiny", "small")
@@ -77,8 +80,13 @@ class Scaling:
         for key, config in configs.items():  # what needs no measuring first
             self._refuse(key, weights_memory(config, self.data, process), room)
         needs = {key: memory(config, self.data, process) for key, config in configs.items()}
-        for key, need in needs.items():
-            self._refuse(key, need, room)
+        for (size, label), need in needs.items():
+            self._refuse((size, label), need, room)
+            if need.peak <= room < WITHIN * need.peak and self.waiting((size, label)):
+                log.warning(
+                    "sizes: %s may not fit: arm %s takes about %s of %s, but a process up to %g times its estimate",
+                    *(size, label, _bytes(need.peak), _bytes(room), WITHIN),
+                )
         return needs
 
     def _refuse(self, key: Key, need: Memory, room: int) -> None:
@@ -103,17 +111,17 @@ class Scaling:
         return next(one.size.parameters for one in self.sizes[size].sized.arms if one.label == label)
 
     def share(self, needs: Mapping[Key, Memory], jobs: int | None) -> tuple[int, int]:
-        """Processes, and threads for each: as many as asked for or as there are cores, and as fit side by side.
+        """Processes, and threads for each: as many as asked for, or as there are cores and fit safely side by side.
 
         Raises:
-            InputError: so many as were asked for do not fit together.
+            InputError: so many as were asked for cannot fit together.
         """
         cells = [cell for cell in self.cells if not cell.finished]
         wanted, _ = share_cores(jobs, max(len(cells), 1), self.base)
         largest = sorted((needs[cell.size, cell.label].peak for cell in cells), reverse=True)
         room = capacity(self.device)
-        fitting = wanted
-        while fitting > 1 and sum(largest[:fitting]) > room:
+        fitting, margin = wanted, WITHIN if jobs is None else 1.0
+        while fitting > 1 and margin * sum(largest[:fitting]) > room:
             fitting -= 1
         if jobs is not None and fitting < wanted:
             together = _bytes(sum(largest[:wanted]))
