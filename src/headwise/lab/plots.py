@@ -91,13 +91,14 @@ def results(arms: Mapping[str, Estimate], levels: Levels, metric: str) -> Figure
             axis.tick_params(axis="y", length=0)
         axes[0].set_yticks(rows, [_wrapped(arm, 26) for arm in arms])
         axes[1].set_yticks(rows, [""] * len(arms))
-        axes[0].set_title("from floor to ceiling", pad=28)
-        axes[1].set_title("enlarged", pad=28)
         ends = [x for arm in arms.values() for x in (*arm.values, *(arm.interval or ()), arm.mean) if np.isfinite(x)]
         if ends:
             _zoom(axes[1], min(ends), max(ends), levels, vertical=False)
-        draw_levels(axes[0], levels, vertical=False)
-        draw_levels(axes[1], levels, vertical=False, within=True)
+        lines = max(
+            draw_levels(axes[0], levels, vertical=False), draw_levels(axes[1], levels, vertical=False, within=True)
+        )
+        for axis, title in zip(axes, ("from floor to ceiling", "enlarged"), strict=True):
+            axis.set_title(title, pad=8 + 10 * lines)  # points: above the names of the levels
         return figure
 
 
@@ -280,8 +281,12 @@ def _zoom(axis: Axes, low: float, high: float, levels: Levels, vertical: bool) -
     (axis.yaxis if vertical else axis.xaxis).set_major_locator(MaxNLocator(6))
 
 
-def draw_levels(axis: Axes, levels: Levels, vertical: bool, within: bool = False) -> None:
-    """A line and its name for each level; `within` leaves out those outside the limits already set."""
+def draw_levels(axis: Axes, levels: Levels, vertical: bool, within: bool = False) -> int:
+    """A line and its name for each level; `within` leaves out those outside the limits already set.
+
+    Returns:
+        how many lines of text the tallest name takes.
+    """
     bounds = axis.get_ylim() if vertical else axis.get_xlim()
     shown = [(n, v) for n, v in levels.named() if not within or min(bounds) <= v <= max(bounds)]
     if not within and shown:
@@ -289,20 +294,24 @@ def draw_levels(axis: Axes, levels: Levels, vertical: bool, within: bool = False
         margin = 0.06 * (high - low)
         bounds = (low - margin, high + margin)
         (axis.set_ylim if vertical else axis.set_xlim)(*bounds)
-    for name, level in _merged(shown, 0.07 * (max(bounds) - min(bounds)) * (1 if vertical else 1.6)):
-        dashes = (0, (4, 2)) if name.split("\n")[0] in ("floor", "ceiling") else (0, (1.5, 1.5))
+    for name, level in shown:
+        dashes = (0, (4, 2)) if name in ("floor", "ceiling") else (0, (1.5, 1.5))
         line = axis.axhline if vertical else axis.axvline
         line(level, color=style.MUTED, linewidth=1.0, linestyle=dashes, zorder=1)
+    # A name is a line high, but some 25 % of the frame wide
+    named = _merged(shown, (0.07 if vertical else 0.25) * (max(bounds) - min(bounds)))
+    for name, level in named:
         # Names stand outside the frame, right of it or above it, where no curve passes.
         text: Any = {"textcoords": "offset points", "fontsize": 8, "color": style.MUTED}
         if vertical:
             axis.annotate(name, (1, level), (4, 0), ("axes fraction", "data"), ha="left", va="center", **text)
         else:
             axis.annotate(name, (level, 1), (0, 3), ("data", "axes fraction"), ha="center", va="bottom", **text)
+    return max((name.count("\n") + 1 for name, _ in named), default=0)
 
 
 def _merged(levels: list[tuple[str, float]], nearest: float) -> list[tuple[str, float]]:
-    """Levels that would print over each other share one label, the first one's line."""
+    """Names that would be printed over each other stand together, at the first one's level."""
     merged: list[tuple[str, float]] = []
     for name, level in levels:
         close = next((i for i, (_, other) in enumerate(merged) if abs(other - level) < nearest), None)
