@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -147,6 +148,18 @@ def test_runs_that_are_gone_leave_the_numbers(comparison: Path, tmp_path: Path) 
     assert_self_contained(text)
     assert "Results with intervals" in text
     assert "Learning curves" not in text
+
+
+def test_learning_rates_that_differ_are_said_aloud(comparison: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(comparison, copy)
+    assert "the same recipe and" in write_report(copy).read_text()
+    content = json.loads((copy / "comparison.json").read_text())
+    next(iter(content["arms"].values()))["preset"] = {"name": "stable", "lr": 0.0003}
+    (copy / "comparison.json").write_text(json.dumps(content))
+    page = write_report(copy).read_text()
+    assert "the same recipe but for the learning rates" in page
+    assert "has stable (lr 0.0003)" in page
 
 
 def test_one_run_has_a_page(comparison: Path, tmp_path: Path) -> None:

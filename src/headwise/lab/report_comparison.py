@@ -149,8 +149,9 @@ class _Comparison:
             )
         times, updates = write.counted(len(result["seeds"]), "time"), write.count(result.get("updates"))
         matched = " and ".join(result["parity"]["matched"])
+        recipe = "the same recipe but for the learning rates" if self.presets_differ() else "the same recipe"
         fair = (
-            f"Every arm was trained {times} with the same data in the same order, the same recipe and {updates} "
+            f"Every arm was trained {times} with the same data in the same order, {recipe} and {updates} "
             f"updates; seed k is one data set for all arms. Arms have the size of {next(iter(self.arms))} within 1 %: "
             f"{matched} of backbone and controller, embedding and read-out not counted."
         )
@@ -204,11 +205,14 @@ class _Comparison:
         missed = no_reference_reached(self.others, list(self.arms.values()), self.scale.higher_is_better)
         if missed:
             notes.append(f"No arm reaches the {write.listing(missed)}, which needs no training.")
-        presets = {label: arm.get("preset", {}) for label, arm in self.arms.items()}
-        if len({json.dumps(preset) for preset in presets.values()}) > 1:
+        if self.presets_differ():
+            presets = {label: arm["preset"] for label, arm in self.arms.items()}
             named = [f"{label} has {preset['name']} (lr {preset['lr']:g})" for label, preset in presets.items()]
             notes.append(f"Learning rates are part of what is compared: {write.listing(named)}.")
         return notes
+
+    def presets_differ(self) -> bool:
+        return len({json.dumps(arm.get("preset")) for arm in self.arms.values()}) > 1
 
     def estimates(self) -> dict[str, plots.Estimate]:
         return {

@@ -1,5 +1,6 @@
 """Encoders: what a word vector depends on, what is refused, what is kept on disk."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -109,6 +110,11 @@ def test_a_sentence_longer_than_the_encoder_is_refused_with_its_place(tiny_bert)
     config = Pretrained(str(tiny_bert))
     with pytest.raises(InputError, match=r"file.conllu:1: .* 4 words make 362 subwords .* takes 256; split"):
         config.inputs(config.learn([]), None)([sentence(" ".join(["a" * 90] * 4))])
+
+
+def test_a_copy_of_a_model_is_the_same_model(tiny_bert, tmp_path):
+    shutil.copytree(tiny_bert, tmp_path / "copy")
+    assert Pretrained(str(tmp_path / "copy")).learn([]) == Pretrained(str(tiny_bert)).learn([])
 
 
 def test_the_first_layers_of_an_encoder_can_be_used_alone(tiny_bert):

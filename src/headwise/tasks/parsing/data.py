@@ -5,6 +5,7 @@ Legend: N sentences, B batch, L words.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from headwise.tasks.parsing.encoder import Columns, Encoder
 from headwise.tasks.parsing.metrics import is_content
 from headwise.tasks.parsing.ragged import Ragged
 from headwise.tasks.parsing.sentences import Sentence
+
+log = logging.getLogger("headwise")
 
 UNKNOWN_RELATION = -1
 
@@ -108,6 +111,10 @@ class ParsingData(TaskData):
             "relations": names,
             "encoder": encoder.learn(train),
         }
+        if cache is None and getattr(encoder, "frozen", False):
+            log.warning(
+                "word vectors of the frozen encoder are computed anew in every run; cache=<directory> keeps them"
+            )
         inputs = encoder.inputs(self.facts["encoder"], cache)
         self._sources = {name: Sentences(split, names, inputs(split)) for name, split in splits.items()}
         self._rules = references.Rules(train)

