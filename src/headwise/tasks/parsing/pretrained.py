@@ -112,10 +112,12 @@ class Pretrained:
         """Where the model is: a folder, or a name on the hub.
 
         Raises:
-            InputError: a packaged model whose package is not installed.
+            InputError: a folder that is not there, or a packaged model whose package is not installed.
         """
         if self.model not in PACKAGED:
-            return self.model
+            if self.model.startswith(("/", ".", "~")) and not Path(self.model).expanduser().is_dir():
+                raise InputError(f"task.encoder.model={self.model}: no such folder; give one, a name, or minilm")
+            return str(Path(self.model).expanduser()) if self.model.startswith("~") else self.model
         found = importlib.util.find_spec(PACKAGED[self.model])
         if found is None or found.origin is None:
             raise InputError(
