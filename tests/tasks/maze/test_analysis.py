@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,13 +12,17 @@ import torch
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
+from headwise.routing.routers import LearnedRouter
 from headwise.schema import build
 from headwise.tasks.base import TaskModel
 from headwise.tasks.maze import MazeConfig, MazeData, MazeTask
 from headwise.tasks.maze.analysis import analyse, chosen
+from headwise.tasks.maze.gates import forced, usage
 from headwise.training.scoring import score
 
 from ...laws.arms import HRM
+
+HRM_TOKEN = replace(HRM, router=LearnedRouter("token"))
 
 
 def analysed(arm: Arm, near: int = 2, **task: Any) -> tuple[dict[str, Any], TaskModel, MazeData]:
@@ -52,7 +57,7 @@ def test_the_tables_say_what_scoring_says_and_the_pictures_are_whole(read_out: s
         assert root.tag.endswith("svg")
         place = int(figure["title"].removeprefix("Maze "))
         assert figure["caption"] == ("Solved." if optimal[place] else "Not solved.")
-    assert found["metrics"] == {}
+    assert found["metrics"] == {}  # nothing is routed, nobody asks again
     for part in found["tables"]:
         assert all(len(row) == len(part["columns"]) for row in part["rows"])
 
@@ -61,6 +66,7 @@ def test_gates_of_local_and_global_heads_are_told_apart() -> None:
     found, model, data = analysed(HRM)
     rows = table(found, "Local and global heads")
     assert [row[0] for row in rows] == [f"step {t}" for t in range(1, 6)]
+    assert all(part["title"] != "Local and global heads by cell" for part in found["tables"])  # one gate for all cells
     assert all(near == pytest.approx(1) and far == pytest.approx(1) for _, near, far in rows)  # routers start at 1
     for router in model.backbone.routers():
         torch.nn.init.normal_(router.of_context.weight)
@@ -69,6 +75,42 @@ def test_gates_of_local_and_global_heads_are_told_apart() -> None:
     assert all(near > far and near + far == pytest.approx(2) for _, near, far in rows)
     for arm, near in ((HRM, 0), (HRM, 4), (Arm(), 2)):
         assert all(part["title"] != "Local and global heads" for part in analysed(arm, near)[0]["tables"])
+
+
+def test_gates_by_cell_are_means_over_the_cells_of_a_kind() -> None:
+    _, model, data = analysed(HRM_TOKEN)
+    for router in model.backbone.routers():
+        torch.nn.init.normal_(router.of_context.weight, std=5.0)
+    source = data.split("test")
+    rows = {row[0]: row[1:] for row in table(analyse(model, data, source), "Local and global heads by cell")}
+    batch = source.batch(torch.arange(len(source)))
+    with torch.no_grad():
+        weight = model(batch, record=True).gates[-1][0].weight  # [B, L, H]
+    ways = torch.tensor([[sum(cell) for row in maze for cell in row] for maze in batch["open"].tolist()])
+    junction = weight[ways >= 3]
+    assert rows["junction (three or four)"] == pytest.approx(
+        [junction[:, :2].mean().item(), junction[:, 2:].mean().item()]
+    )
+    assert rows["on the shortest path"][0] == pytest.approx(weight[batch["on_path"].flatten(1)][:, :2].mean().item())
+    assert rows["dead end (one way out)"] != rows["corridor (two)"]
+
+
+@pytest.mark.parametrize("arm", [HRM, HRM_TOKEN])
+def test_gates_at_their_mean_show_whether_choosing_matters(arm: Arm) -> None:
+    found, model, data = analysed(arm)
+    rows = {row[0]: row[1:] for row in table(found, "Mazes solved")}
+    at_mean = found["metrics"]["optimal_mean_gates"]
+    assert rows["model"][0].startswith(f"{at_mean:.1%} (")  # all gates are 1 before training
+    source = data.split("test")
+    batch = source.batch(torch.arange(len(source)))
+    for router in model.backbone.routers():
+        torch.nn.init.normal_(router.of_context.weight, std=5.0)
+    mean = usage(model, [batch]).mean()
+    assert len(mean) == 5
+    values = forced(mean, batch)
+    assert all(gates.shape == (60, 1, 4) for layers in values for gates in layers)
+    with torch.no_grad():
+        assert not torch.allclose(model(batch).states, model(batch, gates=values).states, atol=1e-3)
 
 
 def test_each_step_adds_what_walks_that_ask_again_reach() -> None:

@@ -1,6 +1,6 @@
 """What a trained model does with mazes: shares with intervals, by length of the path, the heads it uses, pictures.
 
-Legend: B mazes, N side, H heads of which S are structural.
+Legend: B mazes, N side.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from headwise.models.backbone import Backbone
 from headwise.tasks.base import Batch, Source, TaskData, TaskModel
-from headwise.tasks.maze import references, render
+from headwise.tasks.maze import gates, references, render
 from headwise.tasks.maze.data import MazeSource
 from headwise.tasks.maze.decoding import Decoded, walk_asking
 from headwise.tasks.maze.metrics import Proportion, by_length, of_walk, proportion
@@ -34,10 +34,6 @@ SCORES_CAPTION = (
     "many moves as there are cells. Optimal: in the smallest number of moves. Below the model walkers without training."
 )
 LENGTH_CAPTION = "Mazes by the moves of their shortest path; about equally many in each row."
-GATES_CAPTION = (
-    "Mean gate of heads that see only cells behind open passages (local) and of those that see all cells (global), "
-    "over layers, by refinement step; 1 is plain attention."
-)
 ASKING_CAPTION = (
     "Walks that ask the model again, from where they stand, wherever its best move is less probable than {sure:g}. "
     "Compared with asking at every cell: the share of {count} mazes in which both go the same way."
@@ -61,10 +57,11 @@ def analyse(model: TaskModel, data: TaskData, source: Source) -> dict[str, Any]:
     walked = walk(source.examples, moves)
     marks = torch.cat(predictions).cpu() > 0 if isinstance(task.config.read_out, Grid) else None
     found = of_walk(walked, source.examples)
-    metrics: dict[str, float] = {}
-    tables = [_scores(found, source, data.seed), _lengths(found["optimal"], source), *_gates(model, source)]
+    metrics, routing = _routing(model, source)
+    tables = [_scores(found, source, data.seed), _lengths(found["optimal"], source), *routing]
     if isinstance(task.config.read_out, NextCell) and task.config.read_out.decode == "each_step":
-        metrics, table = _asking(model, source, task.config.read_out.sure)
+        asked, table = _asking(model, source, task.config.read_out.sure)
+        metrics |= asked
         tables.append(table)
     figures = [
         {
@@ -115,24 +112,22 @@ def _lengths(optimal: Tensor, source: MazeSource) -> dict[str, Any]:
     return _table("By length of the path", LENGTH_CAPTION, ["moves", "mazes", "optimal", "from", "to"], rows)
 
 
-def _gates(model: TaskModel, source: MazeSource) -> list[dict[str, Any]]:
-    """How much local and global heads are used, if there are both and something that weighs them."""
+def _routing(model: TaskModel, source: MazeSource) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """What the router does, and whether it matters: the mazes once more with every head's gate at its mean."""
+    if not gates.is_routed(model):
+        return {}, []
+    task = model.task
+    assert isinstance(task, MazeTask)
     backbone: Backbone = model.backbone
-    local, heads = backbone.model.structural_heads, backbone.model.heads
-    if not 0 < local < heads or not any(True for _ in backbone.routers()):
-        return []
-    sums: list[list[float]] = []  # per step: examples, sum of local gates, of global ones
-    for batch in _batches(model, source, ROUTED):
-        trace = model(batch, record=True)
-        for t, layers in enumerate(trace.gates or []):
-            running = trace.steps > t
-            mean = torch.stack([gates.weight.mean(1) for gates in layers]).mean(0)[running]  # [B, H]
-            if t == len(sums):
-                sums.append([0.0, 0.0, 0.0])
-            parts = (float(len(mean)), mean[:, :local].mean(1).sum().item(), mean[:, local:].mean(1).sum().item())
-            sums[t] = [a + b for a, b in zip(sums[t], parts, strict=True)]
-    rows = [[f"step {t}", near / count, far / count] for t, (count, near, far) in enumerate(sums, start=1) if count]
-    return [_table("Local and global heads", GATES_CAPTION, ["", "local", "global"], rows)]
+    used = gates.usage(model, _batches(model, source, ROUTED))
+    mean = used.mean()
+    optimal: list[Tensor] = []
+    for batch in _batches(model, source):
+        state = model(batch, gates=gates.forced(mean, batch)).states[-1]
+        optimal.append(task.metrics(task.read_out(state, batch), batch)["optimal"])
+    local = backbone.model.structural_heads
+    tables = gates.tables(used, local) if 0 < local < backbone.model.heads else []
+    return {"optimal_mean_gates": torch.cat(optimal).double().mean().item()}, tables
 
 
 def _asking(model: TaskModel, source: MazeSource, sure: float) -> tuple[dict[str, float], dict[str, Any]]:
