@@ -105,8 +105,8 @@ COMMANDS = {
     "bench": Command(
         "measure speed and memory against plain layers",
         "[name ...] [output=<directory>]",
-        "All benchmarks but heads, layout and mazes, which take longer, or the named. bench.json goes into output=, by "
-        "default here when none is named.",
+        "All benchmarks but decoding, heads, layout and mazes, which take longer, or the named. bench.json goes into "
+        "output=, by default here when none is named.",
         "bench",
     ),
     "data": Command(

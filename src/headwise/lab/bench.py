@@ -171,6 +171,16 @@ def mazes() -> list[Result]:
     ]
 
 
+def decoding() -> list[Result]:
+    """Seconds for 1000 mazes of 12 x 12, from wall bits to metrics, over what they may take."""
+    from headwise.lab.bench_decoding import ALLOWED, measure
+
+    return [
+        Result(f"decoding/{name}", seconds, "s", ALLOWED[name], seconds / ALLOWED[name])
+        for name, seconds in measure().items()
+    ]
+
+
 def heads() -> list[Result]:
     """Attention with a part of its heads on, over dense attention on one thread; minutes, so only when named."""
     from headwise.lab.bench_heads import measure
@@ -187,9 +197,10 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "layout": layout,
     "framework": framework,
     "mazes": mazes,
+    "decoding": decoding,
     "heads": heads,
 }
-ONLY_NAMED = {"heads", "layout", "mazes"}
+ONLY_NAMED = {"decoding", "heads", "layout", "mazes"}
 
 
 def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
