@@ -37,7 +37,7 @@ def test_a_walk_is_that_of_the_protocol(family):
 def test_scores_asked_for_step_by_step_give_the_same_walks_in_one_call_per_step():
     batch, scores, asked = tensors(mazes()), fixed_scores().reshape(40, 36, 4), []
 
-    def callback(maze, cell):
+    def callback(maze, cell, _):
         asked.append(maze)
         return scores[maze, cell]
 

@@ -36,7 +36,7 @@ SCORES_CAPTION = (
 LENGTH_CAPTION = "Mazes by the moves of their shortest path; about equally many in each row."
 ASKING_CAPTION = (
     "Walks that ask the model again, from where they stand, wherever its best move is less probable than {sure:g}. "
-    "Compared with asking at every cell: the share of {count} mazes in which both go the same way."
+    "Compared with asking at every choice: the share of {count} mazes in which both go the same way."
 )
 
 

@@ -1,8 +1,9 @@
 """Walks that ask the model again from where they stand, instead of following the scores of one forward pass.
 
 Asking again means: the same maze with its start moved to the walker's cell, so a model needs no input of its own for
-it. All mazes that ask do so in one forward pass. As long as the model was sure of its moves, the scores of the pass
-before are followed; with `sure` above 1 it is asked at every cell.
+it. All mazes that ask do so in one forward pass. Where a single move is left to choose, which in a corridor is every
+one, nobody needs to be asked and the walk is the same. As long as the model was sure of its moves, the scores of the
+pass before are followed, too; with `sure` above 1 it is asked at every choice.
 Legend: B mazes, A of them still walking, N side, C = N * N cells.
 """
 
@@ -17,7 +18,7 @@ from headwise.tasks.base import Batch, TaskModel
 from headwise.tasks.maze.model import MazeTask
 from headwise.tasks.maze.walkers import Walk, walk
 
-EVERY_CELL = 2.0
+EVERY_CHOICE = 2.0
 """A `sure` that no probability reaches."""
 
 
@@ -27,7 +28,7 @@ class AskingAgain:
     Args:
         model: of the task `maze`.
         batch: B mazes; they are asked about from their start when the first step is made.
-        sure: probability of the best open move from which on the scores at hand are followed.
+        sure: probability of the best move, among those to choose from, from which on the scores at hand are followed.
 
     Attributes:
         passes: int64 [B], how often the model was asked about each maze.
@@ -36,20 +37,16 @@ class AskingAgain:
     def __init__(self, model: TaskModel, batch: Batch, sure: float) -> None:
         self.model, self.batch, self.sure = model, batch, sure
         B, N = batch["open"].shape[:2]
-        self.passages = batch["open"].flatten(1, 2)  # [B, C, 4]
-        self.scores = torch.zeros(B, N * N, 4, device=self.passages.device)
+        self.scores = torch.zeros(B, N * N, 4, device=batch["open"].device)
         self.passes = torch.zeros_like(batch["start"])
 
-    def __call__(self, maze: Tensor, cell: Tensor) -> Tensor:
-        """The scores [A, 4] at the cells [A] of the mazes [A]."""
-        asking = (self.passes[maze] == 0) | ~self._sure(maze, cell)
+    def __call__(self, maze: Tensor, cell: Tensor, allowed: Tensor) -> Tensor:
+        """The scores [A, 4] at the cells [A] of the mazes [A], where the moves [A, 4] are to choose from."""
+        unsure = self.scores[maze, cell].masked_fill(~allowed, -torch.inf).softmax(-1).amax(-1) < self.sure
+        asking = (self.passes[maze] == 0) | (allowed.sum(-1) > 1) & unsure
         if asking.any():
             self._ask(maze[asking], cell[asking])
         return self.scores[maze, cell]
-
-    def _sure(self, maze: Tensor, cell: Tensor) -> Tensor:
-        scores = self.scores[maze, cell].masked_fill(~self.passages[maze, cell], -torch.inf)
-        return scores.softmax(-1).amax(-1) >= self.sure
 
     def _ask(self, maze: Tensor, cell: Tensor) -> None:
         asked = {name: array[maze] for name, array in self.batch.items()} | {"start": cell}
@@ -69,13 +66,13 @@ class Decoded:
 
 
 @torch.no_grad()
-def walk_asking(model: TaskModel, batch: Batch, sure: float = EVERY_CELL) -> Decoded:
+def walk_asking(model: TaskModel, batch: Batch, sure: float = EVERY_CHOICE) -> Decoded:
     """Walk all mazes of a batch with a model in evaluation mode, one forward pass at most for each step of the walks.
 
     Args:
         model: of the task `maze` with the read-out `next_cell`.
         batch: the mazes.
-        sure: from which probability on to commit moves without asking again; by default it is asked at every cell.
+        sure: from which probability on to commit moves without asking again; by default it is asked at every choice.
     """
     scores = AskingAgain(model, batch, sure)
     walked = walk(batch, scores)

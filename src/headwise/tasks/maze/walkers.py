@@ -18,8 +18,8 @@ from headwise.tasks.base import Batch
 from headwise.tasks.maze.batch import tensors
 from headwise.tasks.maze.lattice import NOWHERE, Mazes, strides
 
-Scores = Callable[[Tensor, Tensor], Tensor]
-"""(mazes int64 [A], their current cells int64 [A]) -> a score for each direction, float [A, 4]."""
+Scores = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(mazes int64 [A], their current cells int64 [A], directions to choose from bool [A, 4]) -> scores, float [A, 4]."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def walk(batch: Batch, scores: Tensor | Scores, max_steps: int | None = None) ->
         allowed = passages[maze, here]  # [A, 4]
         fresh = allowed & ~visited[maze[:, None], (here[:, None] + offsets).clamp(0, cells - 1)]
         allowed = torch.where(fresh.any(1, keepdim=True), fresh, allowed)
-        here = here + offsets[best(ask(maze, here), allowed)]
+        here = here + offsets[best(ask(maze, here, allowed), allowed)]
         visited[maze, here] = True
         trail.append(torch.full_like(start, NOWHERE).index_copy_(0, maze, here))
         arrived = here == goal[maze]
@@ -83,7 +83,7 @@ def best(scores: Tensor, allowed: Tensor) -> Tensor:
 
 def _fixed(scores: Tensor) -> Scores:
     flat = scores.reshape(len(scores), -1, 4)
-    return lambda maze, cell: flat[maze, cell]
+    return lambda maze, cell, _: flat[maze, cell]
 
 
 def scores_of_marks(marks: Tensor) -> Tensor:
@@ -101,14 +101,14 @@ def scores_of_marks(marks: Tensor) -> Tensor:
 def at_random(seed: int) -> Scores:
     """Every move as good as any other."""
     generator = torch.Generator().manual_seed(seed)
-    return lambda maze, cell: torch.rand(len(maze), 4, generator=generator)
+    return lambda maze, *_: torch.rand(len(maze), 4, generator=generator)
 
 
 def toward_goal(goal: Tensor, size: int, seed: int) -> Scores:
     """Moves that shorten the way to the goal as the crow flies along rows and columns; ties at random."""
     generator = torch.Generator().manual_seed(seed)
 
-    def scores(maze: Tensor, cell: Tensor) -> Tensor:
+    def scores(maze: Tensor, cell: Tensor, _: Tensor) -> Tensor:
         down, right = goal[maze] // size - cell // size, goal[maze] % size - cell % size
         gain = torch.stack([-down, right, down, -right], dim=1).sign().float()  # [A, 4]; 0: neither nearer nor there
         return torch.where(gain > 0, 1.0, 0.0) + torch.rand(len(maze), 4, generator=generator) / 2
