@@ -107,10 +107,30 @@ def test_gates_at_their_mean_show_whether_choosing_matters(arm: Arm) -> None:
         torch.nn.init.normal_(router.of_context.weight, std=5.0)
     mean = usage(model, [batch]).mean()
     assert len(mean) == 5
-    values = forced(mean, batch)
+    values = forced(mean, batch, 5)
     assert all(gates.shape == (60, 1, 4) for layers in values for gates in layers)
     with torch.no_grad():
         assert not torch.allclose(model(batch).states, model(batch, gates=values).states, atol=1e-3)
+
+
+def test_the_mean_of_one_maze_under_one_gate_for_all_cells_is_what_it_had_at_each_step() -> None:
+    _, model, data = analysed(HRM)
+    for router in model.backbone.routers():
+        torch.nn.init.normal_(router.of_context.weight, std=5.0)
+    batch = data.split("test").batch(torch.arange(1))
+    mean = usage(model, [batch]).mean()
+    assert not torch.allclose(mean[0][0], mean[-1][0])
+    with torch.no_grad():
+        assert torch.allclose(model(batch).states, model(batch, gates=forced(mean, batch, 5)).states, atol=1e-5)
+
+
+def test_mazes_that_halt_later_under_mean_gates_keep_the_last_ones() -> None:
+    _, model, data = analysed(HRM)
+    batch = data.split("test").batch(torch.arange(3))
+    mean = usage(model, [batch]).mean()[:2]  # as if all had halted after two steps
+    values = forced(mean, batch, 5)
+    assert len(values) == 5
+    assert torch.equal(values[4][0], values[1][0])
 
 
 def test_each_step_adds_what_walks_that_ask_again_reach() -> None:

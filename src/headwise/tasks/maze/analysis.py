@@ -120,10 +120,10 @@ def _routing(model: TaskModel, source: MazeSource) -> tuple[dict[str, float], li
     assert isinstance(task, MazeTask)
     backbone: Backbone = model.backbone
     used = gates.usage(model, _batches(model, source, ROUTED))
-    mean = used.mean()
+    mean, steps = used.mean(), backbone.arm.refinement.steps_in_all
     optimal: list[Tensor] = []
     for batch in _batches(model, source):
-        state = model(batch, gates=gates.forced(mean, batch)).states[-1]
+        state = model(batch, gates=gates.forced(mean, batch, steps)).states[-1]
         optimal.append(task.metrics(task.read_out(state, batch), batch)["optimal"])
     local = backbone.model.structural_heads
     tables = gates.tables(used, local) if 0 < local < backbone.model.heads else []

@@ -84,10 +84,15 @@ def kinds(batch: Batch) -> dict[str, Tensor]:
     }
 
 
-def forced(mean: list[list[Tensor]], batch: Batch) -> list[list[Tensor]]:
-    """These gates for every cell of every maze, as `TaskModel.forward` takes them: [B, 1, H] per step and layer."""
+def forced(mean: list[list[Tensor]], batch: Batch, steps: int) -> list[list[Tensor]]:
+    """These gates for every cell of every maze, as `TaskModel.forward` takes them: [B, 1, H] per step and layer.
+
+    Where halting is learned, mazes may take more steps under these gates than they took before, up to `steps`: the last
+    gates stand for those.
+    """
     B = len(batch["start"])
-    return [[layer.expand(B, 1, -1) for layer in layers] for layers in mean]
+    whole = mean + [mean[-1]] * (steps - len(mean))
+    return [[layer.expand(B, 1, -1) for layer in layers] for layers in whole]
 
 
 def tables(used: Usage, local: int) -> list[dict[str, Any]]:
