@@ -12,6 +12,7 @@ import torch
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
+from headwise.reasoning.halting import EntropyHalting, PonderHalting
 from headwise.routing.routers import LearnedRouter
 from headwise.schema import build
 from headwise.tasks.base import TaskModel
@@ -131,6 +132,12 @@ def test_mazes_that_halt_later_under_mean_gates_keep_the_last_ones() -> None:
     values = forced(mean, batch, 5)
     assert len(values) == 5
     assert torch.equal(values[4][0], values[1][0])
+
+
+@pytest.mark.parametrize("halting", [EntropyHalting(), PonderHalting()])
+def test_arms_that_halt_are_analysed(halting: EntropyHalting | PonderHalting) -> None:
+    metrics = analysed(replace(HRM, halting=halting))[0]["metrics"]
+    assert ("optimal_mean_gates" in metrics) == isinstance(halting, PonderHalting)  # entropy needs the router's choice
 
 
 def test_each_step_adds_what_walks_that_ask_again_reach() -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from headwise.models.backbone import Backbone
+from headwise.reasoning.halting import EntropyHalting
 from headwise.tasks.base import Batch, Source, TaskData, TaskModel
 from headwise.tasks.maze import gates, references, render
 from headwise.tasks.maze.data import MazeSource
@@ -121,12 +122,14 @@ def _routing(model: TaskModel, source: MazeSource) -> tuple[dict[str, float], li
     backbone: Backbone = model.backbone
     used = gates.usage(model, _batches(model, source, ROUTED))
     mean, steps = used.mean(), backbone.arm.refinement.steps_in_all
+    local = backbone.model.structural_heads
+    tables = gates.tables(used, local) if 0 < local < backbone.model.heads else []
+    if isinstance(backbone.arm.halting, EntropyHalting):
+        return {}, tables  # it halts by the router's choice, of which forced gates leave none
     optimal: list[Tensor] = []
     for batch in _batches(model, source):
         state = model(batch, gates=gates.forced(mean, batch, steps)).states[-1]
         optimal.append(task.metrics(task.read_out(state, batch), batch)["optimal"])
-    local = backbone.model.structural_heads
-    tables = gates.tables(used, local) if 0 < local < backbone.model.heads else []
     return {"optimal_mean_gates": torch.cat(optimal).double().mean().item()}, tables
 
 
