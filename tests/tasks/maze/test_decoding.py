@@ -109,6 +109,10 @@ def test_asking_once_is_the_walk_of_one_pass_and_asking_always_equals_a_walk_wri
 
     every = walk_asking(model, BATCH)
     assert torch.equal(every.walk.cells, walk(BATCH, ask).cells)
+    left = [row[(row >= 0) & (row != goal)] for row, goal in zip(every.walk.cells, BATCH["goal"], strict=True)]
+    once_from_a_cell = torch.tensor([len(cells.unique()) for cells in left])
+    assert (every.passes <= once_from_a_cell).all()
+    assert (once_from_a_cell < torch.tensor([len(cells) for cells in left])).any()  # some walk came back
     some = walk_asking(model, BATCH, sure=0.9)
     assert once.passes.sum() < some.passes.sum() < every.passes.sum()
     known = of_walk(every.walk, BATCH)["optimal"].bool() & of_walk(some.walk, BATCH)["optimal"].bool()

@@ -1,9 +1,10 @@
 """Walks that ask the model again from where they stand, instead of following the scores of one forward pass.
 
 Asking again means: the same maze with its start moved to the walker's cell, so a model needs no input of its own for
-it. All mazes that ask do so in one forward pass. Where a single move is left to choose, which in a corridor is every
-one, nobody needs to be asked and the walk is the same. As long as the model was sure of its moves, the scores of the
-pass before are followed, too; with `sure` above 1 it is asked at every choice.
+it. All mazes that ask do so in one forward pass. Two savings change no walk: where a single move is left to choose,
+which in a corridor is every one, nobody needs to be asked; and what was asked from a cell would be answered the same
+way again, so the answer is kept for a walk that comes back. As long as the model was sure of its moves, the scores of
+the pass before are followed, too; with `sure` above 1 it is asked at every choice.
 Legend: B mazes, A of them still walking, N side, C = N * N cells.
 """
 
@@ -31,19 +32,26 @@ class AskingAgain:
         sure: probability of the best move, among those to choose from, from which on the scores at hand are followed.
 
     Attributes:
-        passes: int64 [B], how often the model was asked about each maze.
+        scores: float [B, C, 4], of each cell as it was answered from there, else by the latest pass.
+        answered: bool [B, C], the cells from which the model was asked.
     """
 
     def __init__(self, model: TaskModel, batch: Batch, sure: float) -> None:
         self.model, self.batch, self.sure = model, batch, sure
         B, N = batch["open"].shape[:2]
         self.scores = torch.zeros(B, N * N, 4, device=batch["open"].device)
-        self.passes = torch.zeros_like(batch["start"])
+        self.answered = torch.zeros(B, N * N, dtype=torch.bool, device=batch["open"].device)
+
+    @property
+    def passes(self) -> Tensor:
+        """How often the model was asked about each maze, int64 [B]."""
+        return self.answered.sum(1)
 
     def __call__(self, maze: Tensor, cell: Tensor, allowed: Tensor) -> Tensor:
         """The scores [A, 4] at the cells [A] of the mazes [A], where the moves [A, 4] are to choose from."""
         unsure = self.scores[maze, cell].masked_fill(~allowed, -torch.inf).softmax(-1).amax(-1) < self.sure
-        asking = (self.passes[maze] == 0) | (allowed.sum(-1) > 1) & unsure
+        first = ~self.answered[maze].any(1)
+        asking = first | (allowed.sum(-1) > 1) & unsure & ~self.answered[maze, cell]
         if asking.any():
             self._ask(maze[asking], cell[asking])
         return self.scores[maze, cell]
@@ -53,8 +61,10 @@ class AskingAgain:
         task = self.model.task
         assert isinstance(task, MazeTask)
         prediction = task.read_out(self.model(asked).states[-1], asked)
-        self.scores[maze] = task.moves(prediction).flatten(1, 2).to(self.scores)
-        self.passes[maze] += 1
+        answer = task.moves(prediction).flatten(1, 2).to(self.scores)
+        kept = self.answered[maze, :, None]
+        self.scores[maze] = torch.where(kept, self.scores[maze], answer)
+        self.answered[maze, cell] = True
 
 
 @dataclass(frozen=True)
