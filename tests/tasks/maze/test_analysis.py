@@ -147,6 +147,7 @@ def test_each_step_adds_what_walks_that_ask_again_reach() -> None:
     assert 0 <= metrics["optimal_each_step"] <= metrics["reached_each_step"] <= 1
     assert metrics["passes_each_step"] >= 1
     assert 0 <= metrics["same_each_step"] <= 1
+    assert metrics["seconds_each_step"] > 0
     assert [row[0] for row in table(found, "Asking at each step")][:2] == ["optimal", "reached"]
     assert math.isclose(table(found, "Asking at each step")[3][1], metrics["passes_each_step"])
 
