@@ -108,11 +108,22 @@ def test_no_common_seed_is_no_result() -> None:
     assert judge([float("nan"), 0.4], [0.4, float("nan")]).kind == "no result"
 
 
-def test_without_a_known_ceiling_no_share_is_stated() -> None:
+def test_without_floor_and_ceiling_nothing_is_ruled_out() -> None:
     said = judge([0.431, 0.425, 0.428], [0.430, 0.426, 0.427], Scale(None, None))
-    assert said.kind == "no difference"
+    assert said.kind == "too few seeds"
     assert "floor" not in said.sentence
     assert standing(mean_interval([0.4, 0.5]), Scale(None, None)) == "unknown"
+
+
+def test_without_a_ceiling_the_way_from_the_floor_to_the_better_arm_is_what_counts() -> None:
+    nats = Scale(floor=3.36, ceiling=None, higher_is_better=False)
+    close = judge([1.850, 1.862, 1.855], [1.853, 1.861, 1.859], nats)
+    assert close.kind == "no difference"
+    assert "of the way from the floor to the better arm" in close.sentence
+    # Two seeds that differ by 0.18 nats within an arm: 0.05 nats between the arms say nothing.
+    assert judge([1.45, 1.62], [1.50, 1.49], nats).kind == "too few seeds"
+    assert judge([1.90, 1.96, 1.95], [1.86, 1.87, 1.85], nats, p_holm=0.1).kind == "too few seeds"
+    assert judge([3.40, 3.41, 3.42], [3.41, 3.40, 3.43], nats).kind == "too few seeds"  # neither left the floor
 
 
 def of(kind: str, a: str, b: str = "baseline") -> Verdict:

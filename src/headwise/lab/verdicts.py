@@ -2,7 +2,8 @@
 
 One constant rules: `MEANINGFUL`, the share of the way from floor to ceiling below which a difference does not matter.
 Two arms whose intervals end within it of the ceiling leave no room for a difference; a comparison whose smallest
-detectable effect exceeds it had too few seeds to say.
+detectable effect exceeds it had too few seeds to say. Where no ceiling is known, as for open text, the way is the one
+that the better arm has come from the floor; where no floor is known either, nothing is ever ruled out.
 """
 
 import math
@@ -48,13 +49,20 @@ class Scale:
             return None
         return (self.ceiling - self.floor) or None
 
-    def as_share(self, difference: float) -> str:
-        """', 2.4 % of the way from floor to ceiling', or nothing where the way is unknown."""
-        return (
-            ""
-            if self.length is None
-            else f", {write.percent(abs(difference / self.length))} of the way from floor to ceiling"
-        )
+    def way(self, means: tuple[Mean, Mean]) -> tuple[float, str] | None:
+        """What differences between two arms are measured against: its length, above 0, and its ends in words."""
+        if self.length is not None:
+            return abs(self.length), "from floor to ceiling"
+        if self.floor is None or not math.isfinite(self.floor):
+            return None
+        gained = (max if self.higher_is_better else min)(mean.mean for mean in means) - self.floor
+        gained = gained if self.higher_is_better else -gained
+        return (gained, "from the floor to the better arm") if gained > 0 else None
+
+
+def _share(difference: float, way: tuple[float, str] | None) -> str:
+    """', 2.4 % of the way from floor to ceiling', or nothing where the way is unknown."""
+    return "" if way is None else f", {write.percent(abs(difference) / way[0])} of the way {way[1]}"
 
 
 Standing = Literal["at the ceiling", "between", "at the floor", "unknown"]
@@ -105,33 +113,37 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], scale: Scale) -> tuple[Kind, st
     if ends == {"at the floor"}:
         return "at the floor", f"Nothing learned: neither {a} nor {b} rises above the floor ({measured})."
     if significant:
-        size = f"{by} ({write.interval(_absolute(pair.interval, difference))}{scale.as_share(difference)})"
+        size = f"{by} ({write.interval(_absolute(pair.interval, difference))}{_share(difference, scale.way(means))})"
         return (
             "better" if better else "worse"
         ), f"{a} is {'better' if better else 'worse'} than {b} {size}; {evidence}."
     if p is None:
         return "too few seeds", f"No test possible: {measured} on every seed, without variation."
-    return _undecided(pair, scale, f"{measured}, {evidence}")
+    return _undecided(pair, scale.way(means), f"{measured}, {evidence}")
 
 
-def _undecided(pair: Pair, scale: Scale, evidence: str) -> tuple[Kind, str]:
-    """Not significant: either a difference that matters is ruled out, or nothing can be said."""
+def _undecided(pair: Pair, way: tuple[float, str] | None, evidence: str) -> tuple[Kind, str]:
+    """Not significant: either a difference that matters is ruled out, or nothing can be said.
+
+    Interval and detectable difference are those of this pair alone: Holm's correction is for claims, and none is made.
+    """
     assert pair.interval is not None
     assert pair.smallest_detectable is not None
     largest, hidden = max(abs(bound) for bound in pair.interval), pair.smallest_detectable
-    matters = math.inf if scale.length is None else MEANINGFUL * abs(scale.length)
+    matters = 0.0 if way is None else MEANINGFUL * way[0]
     if max(largest, hidden) <= matters:
-        ruled_out = f"one larger than {write.value(largest)}{scale.as_share(largest)}, is ruled out"
-        ruled_out = ruled_out if scale.length is not None else ruled_out.replace(", is", " is")
-        return "no difference", f"No difference shown: {ruled_out}; a smaller one could be hidden ({evidence})."
+        return "no difference", (
+            f"No difference shown: one larger than {write.value(largest)}{_share(largest, way)}, is ruled out by the "
+            f"95 % interval; a smaller one could be hidden ({evidence})."
+        )
     seeds = write.counted(pair.n, "seed")
     if hidden > matters:
         return "too few seeds", (
             f"Too few seeds to say: {seeds} can show a difference of {write.value(hidden)} or more"
-            f"{scale.as_share(hidden)} ({evidence})."
+            f"{_share(hidden, way)}, in a single test ({evidence})."
         )
     return "too few seeds", (
-        f"Too few seeds to say: one of {write.value(largest)}{scale.as_share(largest)}, is possible but not shown "
+        f"Too few seeds to say: one of {write.value(largest)}{_share(largest, way)}, is possible but not shown "
         f"({evidence})."
     )
 
