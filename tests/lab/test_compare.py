@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from headwise.errors import InputError
 from headwise.lab.cells import folder
-from headwise.lab.compare import compare
+from headwise.lab.compare import _examples, compare
 from headwise.lab.parity import TOLERANCE, measure
+from headwise.lab.records import Run
 from headwise.lab.statistics import compare_pair, holm
 from headwise.training.config import RunConfig, TrainingConfig
 from headwise.training.optim import Differentiated
@@ -111,6 +113,19 @@ def test_the_interval_over_examples_comes_from_paired_test_values(comparison: Pa
     # The examples' differences scatter by 0.01 about the difference; unpaired they would scatter by 0.15 * sqrt(2).
     assert low < pair["difference"] < high
     assert high - low < 0.006
+
+
+def test_an_example_that_seeds_share_counts_once(tmp_path: Path) -> None:
+    values = {("a", 0): [1.0, 2.0], ("b", 0): [0.0, 0.0], ("a", 1): [3.0, 4.0], ("b", 1): [0.0, 0.0]}
+
+    def runs(prints: dict[int, str]) -> dict[tuple[str, int], Run]:
+        return {
+            (arm, seed): Run(tmp_path, {"test_fingerprint": prints[seed]}, test_values=np.float32(own))
+            for (arm, seed), own in values.items()
+        }
+
+    assert _examples("a", "b", runs({0: "one", 1: "one"}), [0, 1]).tolist() == [2.0, 3.0]
+    assert _examples("a", "b", runs({0: "one", 1: "other"}), [0, 1]).tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_the_csv_has_one_row_for_each_run(comparison: Path) -> None:

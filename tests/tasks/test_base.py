@@ -13,6 +13,7 @@ from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.layout import Layout
+from headwise.schema import build
 from headwise.tasks import TASKS, entry
 from headwise.tasks.base import Batch, Source, TaskData, TaskModel
 from headwise.tasks.sorting import SortingConfig, SortingTask
@@ -49,6 +50,25 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone():
 
 def test_without_shuffling_the_order_is_the_stored_one():
     assert torch.cat(Numbers().plan(4, seed=3, epoch=5, shuffle=False)).tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "shared"),
+    [
+        ("sorting", {"test_examples": 20}, False),
+        ("maze", {"size": 4, "test_mazes": 20}, False),
+        ("language", {"corpus": "own.txt", "context": 8}, True),
+    ],
+)
+def test_the_fingerprint_tells_whether_two_seeds_are_tested_on_the_same_examples(
+    name, settings, shared, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.txt").write_text(" ".join(map(str, range(800))), encoding="utf-8")
+    config = build(entry(name).config, settings, "task")
+    prints = [entry(name).data(config, seed).split("test").fingerprint() for seed in (0, 0, 1)]
+    assert prints[0] == prints[1]
+    assert (prints[1] == prints[2]) == shared
 
 
 def test_every_listed_task_has_an_entry_of_its_name():

@@ -221,10 +221,19 @@ def _pairs(
 
 
 def _examples(a: str, b: str, runs: Mapping[tuple[str, int], Run], seeds: Sequence[int]) -> NDArray[np.float32] | None:
-    """a - b for each test example. A seed draws its own test examples, so those of all seeds stand side by side."""
-    found = [(runs[a, seed].test_values, runs[b, seed].test_values) for seed in seeds]
-    paired = [x - y for x, y in found if x is not None and y is not None and len(x) == len(y)]
-    return np.concatenate(paired) if paired else None
+    """a - b for each test example.
+
+    Where seeds share their test examples, the mean over those seeds: an example counts once. Where each seed draws its
+    own, those of all seeds stand side by side.
+    """
+    of_a_set: dict[str, list[NDArray[np.float32]]] = {}
+    for seed in seeds:
+        ours, theirs = runs[a, seed], runs[b, seed]
+        x, y = ours.test_values, theirs.test_values
+        if x is not None and y is not None and len(x) == len(y):
+            drawn = str(ours.summary.get("test_fingerprint", f"seed {seed}"))
+            of_a_set.setdefault(drawn, []).append(x - y)
+    return np.concatenate([np.mean(found, axis=0) for found in of_a_set.values()]) if of_a_set else None
 
 
 def _of_runs(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

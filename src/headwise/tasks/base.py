@@ -6,6 +6,7 @@ Legend: B batch, L length, D width, K supervised steps.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -45,6 +46,15 @@ class Source(ABC):
         """
         order = np.random.default_rng([seed, epoch]).permutation(len(self)) if shuffle else np.arange(len(self))
         return list(torch.split(torch.from_numpy(order), batch_size))
+
+    def fingerprint(self) -> str:
+        """Of all examples in their order. Where two seeds have the same one, they have the same examples."""
+        seen = hashlib.sha256()
+        for index in torch.split(torch.arange(len(self)), 256):
+            for name, values in sorted(self.batch(index).items()):
+                seen.update(f"{name}{tuple(values.shape)}".encode())
+                seen.update(values.contiguous().flatten().view(torch.uint8).numpy().data)
+        return seen.hexdigest()[:16]
 
 
 class TaskData(ABC):

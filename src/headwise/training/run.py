@@ -221,6 +221,7 @@ def summarise(
         "references_by_metric": levels,
         "loss": result.loss,
         "test_examples": len(result.steps),
+        "test_fingerprint": source.fingerprint(),
         "parameters": sum(counts.values()),
         "parameters_by_role": counts,
         "flops_per_example": flops_per_example(model.backbone, length, steps),
