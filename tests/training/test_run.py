@@ -178,6 +178,21 @@ def test_validating_more_often_does_not_change_what_is_trained(tmp_path: Path) -
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def test_an_analysis_that_fails_costs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object) -> dict[str, Any]:
+        raise MemoryError
+
+    config = tiny(tmp_path, GUMBEL, **STABLE)
+    with monkeypatch.context() as planted, pytest.raises(MemoryError):
+        planted.setattr("headwise.training.run.analyse", out_of_memory)
+        train(config, progress=False)
+    (path,) = tmp_path.iterdir()
+    load(path)
+    assert not (path / "summary.json").exists()
+    train(resume=path, progress=False)
+    assert (path / "summary.json").exists()
+
+
 def test_a_loaded_model_scores_what_its_summary_says(run: Path, summary: dict[str, Any]) -> None:
     model = load(run)
     assert not model.training

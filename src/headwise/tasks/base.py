@@ -220,8 +220,9 @@ class TaskEntry:
         commands: of the command line that the task brings along, name to the dotted path of a function of (words,
             `headwise.training.run.load`) that returns plain JSON, or a `Writing` for output that may be long.
         sample: dotted path of a function of (model, source) -> `Sample`, for tasks whose models write something.
-        analysis: dotted path of a function of (model, data, source) that looks at what a trained model does on a source
-            of that data, beyond the means of `Task.metrics`. It returns plain JSON for analysis.json and the report:
+        analysis: dotted path of a function of (model, data, source, batch_size) that looks at what a trained model does
+            on a source of that data, at most so many examples at once, beyond the means of `Task.metrics`. It returns
+            plain JSON for analysis.json and the report:
                 metrics   {name: float}, which join those of the summary, in place of a mean of the same name
                 tables    [{title, caption, columns: [name, ...], rows: [[cell, ...], ...]}, ...], the first cell of a
                           row a name, the others numbers or text

@@ -79,7 +79,8 @@ def train(
             fitted = fit(config, model, data, path, resume is not None, progress)
             test = data.split("test")
             result = score_on_device(config, model, test, config.training.evaluation_batch_size, EXAMPLES)
-            analysis = analyse(config, model, data, test)
+            save(path, model, {"run": config.to_plain(), "facts": data.facts})  # safe, whatever the analysis meets
+            analysis = analyse(config, model, data, test, config.training.evaluation_batch_size)
             summary = summarise(config, model, data, test, result, analysis) | {
                 "train_seconds": fitted.seconds,
                 "samples_per_second": fitted.examples / max(fitted.seconds, 1e-9),
@@ -95,7 +96,6 @@ def train(
             }
             write_last_line(path / ROUTING, line | result.routing | {"examples": result.examples})
             write_array(path / TEST_VALUES, result.metrics[model.task.metric].float().numpy())
-            save(path, model, {"run": config.to_plain(), "facts": data.facts})
             if analysis:
                 write_json(path / ANALYSIS, finite(analysis))
             write_json(path / SUMMARY, finite(summary))
@@ -130,8 +130,9 @@ def evaluate(
         model = build_model(changed, facts)
         load_weights(path, model)
         test = data.split("test")
-        result = score_on_device(changed, model, test, batch_size or changed.training.evaluation_batch_size)
-        analysis = analyse(changed, model, data, test)
+        at_once = batch_size or changed.training.evaluation_batch_size
+        result = score_on_device(changed, model, test, at_once)
+        analysis = analyse(changed, model, data, test, at_once)
         summary: dict[str, Any] = finite(summarise(changed, model, data, test, result, analysis))
         return summary
 
@@ -179,14 +180,19 @@ def score_on_device(config: RunConfig, model: TaskModel, source: Source, batch_s
 
 
 @torch.no_grad()
-def analyse(config: RunConfig, model: TaskModel, data: TaskData, source: Source) -> dict[str, Any]:
-    """What the task's own analysis finds on a source (see `TaskEntry.analysis`); empty for a task without one."""
+def analyse(config: RunConfig, model: TaskModel, data: TaskData, source: Source, batch_size: int) -> dict[str, Any]:
+    """What the task's own analysis finds on a source (see `TaskEntry.analysis`); empty for a task without one.
+
+    Compiled blocks run uncompiled, as in `score`: batches there have sizes of their own.
+    """
     if config.entry.analysis is None:
         return {}
     module, _, function = config.entry.analysis.rpartition(".")
     training = model.training
     model.eval().to(device_of(config.device))
-    found: dict[str, Any] = getattr(importlib.import_module(module), function)(model, data, source)
+    own = getattr(importlib.import_module(module), function)
+    with torch.compiler.set_stance("force_eager"):
+        found: dict[str, Any] = own(model, data, source, batch_size)
     model.train(training).cpu()
     return found
 

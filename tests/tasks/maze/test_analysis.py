@@ -152,6 +152,14 @@ def test_each_step_adds_what_walks_that_ask_again_reach() -> None:
     assert math.isclose(table(found, "Asking at each step")[3][1], metrics["passes_each_step"])
 
 
+def test_no_more_mazes_at_once_than_asked_for() -> None:
+    _, model, data = analysed(HRM_TOKEN, test_mazes=20)
+    seen: list[int] = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0]["start"])))
+    analyse(model, data, data.split("test"), batch_size=6)
+    assert seen == [6, 6, 6, 2] * 3  # predictions, gates, gates at their mean
+
+
 def test_half_of_the_pictures_show_mistakes_as_far_as_there_are() -> None:
     assert chosen(torch.tensor([1, 1, 1, 0, 1, 0, 0.0])) == [0, 1, 3, 5]
     assert chosen(torch.tensor([1, 1, 1, 1, 0.0])) == [0, 1, 2, 4]

@@ -62,6 +62,17 @@ def test_with_loops_exact_means_a_way_of_the_shortest_length():
     assert of_walk(other, batch)["optimal"].eq(1).all()
 
 
+def test_a_path_that_is_too_long_does_not_move_the_ceiling():
+    passages = np.ones((1, 2, 2, 4), dtype=bool)
+    passages[:, 0, :, 0] = passages[:, :, 1, 1] = passages[:, 1, :, 2] = passages[:, :, 0, 3] = False
+    detour = tensors(Mazes(passages, np.array([0]), np.array([1]), np.array([[0, 2, 3, 1]])))  # one move would do
+    assert detour["length"].tolist() == [1]
+    straight = of_walk(walk(detour, detour["optimal"].float()), detour)
+    assert (straight["optimal"].item(), straight["excess_length"].item()) == (1.0, 0.0)
+    assert of_grid(detour["on_path"], detour)["exact_grid"].tolist() == [0.0]
+    assert detour["on_path"].sum() == 4
+
+
 def test_shares_of_a_grid_count_cells_of_the_path_and_all_cells():
     batch = square()
     found = of_grid(torch.ones(1, 2, 2), batch)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,9 @@ from headwise.tasks.maze.model import MazeTask
 from headwise.tasks.maze.read_outs import Grid, NextCell
 from headwise.tasks.maze.walkers import walk
 
-BATCH = 250
+Batches = Callable[..., Iterator[Batch]]
+"""The examples in order, batch by batch, on the model's device: all, or the first so many."""
+
 ROUTED = 250
 """Mazes over which gates are averaged."""
 COMPARED = 250
@@ -44,26 +47,28 @@ ASKING_CAPTION = (
 
 
 @torch.no_grad()
-def analyse(model: TaskModel, data: TaskData, source: Source) -> dict[str, Any]:
+def analyse(model: TaskModel, data: TaskData, source: Source, batch_size: int = 250) -> dict[str, Any]:
     """Metrics, tables and figures, as `TaskEntry.analysis` says.
 
     Args:
         model: of the task `maze`, in evaluation mode.
         data: that the source belongs to.
         source: a split.
+        batch_size: mazes at once.
     """
     assert isinstance(source, MazeSource)
+    batches = partial(_batches, model, source, batch_size)
     task = model.task
     assert isinstance(task, MazeTask)
-    predictions = [task.read_out(model(batch).states[-1], batch) for batch in _batches(model, source)]
+    predictions = [task.read_out(model(batch).states[-1], batch) for batch in batches()]
     moves = torch.cat([task.moves(prediction).cpu() for prediction in predictions])
     walked = walk(source.examples, moves)
     marks = torch.cat(predictions).cpu() > 0 if isinstance(task.config.read_out, Grid) else None
     found = of_walk(walked, source.examples)
-    metrics, routing = _routing(model, source)
+    metrics, routing = _routing(model, batches)
     tables = [_scores(found, source, data.seed), _lengths(found["optimal"], source), *routing]
     if isinstance(task.config.read_out, NextCell) and task.config.read_out.decode == "each_step":
-        asked, table = _asking(model, source, task.config.read_out.sure)
+        asked, table = _asking(model, batches, task.config.read_out.sure)
         metrics |= asked
         tables.append(table)
     figures = [
@@ -90,9 +95,9 @@ def chosen(optimal: Tensor, number: int = PICTURES) -> list[int]:
     return sorted([*solved[: max(half, number - len(failed))], *failed[: max(half, number - len(solved))]])
 
 
-def _batches(model: TaskModel, source: MazeSource, most: int | None = None) -> Iterator[Batch]:
+def _batches(model: TaskModel, source: MazeSource, size: int, most: int | None = None) -> Iterator[Batch]:
     device = next(model.parameters()).device
-    for index in torch.split(torch.arange(len(source))[:most], BATCH):
+    for index in torch.split(torch.arange(len(source))[:most], size):
         yield {name: array.to(device) for name, array in source.batch(index).items()}
 
 
@@ -115,37 +120,37 @@ def _lengths(optimal: Tensor, source: MazeSource) -> dict[str, Any]:
     return _table("By length of the path", LENGTH_CAPTION, ["moves", "mazes", "optimal", "from", "to"], rows)
 
 
-def _routing(model: TaskModel, source: MazeSource) -> tuple[dict[str, float], list[dict[str, Any]]]:
+def _routing(model: TaskModel, batches: Batches) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """What the router does, and whether it matters: the mazes once more with every head's gate at its mean."""
     if not gates.is_routed(model):
         return {}, []
     task = model.task
     assert isinstance(task, MazeTask)
     backbone: Backbone = model.backbone
-    used = gates.usage(model, _batches(model, source, ROUTED))
+    used = gates.usage(model, batches(ROUTED))
     mean, steps = used.mean(), backbone.arm.refinement.steps_in_all
     local = backbone.model.structural_heads
     tables = gates.tables(used, local) if 0 < local < backbone.model.heads else []
     if isinstance(backbone.arm.halting, EntropyHalting):
         return {}, tables  # it halts by the router's choice, of which forced gates leave none
     optimal: list[Tensor] = []
-    for batch in _batches(model, source):
+    for batch in batches():
         state = model(batch, gates=gates.forced(mean, batch, steps)).states[-1]
         optimal.append(task.metrics(task.read_out(state, batch), batch)["optimal"])
-    return {"optimal_mean_gates": torch.cat(optimal).double().mean().item()}, tables
+    return {"optimal_mean_gates": torch.cat(optimal).cpu().double().mean().item()}, tables
 
 
-def _asking(model: TaskModel, source: MazeSource, sure: float) -> tuple[dict[str, float], dict[str, Any]]:
+def _asking(model: TaskModel, batches: Batches, sure: float) -> tuple[dict[str, float], dict[str, Any]]:
     began = time.perf_counter()
-    decoded = [walk_asking(model, batch, sure) for batch in _batches(model, source)]
+    decoded = [walk_asking(model, batch, sure) for batch in batches()]
     seconds = time.perf_counter() - began
-    measured = [of_walk(one.walk, batch) for one, batch in zip(decoded, _batches(model, source), strict=True)]
-    same = _same(decoded, [walk_asking(model, batch) for batch in _batches(model, source, COMPARED)])
+    measured = [of_walk(one.walk, batch) for one, batch in zip(decoded, batches(), strict=True)]
+    same = _same(decoded, [walk_asking(model, batch) for batch in batches(COMPARED)])
     metrics = {
-        f"{name}_each_step": torch.cat([part[name] for part in measured]).double().nanmean().item()
+        f"{name}_each_step": torch.cat([part[name] for part in measured]).cpu().double().nanmean().item()
         for name in ("optimal", "reached", "excess_length")
     }
-    metrics["passes_each_step"] = torch.cat([one.passes for one in decoded]).double().mean().item()
+    metrics["passes_each_step"] = torch.cat([one.passes for one in decoded]).cpu().double().mean().item()
     metrics["seconds_each_step"] = seconds
     metrics["same_each_step"] = sum(same) / len(same)
     rows = [[name.removesuffix("_each_step").replace("_", " "), value] for name, value in metrics.items()]

@@ -168,9 +168,12 @@ def goal_distance(mazes: Mazes) -> Ints:
     return search(mazes.open, mazes.goal)[0].reshape(-1, mazes.size, mazes.size)
 
 
-def optimal_moves(mazes: Mazes) -> Bools:
-    """The moves that bring a cell one edge nearer to the goal, bool [M, N, N, 4]; none at the goal itself."""
-    distance = goal_distance(mazes)
+def optimal_moves(mazes: Mazes, distance: Ints | None = None) -> Bools:
+    """The moves that bring a cell one edge nearer to the goal, bool [M, N, N, 4]; none at the goal itself.
+
+    `distance` is `goal_distance` of the same mazes, where it is known already.
+    """
+    distance = goal_distance(mazes) if distance is None else distance
     nearer: Bools = shifted(distance, NOWHERE) == distance[..., None] - 1
     return mazes.open & nearer & (distance[..., None] > 0)
 

@@ -32,18 +32,19 @@ OVERLAP_CAPTION = (
 )
 
 
-def analyse(model: TaskModel, data: TaskData, source: Source) -> dict[str, Any]:
+def analyse(model: TaskModel, data: TaskData, source: Source, batch_size: int | None = None) -> dict[str, Any]:
     """Metrics, tables and figures, as `TaskEntry.analysis` says.
 
     Args:
         model: of the task `parsing`, in evaluation mode.
         data: that the source belongs to; its rules and its overlap between splits are shown beside.
         source: a split.
+        batch_size: sentences at once, at most; default as many as fill a batch.
     """
     assert isinstance(data, ParsingData)
     assert isinstance(source, Sentences)
     gold = source.sentences
-    found = trees(model, gold, source.columns)
+    found = trees(model, gold, source.columns, batch_size=batch_size)
     predicted = [
         Sentence(sentence.forms, tree.heads, tree.relations, sentence.where)
         for sentence, tree in zip(gold, found, strict=True)

@@ -81,7 +81,13 @@ class Parser:
             return self.inputs(sentences)
 
 
-def trees(model: TaskModel, sentences: Sequence[Sentence], columns: Columns, half: bool = False) -> list[Tree]:
+def trees(
+    model: TaskModel,
+    sentences: Sequence[Sentence],
+    columns: Columns,
+    half: bool = False,
+    batch_size: int | None = None,
+) -> list[Tree]:
     """The trees of sentences in their order; their own are not looked at.
 
     Args:
@@ -89,11 +95,12 @@ def trees(model: TaskModel, sentences: Sequence[Sentence], columns: Columns, hal
         sentences: whose words count.
         columns: the same, as the model's encoder reads them.
         half: encoder and blocks in bf16. The scorer is not: its rounding alone would change twice as many heads.
+        batch_size: sentences at once, at most; default as many as make up a batch of `TOKENS`.
     """
     assert isinstance(model.task, ParsingTask)
     names: list[str] = model.task.facts["relations"]
     lengths = torch.tensor([len(sentence.forms) for sentence in sentences])
-    plan = buckets(columns.costs, TOKENS)
+    plan = [part for index in buckets(columns.costs, TOKENS) for part in torch.split(index, batch_size or len(index))]
     found = [Tree((), ())] * len(sentences)
     for index, batch in zip(plan, _side_by_side(partial(_predict, model, columns, lengths, half), plan), strict=True):
         for place, length, to, by in zip(index.tolist(), lengths[index].tolist(), *batch, strict=True):
