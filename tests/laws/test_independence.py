@@ -93,6 +93,14 @@ def test_fused_attention_equals_the_equation(combine: str, masking: str) -> None
         torch.testing.assert_close(actual, expected)
 
 
+def test_a_causal_model_takes_masks_that_are_added_to_the_scores() -> None:
+    torch.manual_seed(0)
+    attention = RoutedAttention(SHAPE.width, SHAPE.heads, causal=True).double()
+    x, seen = batch(3), torch.arange(6).expand(3, 1, 1, 6) < torch.tensor([6, 4, 5]).view(3, 1, 1, 1)
+    added = torch.zeros(3, 1, 1, 6, dtype=torch.float64).masked_fill(~seen, -torch.inf)
+    torch.testing.assert_close(attention(x, mask=added)[0], attention(x, mask=seen)[0])
+
+
 @pytest.mark.parametrize("halting", ["entropy", "ponder"])
 @pytest.mark.parametrize("reuse", ["none", "keys_values", "heads"])
 def test_compaction_equals_running_each_example_until_it_halts(halting: str, reuse: str) -> None:

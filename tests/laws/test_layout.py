@@ -12,7 +12,7 @@ from headwise.models.backbone import Backbone
 from headwise.models.flops import flops_per_example
 from headwise.models.roles import parameters_by_role
 from headwise.models.sizes import ModelConfig
-from headwise.reasoning.halting import FixedHalting, PonderHalting
+from headwise.reasoning.halting import EntropyHalting, FixedHalting, PonderHalting
 from headwise.routing.attention import RoutedAttention, attend_with_bias
 from headwise.routing.layout import Layout, Mask, RelativeBias, mask_of
 from headwise.routing.reference import plain_attention
@@ -248,6 +248,9 @@ def test_impossible_shapes_and_missing_layouts_are_refused_in_words() -> None:
         replace(SHAPE, relative=-1)
     with pytest.raises(ValueError, match="not causal"):
         Backbone(BOTH, HRM, causal=True)
+    for arm in (HRM, replace(TOKEN, halting=EntropyHalting())):
+        with pytest.raises(ValueError, match="must not look at the whole sequence"):
+            Backbone(SHAPE, arm, causal=True)
     backbone = perturbed(replace(HRM, halting=FixedHalting()), shape=BOTH)
     with pytest.raises(ValueError, match="structural_heads=2: the layout has no neighbours"):
         backbone(batch())

@@ -112,6 +112,23 @@ def test_the_cost_of_slow_updates_teaches_the_halting_head() -> None:
     assert act.fire.bias.grad > 0
 
 
+def test_in_a_causal_model_the_cost_of_slow_updates_leaves_padding_out() -> None:
+    torch.manual_seed(0)
+    controller = HRMAct(HRMActConfig(), 8, causal=True)
+    torch.nn.init.normal_(controller.fire.weight)
+    x, mask = torch.randn(2, 9, 8), torch.arange(9).expand(2, 9) < 4
+
+    def cost(hidden: torch.Tensor, mask: torch.Tensor | None) -> float:
+        total, state = 0.0, None
+        for _ in range(4):
+            _, state, losses = controller(hidden, mask, state)
+            total += losses["slow_updates"].item()
+        return total
+
+    assert cost(x, mask) == pytest.approx(cost(x[:, :4], None))
+    assert cost(x, None) != pytest.approx(cost(x, mask))
+
+
 def test_classical_sees_the_previous_head_outputs_from_the_second_step_on() -> None:
     torch.manual_seed(0)
     classical = Classical(ClassicalConfig(), 8, heads=2)

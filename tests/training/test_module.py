@@ -3,10 +3,12 @@
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
+from headwise.errors import InputError
 from headwise.training.module import HeadwiseModule
 from headwise.training.optim import OptimizerMismatchError, Stable, optimizer_for
 from headwise.training.stops import FiniteGuard, TrainingDiverged
@@ -96,6 +98,37 @@ def test_an_overflowing_gradient_stops_before_the_weights_are_touched_and_names_
         trainer(max_epochs=1).fit(HeadwiseModule(model, blow_up), loader(3))
     assert (error.value.update, error.value.role) == (1, "controller")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"gradient_clip_val": 0.5}, "gradient_clip_val=0.5"),
+        ({"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]}, "choose bf16-mixed"),
+    ],
+)
+def test_a_trainer_that_would_undo_clipping_by_role_is_refused(options: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        trainer(max_epochs=1, **options).fit(HeadwiseModule(OwnModel(), squared_error), loader(3))
+
+
+class LookingLate(HeadwiseModule):
+    """Reads losses as seldom as on an accelerator."""
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        self.guard.every = 16
+
+
+def test_what_was_not_read_yet_is_read_before_weights_are_saved_or_training_ends() -> None:
+    batches = [dict(batch) for batch in own_batches(6)]
+    batches[3]["y"] = batches[3]["y"] * torch.nan
+    module = LookingLate(OwnModel(), squared_error)
+    with pytest.raises(TrainingDiverged, match="update 4"):
+        trainer(max_epochs=1).fit(module, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
+    module.guard.watch(1, torch.tensor(torch.nan), {})
+    with pytest.raises(TrainingDiverged):
+        module.on_save_checkpoint({})
 
 
 def watched(guard: FiniteGuard, update: int, loss: float, **norms: float) -> None:

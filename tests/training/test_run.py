@@ -183,9 +183,10 @@ def test_an_analysis_that_fails_costs_no_training(tmp_path: Path, monkeypatch: p
         raise MemoryError
 
     config = tiny(tmp_path, GUMBEL, **STABLE)
-    with monkeypatch.context() as planted, pytest.raises(MemoryError):
+    with monkeypatch.context() as planted:
         planted.setattr("headwise.training.run.analyse", out_of_memory)
-        train(config, progress=False)
+        with pytest.raises(MemoryError):
+            train(config, progress=False)
     (path,) = tmp_path.iterdir()
     load(path)
     assert not (path / "summary.json").exists()

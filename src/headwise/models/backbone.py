@@ -12,7 +12,7 @@ from headwise.models.arm import Arm
 from headwise.models.blocks import Block, BlockStack
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.controllers import ClassicalConfig, make_controller
-from headwise.reasoning.halting import make_halting
+from headwise.reasoning.halting import FixedHalting, make_halting
 from headwise.reasoning.refinement import Carry, Refiner, Trace
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.layout import Layout, RelativeBias, mask_of
@@ -29,7 +29,7 @@ class Backbone(nn.Module):
 
     Raises:
         ValueError: the shape does not fit the arm (more heads asked for than there are), or a causal model is to have
-            structural heads or a relative bias.
+            structural heads, a relative bias, or a router or halting that looks at the whole sequence.
     """
 
     role = "backbone"
@@ -38,6 +38,8 @@ class Backbone(nn.Module):
         super().__init__()
         if causal and (model.structural_heads or model.relative):
             raise ValueError("structural_heads and relative are for models that are not causal; use 0")
+        if causal and (getattr(arm.router, "granularity", None) == "sequence" or arm.halting != FixedHalting()):
+            raise ValueError("a causal model must not look at the whole sequence: use granularity=token, halting=fixed")
         self.model, self.arm, self.causal = model, arm, causal
         controller = make_controller(arm.controller, model.width, model.heads, causal)
         context = controller.context_width if controller is not None else 0

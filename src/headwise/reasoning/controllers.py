@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from headwise.routing.gates import straight_through
-from headwise.routing.pooling import pooled
+from headwise.routing.pooling import masked_mean, pooled
 
 
 @dataclass(frozen=True)
@@ -223,14 +223,16 @@ class HRM(Controller):
         if state is None:
             zero, count = torch.zeros_like(u), u.new_zeros(*u.shape[:2], 1)
             state = ControllerState(zero, zero, 0, count, torch.ones_like(count))
-        state, losses = self._slow(u, state)
+        state, losses = self._slow(u, state, mask)
         fast = self.fast_norm(_gru(self.fast_cell, torch.cat([u, state.slow], -1), state.fast))
         state = replace(state, fast=fast, step=state.step + 1)
         if self.of_slow is not None:
             return fast + self.of_slow(state.slow), state, losses
         return torch.cat([fast, state.slow], -1), state, losses
 
-    def _slow(self, u: Tensor, state: ControllerState) -> tuple[ControllerState, dict[str, Tensor]]:
+    def _slow(
+        self, u: Tensor, state: ControllerState, mask: Tensor | None
+    ) -> tuple[ControllerState, dict[str, Tensor]]:
         assert self.slow_period is not None
         if state.step % self.slow_period:
             return state, {}
@@ -256,9 +258,9 @@ class HRMAct(HRM):
     a starts at 1, so that the first step fires, as it does in `HRM`. Backward sees the p-weighted mixture, so GRU_H
     learns at steps at which it did not fire, too.
 
-    The cost "slow_updates" is the mean over examples of the sum of p over steps, the expected number of updates
-    (a is set back by each), with gradient. Differs from the paper: there the decision and the cost were detached, so
-    the halting head never learned, and max_ponders was not enforced.
+    The cost "slow_updates" is the mean over examples (in a causal model over their real tokens, too) of the sum of p
+    over steps, the expected number of updates (a is set back by each), with gradient. Differs from the paper: there the
+    decision and the cost were detached, so the halting head never learned, and max_ponders was not enforced.
     """
 
     def __init__(self, config: HRMActConfig, width: int, causal: bool = False) -> None:
@@ -267,7 +269,9 @@ class HRMAct(HRM):
         self.fire = nn.Linear(self.size, 1)
         nn.init.zeros_(self.fire.bias)  # p = 1/2: starts by firing every other step
 
-    def _slow(self, u: Tensor, state: ControllerState) -> tuple[ControllerState, dict[str, Tensor]]:
+    def _slow(
+        self, u: Tensor, state: ControllerState, mask: Tensor | None
+    ) -> tuple[ControllerState, dict[str, Tensor]]:
         allowed = (state.updates < self.max_updates).to(u.dtype)
         p = self.fire(state.slow).sigmoid() * allowed  # [B, S, 1]
         accumulated = state.accumulated + p
@@ -275,7 +279,7 @@ class HRMAct(HRM):
         change = self.slow_norm(_gru(self.slow_cell, u, state.slow)) - state.slow
         slow = straight_through(state.slow + fired * change, state.slow + p * change)
         state = replace(state, slow=slow, updates=state.updates + fired, accumulated=accumulated.detach() * (1 - fired))
-        return state, {"slow_updates": p.mean()}
+        return state, {"slow_updates": masked_mean(p[..., 0], mask)}
 
 
 def make_controller(config: ControllerConfig, width: int, heads: int, causal: bool = False) -> Controller | None:

@@ -259,8 +259,9 @@ class Refiner(nn.Module):
         else:
             supervised = supervised[-(config.supervised or trained) :]
             trained = len(supervised)
-            ramp = torch.linspace(0.3, 1, trained) if config.supervision == "ramp" else torch.ones(trained)
-            weights = (ramp / ramp.sum()).to(live.hidden)[:, None].expand(-1, batch)
+            lowest = 0.3 if config.supervision == "ramp" else 1.0
+            ramp = torch.linspace(lowest, 1, trained, device=live.hidden.device)
+            weights = (ramp / ramp.sum()).to(live.hidden.dtype)[:, None].expand(-1, batch)
         carry = Carry(live.hidden, live.state)
         used = torch.stack(loads).mean(0) if loads else None
         return Trace(torch.stack(supervised), weights, steps, named, carry, recorded if record else None, used)

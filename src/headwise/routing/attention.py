@@ -174,7 +174,11 @@ class RoutedAttention(nn.Module):
             # Queries are the last L of the M positions.
             seen = torch.ones(queries.shape[2], keys.shape[2], dtype=torch.bool, device=queries.device)
             seen = seen.tril(keys.shape[2] - queries.shape[2])
-            mask, causal = (seen if mask is None else mask & seen), False
+            if mask is None or not mask.is_floating_point():
+                mask = seen if mask is None else mask & seen
+            else:
+                mask = mask.masked_fill(~seen, -torch.inf)
+            causal = False
         grouped = keys.shape[1] != queries.shape[1]
         if mask is not None and mask.is_floating_point():
             learned = mask.requires_grad and torch.is_grad_enabled()

@@ -80,7 +80,9 @@ def router_state(router: Router) -> dict[str, Any]:
 
 
 def _real(values: Tensor, mask: Tensor | None) -> Tensor:
-    """[B, L|1, H] to [tokens, H], padding left out; gates shared by all tokens count once per example."""
-    if mask is not None and values.shape[1] > 1:
-        return values[mask]
-    return values.flatten(0, 1)
+    """[B, L|1, H] to [tokens, H], padding left out; gates shared by all tokens count once per example.
+
+    On the CPU: not every accelerator knows double precision, and one copy waits less than a dozen numbers read singly.
+    """
+    real = values[mask] if mask is not None and values.shape[1] > 1 else values.flatten(0, 1)
+    return real.cpu()

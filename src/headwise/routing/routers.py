@@ -226,7 +226,9 @@ class Random(Scored):
         self.granularity = config.granularity
         generator = torch.Generator().manual_seed(config.seed * 1009 + layer)
         scale = config.scale / width**0.5  # a normed input has about unit variance per channel
-        self.register_buffer("projection", torch.randn(width, sum(self.columns.values()), generator=generator) * scale)
+        # Drawn on the CPU, whatever the default device, so that a seed means the same everywhere.
+        drawn = torch.randn(width, sum(self.columns.values()), generator=generator, device="cpu") * scale
+        self.register_buffer("projection", drawn.to(torch.get_default_device()))
 
     def logits(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
         x = pooled(x, mask) if self.granularity == "sequence" else x
@@ -242,7 +244,7 @@ class Static(Router):
         super().__init__(gate, heads, BalanceConfig())
         generator = torch.Generator().manual_seed(config.seed * 1009 + layer)
         chosen = torch.zeros(heads, dtype=torch.bool)
-        chosen[torch.randperm(heads, generator=generator)[: config.k]] = True
+        chosen[torch.randperm(heads, generator=generator, device="cpu")[: config.k].to(chosen.device)] = True
         self.register_buffer("chosen", chosen)
 
     def forward(

@@ -7,6 +7,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from headwise.errors import InputError
 from headwise.training.optim import Preset, check_optimizer, clip_by_role, optimizer_for, preset_of
 from headwise.training.stops import FiniteGuard
 
@@ -24,6 +25,10 @@ class HeadwiseModule(LightningModule):
         model: any module whose classes declare `role` (see `headwise.models.roles`).
         loss: of (model, batch) -> (scalar loss with gradient, detached scalars to log by name).
         preset: a name among `PRESETS`, or an instance of their classes.
+
+    Raises:
+        InputError: from `Trainer.fit`: a Trainer that clips gradients itself, or trains in fp16, whose scaled gradients
+            clipping by role would misjudge.
 
     Attributes:
         logs: what `loss` returned with the latest batch.
@@ -56,9 +61,25 @@ class HeadwiseModule(LightningModule):
         return optimizer_for(self.model, self.preset)
 
     def on_fit_start(self) -> None:
+        if self.trainer.gradient_clip_val is not None:
+            raise InputError(
+                f"Trainer(gradient_clip_val={self.trainer.gradient_clip_val}): gradients are clipped by role; leave it "
+                "out and set the norms in the preset"
+            )
+        if self.trainer.precision in ("16-mixed", "16-true"):
+            raise InputError(
+                f"Trainer(precision={self.trainer.precision}): gradients are scaled where they are clipped by role; "
+                "choose bf16-mixed or 32-true"
+            )
         for optimizer in self.trainer.optimizers:
             check_optimizer(optimizer, self.model)
         self.guard.every = 1 if self.device.type == "cpu" else 16
+
+    def on_train_end(self) -> None:
+        self.guard.look()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.guard.look()  # no checkpoint of weights that are no longer finite
 
     def configure_gradient_clipping(
         self,

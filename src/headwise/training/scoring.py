@@ -15,6 +15,7 @@ from headwise.reasoning.refinement import Trace
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.diagnostics import gate_statistics, load, mean_gates, router_state
 from headwise.routing.gates import Gates
+from headwise.routing.pooling import pooled
 from headwise.routing.routers import Router
 from headwise.tasks.base import Source, TaskModel
 
@@ -107,7 +108,7 @@ class _Routing:
         self._sum("steps", trace.steps.sum().item())
         state = trace.carry.state
         if state is not None:
-            self._sum("slow_updates", state.updates.flatten(1).mean(1).sum().item())
+            self._sum("slow_updates", pooled(state.updates, mask).sum().item())
         by_layer: dict[int, list[tuple[Gates, Tensor | None]]] = {}
         for t, layers in enumerate(trace.gates or [], start=1):
             running = (trace.steps >= t).nonzero().flatten()

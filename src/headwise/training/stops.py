@@ -17,10 +17,10 @@ WINDOW = 50  # updates over which a gradient norm counts as usual
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818 - a name for what happened reads better than ...Error here
-    """A loss or gradient is no longer finite; training stopped before the optimiser could use it.
+    """A loss or gradient is no longer finite; on the CPU training stopped before the optimiser could use it.
 
     Attributes:
-        update: the number of the update that was not taken, from 1.
+        update: the number of the first such update, from 1.
         role: whose gradients blew up.
         checkpoint: the last good one, where there is one.
     """
