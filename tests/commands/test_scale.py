@@ -61,6 +61,8 @@ def test_the_plan_then_the_scaling_then_its_page_again(capsys: Captured, folder:
         (["seeds=0"], ["seeds=0", "1 or more"]),
         (["parity=size"], ["parity=size", "parameters, width, depth, flops, none"]),
         (["jobs=0"], ["jobs=0", "1 or more"]),
+        (["second=perfekt"], ["second=perfekt", "not measured", "rank_tau_visible", "perfect"]),
+        (["second=rank_tau", "dry_run=true"], ["second=rank_tau", "the primary metric", "perfect"]),
         (["dry_run=maybe"], ["dry_run=maybe", "true or false"]),
         (["model.width=64"], ["model.width in model.width=64", "shapes from sizes="]),
         (["model.size=tiny"], ["model.size", "shapes from sizes="]),

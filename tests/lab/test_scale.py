@@ -1,6 +1,7 @@
 """Scalings with a stand-in for training: matched at every size, resumable by cell, refused when they cannot fit."""
 
 import csv
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -13,8 +14,10 @@ from headwise.errors import InputError
 from headwise.lab.budget import weights_memory
 from headwise.lab.parity import TOLERANCE, measure
 from headwise.lab.records import read_json
+from headwise.lab.report_scale import figures, scaling_page
 from headwise.lab.scale import scale
 from headwise.lab.scale_plan import dry_run
+from headwise.lab.tables_scale import scaling_text
 from headwise.models.sizes import SIZES
 from headwise.training.config import RunConfig, TrainingConfig
 from tests.lab.conftest import SCORES, FakeTrain, run_config
@@ -136,7 +139,7 @@ def test_the_result_has_values_costs_and_a_verdict_for_each_size(tmp_path: Path)
     assert (result["task"], result["metric"], result["metrics"]) == (
         "sorting",
         "rank_tau",
-        ["rank_tau", "rank_tau/visible"],
+        ["rank_tau", "rank_tau_visible"],
     )
     for content in result["sizes"].values():
         hrm = content["arms"]["hrm"]
@@ -151,9 +154,46 @@ def test_the_result_has_values_costs_and_a_verdict_for_each_size(tmp_path: Path)
 
 
 def test_another_second_metric_may_be_asked_for(tmp_path: Path) -> None:
-    assert run(tmp_path, SizedTrain(), second="perfect_rate")["metrics"] == ["rank_tau", "perfect_rate"]
-    with pytest.raises(InputError, match="second=speed: not measured; choose one of rank_tau/visible, perfect_rate"):
-        run(tmp_path, SizedTrain(), second="speed")
+    assert run(tmp_path, SizedTrain(), second="perfect")["metrics"] == ["rank_tau", "perfect"]
+
+
+def test_a_second_metric_that_runs_in_the_output_measured_may_be_asked_for(tmp_path: Path) -> None:
+    run(tmp_path, SizedTrain())
+    summary = tmp_path / "tiny" / "runs" / "hrm" / "seed0" / "summary.json"
+    content = read_json(summary)
+    summary.write_text(json.dumps(content | {"metrics": content["metrics"] | {"of_the_analysis": 0.5}}))
+    train = SizedTrain()
+    assert run(tmp_path, train, second="of_the_analysis")["metrics"] == ["rank_tau", "of_the_analysis"]
+    assert train.calls == []
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"), [("speed", "not measured"), ("rank_tau", "the primary metric, which is shown anyway")]
+)
+def test_a_second_metric_that_there_is_not_is_refused_before_training(tmp_path: Path, second: str, reason: str) -> None:
+    train = SizedTrain()
+    message = f"second={second}: {reason}; choose one of rank_tau_visible, .*perfect"
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "out", train, second=second)
+    with pytest.raises(InputError, match=message):
+        dry_run(ARMS, ["tiny"], output=tmp_path / "out", second=second)
+    assert train.calls == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_metric_does_not_hide_an_interrupt_before_the_first_size_is_whole(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, SizedTrain(stopping=("tiny", "baseline", 0)), second="perfect")
+
+
+def test_a_second_metric_does_not_hide_that_every_cell_failed(tmp_path: Path) -> None:
+    failing = frozenset({("baseline", 0), ("hrm", 0)})
+    result = run(tmp_path, SizedTrain(failing=failing), second="perfect")
+    found = {arm["failures"]["0"] for size in result["sizes"].values() for arm in size["arms"].values()}
+    assert all("loss nan" in failure for failure in found)
+    assert figures(result) == {}
+    assert scaling_page(tmp_path, result).failures
+    assert scaling_text(result)
 
 
 def test_the_csv_has_one_row_for_each_run(tmp_path: Path) -> None:

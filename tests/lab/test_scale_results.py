@@ -193,7 +193,7 @@ def test_there_are_two_plots_against_parameters_and_two_of_advantages(scaling: P
     drawn = figures(result)
     against, ahead = drawn["parameters"].axes, drawn["advantages"].axes
     assert [axis.get_xscale() for axis in against] == ["log", "log"]
-    assert [axis.get_ylabel() for axis in against] == ["rank tau", "rank tau/visible"]
+    assert [axis.get_ylabel() for axis in against] == ["rank tau", "rank tau visible"]
     counts = sorted(content["arms"]["baseline"]["parameters"] for content in result["sizes"].values())
     assert list(against[0].lines[0].get_xdata()) == pytest.approx(counts, rel=0.05)  # drawn a little aside
     heights = [bar.get_height() for bar in ahead[0].patches]

@@ -33,7 +33,6 @@ def run(words: list[str]) -> Result:
     _refuse_shapes([*overrides, *own["arms"]])
     arms = configuration.load_arms(own.pop("arms"), overrides)
     if own.pop("dry_run", False):
-        own.pop("second", None)
         plan = dry_run(arms, **own)
         return Result(plan, plan_text(plan))
     try:

@@ -45,19 +45,21 @@ def scale(
         parity: what is made equal at each size; see `headwise.lab.parity.match`.
         output: directory of the scaling; default a new one in `runs/`.
         jobs: processes side by side; default one for each core, or as many as fit into memory.
-        second: a metric shown beside the primary one; default the first other one that the task measures.
+        second: a metric shown beside the primary one, of the task's own or one that runs in the output have measured;
+            default the first other one that the runs measure.
         train: what trains one configuration; default `headwise.training.run.train`.
 
     Returns:
         the content of scaling.json.
 
     Raises:
-        InputError: what `compare` refuses, an unknown size, or one that cannot fit into this machine's memory. Nothing
-            has been trained then.
+        InputError: what `compare` refuses, an unknown size or second metric, or a size that cannot fit into this
+            machine's memory. Nothing has been trained then.
     """
     began = time.perf_counter()
     planned = prepare(arms, sizes, seeds, parity, output)
     planned.check_output()
+    planned.check_second(second)
     jobs, threads = planned.share(planned.memory(), jobs)
     for comparison in planned.sizes.values():
         keep_plan(comparison.output, comparison.arms)

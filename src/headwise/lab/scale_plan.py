@@ -7,14 +7,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from headwise.errors import InputError
 from headwise.lab import notation as write
 from headwise.lab.budget import WITHIN, Memory, memory, process_memory, seconds, weights_memory
-from headwise.lab.cells import Cell
+from headwise.lab.cells import RUNS, Cell
 from headwise.lab.compare import PLAN, Plan, length_of, new_directory, plan, share_cores
 from headwise.lab.memory import capacity
 from headwise.lab.parity import Mode
-from headwise.lab.records import read_json
+from headwise.lab.records import SUMMARY, read_json
 from headwise.models.sizes import SIZES
 from headwise.schema import to_plain
 from headwise.tasks.base import TaskData
@@ -146,6 +148,29 @@ class Scaling:
                             "choose another output"
                         )
 
+    def check_second(self, second: str | None) -> None:
+        """Refuse a metric beside the primary one that no run would measure.
+
+        Raises:
+            InputError: with those there are.
+        """
+        if second is None:
+            return
+        primary = self.base.entry.task.metric
+        others = [name for name in self.metrics() if name != primary]
+        if second not in others:
+            reason = "the primary metric, which is shown anyway" if second == primary else "not measured"
+            raise InputError(f"second={second}: {reason}; choose one of {', '.join(others) or 'none'}")
+
+    def metrics(self) -> list[str]:
+        """Of the task on a test example, by a read-out without training; then what runs in the output measured."""
+        batch = self.data.split("test").batch(torch.arange(1))
+        with torch.no_grad():
+            task = self.base.entry.task(self.base.task, self.data.facts, self.base.model.width).eval()
+            measured = task.metrics(task.read_out(task.embed(batch)[0], batch), batch)
+        summaries = map(read_json, sorted(self.output.glob(f"*/{RUNS}/*/*/{SUMMARY}")))
+        return list(dict.fromkeys([*measured, *(name for found in summaries for name in found.get("metrics") or {})]))
+
 
 def prepare(
     arms: Sequence[tuple[str, RunConfig]],
@@ -202,6 +227,7 @@ def dry_run(
     parity: Mode = "parameters",
     output: Path | str | None = None,
     jobs: int | None = None,
+    second: str | None = None,
 ) -> dict[str, Any]:
     """What `headwise.lab.scale.scale` would train and what that takes; trains nothing and writes nothing.
 
@@ -212,6 +238,8 @@ def dry_run(
         InputError: as `scale`.
     """
     planned = prepare(arms, sizes, seeds, parity, output)
+    planned.check_output()
+    planned.check_second(second)
     needs = planned.memory(finished=True)
     jobs, threads = planned.share(needs, jobs)
     times = {key: seconds(config, planned.data, threads) for key, config in planned.configs.items()}

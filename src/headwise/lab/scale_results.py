@@ -5,7 +5,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from headwise.errors import InputError
 from headwise.lab.cells import RUNS, folder
 from headwise.lab.records import COMPARISON, MEMORY, SUMMARY, number, read_json
 from headwise.lab.statistics import mean_interval
@@ -21,20 +20,15 @@ def summarise(output: Path, second: str | None = None) -> dict[str, Any]:
 
     Args:
         output: of the scaling.
-        second: the metric beside the primary one; default the first other one that the runs measured.
-
-    Raises:
-        InputError: the runs did not measure `second`.
+        second: the metric beside the primary one, shown without values if no run measured it; default the first other
+            one that the runs measured.
     """
     found = {size: read_json(output / size / COMPARISON) for size in SIZES}
     sizes = {size: _size(output / size, result) for size, result in found.items() if result}
     first: Plain = next((result for result in found.values() if result), {})
-    measured = metrics_of(sizes)
     metric = first.get("metric")
-    others = [name for name in measured if name != metric]
-    if second is not None and second not in others:
-        raise InputError(f"second={second}: not measured; choose one of {', '.join(others) or 'none'}")
-    metrics = [name for name in (metric, second or next(iter(others), None)) if name is not None]
+    others = (name for name in metrics_of(sizes) if name != metric)
+    metrics = [name for name in (metric, second or next(others, None)) if name is not None]
     return {
         **{key: first.get(key) for key in OF_THE_TASK},
         "parity": {key: first.get("parity", {}).get(key) for key in ("mode", "matched", "tolerance")},
