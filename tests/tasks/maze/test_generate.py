@@ -133,6 +133,21 @@ def test_a_length_that_practically_never_occurs_is_refused_with_the_measured_rat
     assert len(generate(config, 10, seed=0)) == 10
 
 
+def test_rare_lengths_are_found_as_long_as_new_mazes_come():
+    """One maze in a thousand is accepted, so thousands of candidates bring none, though there are plenty."""
+    config = GeneratorConfig(size=8, min_path_length=58)
+    mazes = generate(config, 20, seed=1)
+    assert len(set(keys(mazes))) == 20
+    assert mazes.length.min() >= 58
+
+
+def test_a_search_that_brings_no_new_maze_ends_with_the_accepted_share(monkeypatch):
+    monkeypatch.setattr("headwise.tasks.maze.generate._FRUITLESS", 2048)
+    with pytest.raises(InputError, match=r"accepted \d+ of \d+ drawn \(0\.\d\d%\).*choose at most \d+") as error:
+        generate(GeneratorConfig(size=8, min_path_length=58), 20, seed=1)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -32,7 +32,9 @@ DEFAULT_LOOPS = 0.1
 
 _BLOCK = 256  # candidates drawn together; a part of the format: another number gives other mazes
 _JUDGED = 8 * _BLOCK  # candidates after which it may be said that it is hopeless
-_LEAST = 0.002  # acceptance rate below which it is
+_LEAST = 0.002  # share of them long enough below which it is
+_REPEATED = 2048  # accepted mazes, all seen before, after which there are no others
+_FRUITLESS = 2**17  # candidates without a new maze among them, long enough or not, after which the search ends
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def generate(config: GeneratorConfig, number: int, seed: int, split: str = "trai
 
     Raises:
         InputError: a value out of range; or mazes so long practically never occur, with the measured rate; or there
-            are not so many different ones.
+            are not so many different ones; or the search for another one went on for too long, with the accepted share.
     """
     if number < 1:
         raise InputError(f"number={number}: choose 1 or more")
@@ -101,7 +103,7 @@ def generate(config: GeneratorConfig, number: int, seed: int, split: str = "trai
     found, tally, block = _Found(), _Tally(), 0
     while found.count < number:
         draw = _draw(config, [seed, families.FAMILIES.index(config.family), SPLITS.index(split), config.size, block])
-        tally.add(draw, found.add(draw))
+        tally.add(config, draw, found.add(draw))
         if found.count < number:
             tally.give_up_if_hopeless(config, number, split, found.count)
         block += 1
@@ -205,27 +207,42 @@ class _Found:
 class _Tally:
     """What became of the candidates: whether going on makes sense."""
 
-    longest: list[Ints] = field(default_factory=list)
-    stale: int = 0  # candidates long enough since the last new maze
+    drawn: int = 0
+    enough: int = 0  # long enough in any split
+    accepted: int = 0  # long enough and of this split
+    repeated: int = 0  # accepted since the last new maze
+    fruitless: int = 0  # drawn since the last new maze
+    first: list[Ints] = field(default_factory=list)  # `longest` of the candidates that are judged first
 
-    def add(self, draw: _Draw, new: int) -> None:
-        self.longest.append(draw.longest)
-        self.stale = 0 if new else self.stale + len(draw.longest)
+    def add(self, config: GeneratorConfig, draw: _Draw, new: int) -> None:
+        accepted, drawn = len(draw.mazes), len(draw.longest)
+        if self.drawn < _JUDGED:
+            self.first.append(draw.longest)
+        self.drawn += drawn
+        self.enough += int((draw.longest >= config.min_path_length).sum())
+        self.accepted += accepted
+        self.repeated = 0 if new else self.repeated + accepted
+        self.fruitless = 0 if new else self.fruitless + drawn
 
     def give_up_if_hopeless(self, config: GeneratorConfig, number: int, split: str, count: int) -> None:
-        longest, least = np.concatenate(self.longest), config.min_path_length
-        if len(longest) < _JUDGED:
+        if self.drawn < _JUDGED:
             return
-        enough = int((longest >= least).sum())
-        which = f"size={config.size} family={config.family}"
-        if enough < _LEAST * len(longest):
-            often = int(np.quantile(longest, 0.9))
+        least, which = config.min_path_length, f"size={config.size} family={config.family}"
+        if self.enough < _LEAST * self.drawn:
+            often = int(np.quantile(np.concatenate(self.first), 0.9))
             raise InputError(
-                f"min_path_length={least}: {enough} of {len(longest)} mazes drawn with {which} have a path so long "
-                f"({enough / len(longest):.2%}); choose 1..{often}, which a tenth of them has"
+                f"min_path_length={least}: {self.enough} of {self.drawn} mazes drawn with {which} have a path so long "
+                f"({self.enough / self.drawn:.2%}); choose 1..{often}, which a tenth of them has"
             )
-        if self.stale >= _JUDGED:
+        most = f"at most {count}, or " if count else ""
+        found = (
+            f"number={number}: only {count} different mazes found with {which} min_path_length={least} in the {split}"
+        )
+        if self.repeated >= _REPEATED:
+            raise InputError(f"{found} split; choose {most}a larger size")
+        if self.fruitless >= _FRUITLESS:
+            share = f"{self.accepted} of {self.drawn} drawn ({self.accepted / self.drawn:.2%})"
             raise InputError(
-                f"number={number}: only {count} different mazes found with {which} min_path_length={least} in the "
-                f"{split} split; choose at most {count}, or a larger size"
+                f"{found} split: accepted {share}, of the last {self.fruitless} none that was new; "
+                f"choose {most}a smaller min_path_length or a larger size"
             )
