@@ -11,8 +11,9 @@ from headwise.lab.report import write_report
 from headwise.lab.report_scale import figures
 from headwise.lab.scale import scale
 from headwise.lab.scale_files import benchmark_files, routed_arm
-from headwise.lab.scale_results import _advantages
+from headwise.lab.scale_results import _advantages, summarise
 from headwise.lab.tables_scale import advantage_lines, scaling_text
+from headwise.tasks import entry
 from tests.lab.conftest import SCORES, FakeTrain, run_config
 
 
@@ -133,12 +134,9 @@ def test_the_routed_arm_is_the_one_with_a_router_wherever_it_stands() -> None:
 # Advantages
 
 
-def sizes(references: dict[str, Any] | None = None, **arms: dict[str, list[float | None]]) -> dict[str, Any]:
+def sizes(**arms: dict[str, list[float | None]]) -> dict[str, Any]:
     return {
-        size: {
-            "references_by_metric": references,
-            "arms": {label: {"metrics_by_seed": {"score": values}} for label, values in own.items()},
-        }
+        size: {"arms": {label: {"metrics_by_seed": {"score": values}} for label, values in own.items()}}
         for size, own in arms.items()
     }
 
@@ -163,8 +161,38 @@ def test_the_advantage_is_paired_averaged_over_sizes_and_best_where_it_is_larges
 def test_where_lower_is_better_a_lower_value_is_an_advantage() -> None:
     losses = sizes(tiny={"baseline": [2.0], "hrm": [1.5]})
     assert _advantages(losses, "score", higher=False)["hrm"]["average"] == pytest.approx(0.5)
-    known = sizes({"score": {"floor": 3.0, "ceiling": 0.0}}, tiny={"baseline": [2.0], "hrm": [1.5]})
-    assert _advantages(known, "score", higher=True)["hrm"]["average"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "second", "advantage"),
+    [
+        ("maze", "optimal", "reached", -0.5),
+        ("maze", "optimal", "excess_length", 0.5),
+        ("maze", "optimal", "excess_length_each_step", 0.5),
+        ("language", "loss", "bits_per_character", 0.5),
+        ("language", "loss", "accuracy", -0.5),
+        ("parsing", "las", "uas", -0.5),
+        ("sorting", "rank_tau", "perfect", -0.5),
+    ],
+)
+def test_the_task_says_in_which_direction_its_second_metric_is_better(
+    tmp_path: Path, task: str, metric: str, second: str, advantage: float
+) -> None:
+    write_size(tmp_path / "tiny", task, metric, baseline={metric: 1.0, second: 2.0}, hrm={metric: 1.0, second: 1.5})
+    found = summarise(tmp_path, second)["advantage"]
+    assert found[second]["hrm"]["average"] == pytest.approx(advantage)
+    assert found[metric]["hrm"]["average"] == 0
+
+
+def write_size(directory: Path, task: str, metric: str, **arms: dict[str, float]) -> None:
+    """A finished size with one seed, as far as its numbers are looked at."""
+    for label, metrics in arms.items():
+        run = directory / "runs" / label / "seed0"
+        run.mkdir(parents=True)
+        (run / "summary.json").write_text(json.dumps({"metrics": metrics}))
+    higher = entry(task).task.higher_is_better
+    comparison = {"task": task, "metric": metric, "higher_is_better": higher, "headline": "", "seeds": [0], "pairs": []}
+    (directory / "comparison.json").write_text(json.dumps(comparison | {"arms": {label: {} for label in arms}}))
 
 
 # The page, the plots, the tables

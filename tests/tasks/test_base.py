@@ -113,6 +113,12 @@ def test_what_a_task_says_of_its_layout_reaches_the_heads_in_training_and_in_sco
     torch.testing.assert_close(scored, model.task.metrics(model.task.read_out(seen[-1], batch), batch)["rank_tau"])
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_the_primary_metric_has_one_direction(name: str):
+    task = entry(name).task
+    assert (task.metric in task.lower_is_better) == (not task.higher_is_better)
+
+
 class Echo(nn.Module):
     """Stands in for a backbone: returns what it was given."""
 

@@ -9,6 +9,7 @@ from headwise.lab.cells import RUNS, folder
 from headwise.lab.records import COMPARISON, MEMORY, SUMMARY, number, read_json
 from headwise.lab.statistics import mean_interval
 from headwise.models.sizes import SIZES
+from headwise.tasks import entry
 
 Plain = Mapping[str, Any]
 OF_THE_TASK = ("task", "task_summary", "task_config", "training", "metric", "higher_is_better", "quick")
@@ -26,6 +27,7 @@ def summarise(output: Path, second: str | None = None) -> dict[str, Any]:
     found = {size: read_json(output / size / COMPARISON) for size in SIZES}
     sizes = {size: _size(output / size, result) for size, result in found.items() if result}
     first: Plain = next((result for result in found.values() if result), {})
+    lower = entry(first["task"]).task.lower_is_better if first else frozenset()
     metric = first.get("metric")
     others = (name for name in metrics_of(sizes) if name != metric)
     metrics = [name for name in (metric, second or next(others, None)) if name is not None]
@@ -36,7 +38,7 @@ def summarise(output: Path, second: str | None = None) -> dict[str, Any]:
         "metrics": metrics,
         "headline": "; ".join(f"{name}: {size['headline']}" for name, size in sizes.items()),
         "sizes": sizes,
-        "advantage": {name: _advantages(sizes, name, bool(first.get("higher_is_better", True))) for name in metrics},
+        "advantage": {name: _advantages(sizes, name, name not in lower) for name in metrics},
         "directory": str(output),
     }
 
@@ -46,16 +48,6 @@ def metrics_of(sizes: Mapping[str, Plain]) -> list[str]:
     return list(
         dict.fromkeys(n for size in sizes.values() for arm in size["arms"].values() for n in arm["metrics_by_seed"])
     )
-
-
-def higher_is_better(sizes: Mapping[str, Plain], metric: str, default: bool) -> bool:
-    """The direction of a metric: from its floor to its ceiling where both are known, else that of the primary one."""
-    for size in sizes.values():
-        known = (size.get("references_by_metric") or {}).get(metric) or {}
-        floor, ceiling = number(known.get("floor")), number(known.get("ceiling"))
-        if floor is not None and ceiling is not None and floor != ceiling:
-            return ceiling > floor
-    return default
 
 
 def _size(directory: Path, result: Plain) -> dict[str, Any]:
@@ -87,7 +79,7 @@ def _arm(directory: Path, label: str, arm: Plain, seeds: Sequence[int]) -> dict[
 
 def _advantages(sizes: Mapping[str, Plain], metric: str, higher: bool) -> dict[str, Any]:
     """By arm: better than the first one by how much at each size, on average, and where most. Seeds are paired."""
-    sign = 1 if higher_is_better(sizes, metric, higher) else -1
+    sign = 1 if higher else -1
     found: dict[str, Any] = {}
     for size, content in sizes.items():
         reference, *others = content["arms"]

@@ -106,6 +106,9 @@ class Task(nn.Module, ABC):
     metric: ClassVar[str]
     """Name of the primary metric: selection, comparison and references use it."""
     higher_is_better: ClassVar[bool] = True
+    """Direction of the primary metric."""
+    lower_is_better: ClassVar[frozenset[str]] = frozenset()
+    """All metrics of which lower values are better, those of the task's analysis and the primary one included."""
     causal: ClassVar[bool] = False
     """Whether position i may see only positions up to i."""
     has_neighbours: ClassVar[bool] = False

@@ -59,6 +59,7 @@ class LanguageTask(Task):
     name: ClassVar[str] = "language"
     metric: ClassVar[str] = "loss"
     higher_is_better: ClassVar[bool] = False
+    lower_is_better: ClassVar[frozenset[str]] = frozenset(("loss", "bits_per_character"))
     causal: ClassVar[bool] = True
 
     config: LanguageConfig

@@ -26,6 +26,9 @@ class MazeTask(Task):
 
     name: ClassVar[str] = "maze"
     metric: ClassVar[str] = "optimal"
+    lower_is_better: ClassVar[frozenset[str]] = frozenset(
+        ("excess_length", "excess_length_each_step", "passes_each_step", "seconds_each_step")
+    )
     has_neighbours: ClassVar[bool] = True
     has_positions: ClassVar[bool] = True
 
