@@ -339,6 +339,25 @@ def test_compiled_blocks_train_as_plain_ones_do(tmp_path: Path, monkeypatch: pyt
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own, while it traces
+def test_examples_of_any_length_need_no_further_compilation(tmp_path: Path) -> None:
+    _, model = build(tiny(tmp_path, PONDER))
+    graphs = 0
+
+    def counting(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        nonlocal graphs
+        graphs += 1
+        return graph.forward
+
+    fit.compile_blocks(model, backend=counting)
+    width = model.backbone.model.width
+    seen = []
+    for length in (5, 6, 7, 8, 9):
+        model.backbone(torch.randn(length, length + 3, width))
+        seen.append(graphs)
+    assert seen[2] == seen[-1]
+
+
 def test_a_run_in_segments_takes_the_steps_of_a_plain_loop_that_carries_the_state(tmp_path: Path) -> None:
     """Seven updates on batches of three segments: two batches whole and the first segment of a third."""
     config = tiny(tmp_path, SEGMENTS, updates=7, validate_every=7)

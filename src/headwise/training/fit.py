@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -135,16 +136,17 @@ def make_trainer(config: RunConfig, directory: Path, callbacks: list[Callback]) 
     )
 
 
-def compile_blocks(model: TaskModel, backend: str = "inductor") -> None:
+def compile_blocks(model: TaskModel, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile each block of the stack, in place; weights keep their names.
 
-    A block is compiled once and used at every refinement step, so that the time it takes does not grow with R. Shapes
-    are static: a batch of another size, the last of an epoch, is compiled once more. `score` runs the blocks
-    uncompiled, as halted examples leave the batch there and every batch has a size of its own.
+    A block is compiled once and used at every refinement step, so that the time it takes does not grow with R. The
+    first shape is compiled as it is, and once more for any when a second one comes: the last batch of an epoch, or
+    sentences of another length. `score` and analyses run the blocks uncompiled, as halted examples leave the batch
+    there and every batch has a size of its own.
     """
     for block in model.backbone.modules():
         if isinstance(block, Block):
-            block.compile(backend=backend, dynamic=False)
+            block.compile(backend=backend)
 
 
 class NoProfiler(Profiler):
