@@ -273,6 +273,18 @@ def test_a_mistake_is_one_line(words: list[str], message: str, folder: Path, cap
     assert not folder.exists()
 
 
+def test_mazes_are_refused_by_one_line_where_nothing_can_be_written(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    message = refused(capsys, "mazes", "output=a.npz", "picture=file/a.svg", "number=5")
+    assert message.startswith("headwise: picture=file/a.svg: cannot be written: ")
+    assert not Path("a.npz").exists()
+    assert cli.main(["data", "mazes", "output=a.npz", "picture=a.svg", "number=5"]) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.npz", "a.svg", "file"]
+
+
 # What is published
 
 

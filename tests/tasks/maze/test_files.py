@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from headwise.errors import InputError
+from headwise.tasks.maze import command as module
 from headwise.tasks.maze.command import command
-from headwise.tasks.maze.files import read, write
+from headwise.tasks.maze.files import read, whole, write
 from headwise.tasks.maze.generate import GeneratorConfig, generate
 from headwise.tasks.maze.imports import from_solved_mazes, read_maze_hard
 from headwise.tasks.maze.lattice import excess
@@ -60,6 +61,15 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file/some.npz: cannot be written"):
         write(tmp_path / "file" / "some.npz", mazes(), {})
+
+
+def test_a_file_has_the_permissions_of_any_other_and_leaves_nothing_beside_it(tmp_path):
+    (tmp_path / "other").touch()
+    write(tmp_path / "some.npz", mazes(), {})
+    assert (tmp_path / "some.npz").stat().st_mode == (tmp_path / "other").stat().st_mode
+    with pytest.raises(KeyboardInterrupt), whole(tmp_path / "stopped"):
+        raise KeyboardInterrupt
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["other", "some.npz"]
 
 
 @pytest.mark.parametrize(
@@ -238,4 +248,38 @@ def test_the_command_refuses_what_it_cannot_do_before_it_writes(tmp_path, monkey
     with pytest.raises(InputError, match=message) as error:
         command(words)
     assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["output=file/new/some.npz"], "output=file/new/some.npz: cannot be written: .*/file: Not a directory"),
+        (["output=some.npz", "picture=file/a.svg"], "picture=file/a.svg: cannot be written: .*/file: Not a directory"),
+        (["output=some.npz", "picture=keep.svg"], "picture=keep.svg: exists; choose another name, or remove it first"),
+        (["output=new/some.npz", "picture=keep.svg"], "picture=keep.svg: exists"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "generate", lambda *_: pytest.fail("generated for nothing"))
+    for name in ("file", "keep.svg"):
+        (tmp_path / name).write_text("precious")
+    with pytest.raises(InputError, match=message) as error:
+        command(words)
+    assert "\n" not in str(error.value)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(
+        ("file", "keep.svg"), "precious"
+    )
+
+
+def test_a_picture_that_fails_leaves_no_mazes_in_the_way_of_the_next_attempt(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("headwise.tasks.maze.render.svg", full)
+    with pytest.raises(InputError, match=r"first.svg: cannot be written: No space left on device"):
+        command(["number=3", "output=some.npz", "picture=first.svg"])
     assert not list(tmp_path.iterdir())

@@ -85,3 +85,8 @@ def test_a_picture_of_another_kind_or_place_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file/some.svg: cannot be written"):
         save(tmp_path / "file" / "some.svg", mazes())
+    (tmp_path / "keep.svg").write_text("precious")
+    with pytest.raises(InputError, match=r"keep.svg: exists; choose another name"):
+        save(tmp_path / "keep.svg", mazes())
+    assert (tmp_path / "keep.svg").read_text() == "precious"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "keep.svg"]

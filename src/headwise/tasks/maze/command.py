@@ -68,13 +68,18 @@ def command(words: Sequence[str]) -> dict[str, Any]:
     settings = dict(map(_setting, words))
     config: ImportConfig | GenerateConfig
     config = build(ImportConfig, settings, "mazes") if "input" in settings else build(GenerateConfig, settings, "mazes")
-    check_output(Path(config.output))
-    if config.picture is not None:
-        render.check_output(Path(config.picture))
+    output, picture = Path(config.output), None if config.picture is None else Path(config.picture)
+    check_output(output)
+    if picture is not None:
+        render.check_output(picture)
     mazes, about = _mazes(config)
-    write(Path(config.output), mazes, about)
-    if config.picture is not None:
-        render.save(Path(config.picture), mazes)
+    write(output, mazes, about)
+    if picture is not None:
+        try:
+            render.save(picture, mazes)
+        except InputError:
+            output.unlink()  # so that the same command can be given again
+            raise
     length = mazes.length
     return {
         "output": config.output,

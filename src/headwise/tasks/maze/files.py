@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,38 +32,73 @@ def write(path: Path, mazes: Mazes, about: Mapping[str, Any]) -> None:
     Raises:
         InputError: a name that does not end in .npz, a file that exists, or a folder that cannot be written.
     """
-    check_output(path)
-    temporary = None
+    check_new("output", path, (".npz",))
+    with whole(path) as file:
+        np.savez_compressed(
+            file,
+            passages=(mazes.open * _BITS).sum(-1, dtype=np.uint8),
+            start=mazes.start.astype(np.int32),
+            goal=mazes.goal.astype(np.int32),
+            path=mazes.path.astype(np.int16),
+            format=np.array(FORMAT),
+            about=np.array(json.dumps(about)),
+        )
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that gets its name, and the permissions of any other, once it is complete, or is not there.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    temporary = path.with_name(f"{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = file.name
-            np.savez_compressed(
-                file,
-                passages=(mazes.open * _BITS).sum(-1, dtype=np.uint8),
-                start=mazes.start.astype(np.int32),
-                goal=mazes.goal.astype(np.int32),
-                path=mazes.path.astype(np.int16),
-                format=np.array(FORMAT),
-                about=np.array(json.dumps(about)),
-            )
-        os.replace(temporary, path)
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def check_output(path: Path) -> None:
     """Whether `write` may write there, before work is done for it.
 
     Raises:
-        InputError: as for `write`.
+        InputError: another ending, a file that exists, or a folder that cannot be made or written.
     """
-    if path.suffix != ".npz":
-        raise InputError(f"output={path}: choose a name that ends in .npz")
-    if path.exists():
-        raise InputError(f"output={path}: exists; choose another name, or remove it first")
+    check_place("output", path, (".npz",))
+
+
+def check_place(key: str, path: Path, endings: Sequence[str]) -> None:
+    """Whether a new file may be written there; `key` is the setting that names it. Leaves nothing behind.
+
+    Raises:
+        InputError: as for `check_new`, or a folder that cannot be made or written.
+    """
+    check_new(key, path, endings)
+    there = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    try:
+        # Permissions do not tell: root has them all, and a file system may be read-only.
+        os.rmdir(tempfile.mkdtemp(dir=there))
+    except OSError as error:
+        raise InputError(f"{key}={path}: cannot be written: {there}: {error.strerror or error}") from error
+
+
+def check_new(key: str, path: Path, endings: Sequence[str]) -> None:
+    """Whether a file of that name may come to be; `key` is the setting that names it.
+
+    Raises:
+        InputError: a name without one of the endings, or a file that exists.
+    """
+    if path.suffix not in endings:
+        raise InputError(f"{key}={path}: choose a name that ends in {' or '.join(endings)}")
+    if os.path.lexists(path):
+        raise InputError(f"{key}={path}: exists; choose another name, or remove it first")
 
 
 def read(path: Path) -> tuple[Mazes, dict[str, Any]]:

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 
-from headwise.errors import InputError
 from headwise.tasks.maze.batch import tensors
+from headwise.tasks.maze.files import check_new, check_place, whole
 from headwise.tasks.maze.lattice import NOWHERE, Bools, Ints, Mazes
 from headwise.tasks.maze.metrics import is_shortest_path
 
 INK, BLOCKED, PAPER = "#1c2128", "#667080", "#ffffff"
 PATH, START, GOAL, RIGHT, WRONG = "#0072b2", "#009e73", "#c0392b", "#bfe5d8", "#d55e00"
 WRONG_FILL = "#f8d9c4"
+ENDINGS = (".svg", ".png")
 
 Points = list[tuple[float, float]]
 
@@ -75,30 +77,26 @@ def save(
     """Writes the picture of one maze, as SVG or PNG by the ending of the name; arguments as for `svg`.
 
     Raises:
-        InputError: another ending, or a file that cannot be written.
+        InputError: another ending, a file that exists, or one that cannot be written.
     """
-    check_output(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    check_new("picture", path, ENDINGS)
+    with whole(path) as file:
         if path.suffix == ".svg":
-            path.write_text(svg(mazes, index, marked, walked, cell), encoding="utf-8")
+            file.write(svg(mazes, index, marked, walked, cell).encode())
         else:
-            _save_png(path, mazes[[index]], marked, walked, cell)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+            _save_png(file, mazes[[index]], marked, walked, cell)
 
 
 def check_output(path: Path) -> None:
-    """Whether `save` knows the kind of picture.
+    """Whether `save` may write there, before work is done for it.
 
     Raises:
-        InputError: it does not.
+        InputError: another ending, a file that exists, or a folder that cannot be made or written.
     """
-    if path.suffix not in (".svg", ".png"):
-        raise InputError(f"picture={path}: choose a name that ends in .svg or .png")
+    check_place("picture", path, ENDINGS)
 
 
-def _save_png(path: Path, maze: Mazes, marked: Bools | None, walked: Ints | None, cell: int) -> None:
+def _save_png(file: BinaryIO, maze: Mazes, marked: Bools | None, walked: Ints | None, cell: int) -> None:
     from matplotlib.figure import Figure  # half a second, for pictures alone
     from matplotlib.lines import Line2D
     from matplotlib.patches import Polygon
@@ -118,7 +116,7 @@ def _save_png(path: Path, maze: Mazes, marked: Bools | None, walked: Ints | None
             axes.add_line(line)
         else:
             axes.add_patch(Polygon(shape.points, facecolor=shape.colour, zorder=layer))
-    figure.savefig(path, format="png")
+    figure.savefig(file, format="png")
 
 
 def _shapes(maze: Mazes, marked: Bools | None, walked: Ints | None) -> list[Shape]:
