@@ -13,7 +13,7 @@ from headwise.tasks.maze.command import command
 from headwise.tasks.maze.files import read, whole, write
 from headwise.tasks.maze.generate import GeneratorConfig, generate
 from headwise.tasks.maze.imports import from_solved_mazes, read_maze_hard
-from headwise.tasks.maze.lattice import excess
+from headwise.tasks.maze.lattice import Mazes, excess
 
 # Rows of four: the goal in the corner is reached from below.
 SOLVABLE = "S #G" "#   " "  # " "    "  # fmt: skip
@@ -158,6 +158,35 @@ def test_a_bad_row_of_a_table_is_named(tmp_path, rows, message):
     with pytest.raises(InputError, match=f"hard.csv:? ?.*{message}") as error:
         read_maze_hard(table(tmp_path / "hard.csv", *rows))
     assert "\n" not in str(error.value)
+
+
+def corridor(size):
+    """A maze of one corridor through all cells, so that its path has every number up to the largest."""
+    cells = np.arange(size * size).reshape(size, size)
+    cells[1::2] = cells[1::2, ::-1]
+    passages = np.zeros((1, size * size, 4), dtype=bool)
+    way = cells.reshape(-1)
+    for direction, step in enumerate((-size, 1, size, -1)):
+        passages[0, way[:-1], direction] |= np.diff(way) == step
+        passages[0, way[1:], direction] |= -np.diff(way) == step
+    return Mazes(passages.reshape(1, size, size, 4), way[:1], way[-1:], way[None])
+
+
+def test_the_largest_mazes_are_kept_whole_and_larger_ones_refused_by_all_ways_in(tmp_path):
+    write(tmp_path / "large.npz", corridor(64), {})
+    assert same(read(tmp_path / "large.npz")[0], corridor(64))
+    with pytest.raises(InputError, match=r"larger.npz: mazes of 182 x 182 cells; choose at most 64 x 64"):
+        write(tmp_path / "larger.npz", corridor(182), {})
+    with pytest.raises(InputError, match=r"maze 0: a maze of 65 x 65 cells; choose at most 64 x 64"):
+        from_solved_mazes([solved(corridor(65), 0)])
+    text = "S" + " " * (65 * 65 - 2) + "G"
+    with pytest.raises(InputError, match=r"hard.csv row 2: a maze of 65 x 65 characters; choose at most 64 x 64"):
+        command([f"input={table(tmp_path / 'hard.csv', (text, text))}", f"output={tmp_path}/hard.npz"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["hard.csv", "large.npz"]
+    arrays = dict(np.load(tmp_path / "large.npz")) | {"passages": np.zeros((1, 65, 65), dtype=np.uint8)}
+    np.savez(tmp_path / "larger.npz", **arrays)
+    with pytest.raises(InputError, match=r"larger.npz: mazes of 65 x 65 cells; choose at most 64 x 64"):
+        read(tmp_path / "larger.npz")
 
 
 def test_what_is_no_table_of_mazes_is_refused(tmp_path):

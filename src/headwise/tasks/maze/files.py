@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwise.errors import InputError
+from headwise.tasks.maze.generate import LARGEST
 from headwise.tasks.maze.lattice import Mazes, check
 
 FORMAT = 1
@@ -30,9 +31,11 @@ def write(path: Path, mazes: Mazes, about: Mapping[str, Any]) -> None:
     """Writes mazes and what is known about them (plain JSON); a file is whole or not there, and none is replaced.
 
     Raises:
-        InputError: a name that does not end in .npz, a file that exists, or a folder that cannot be written.
+        InputError: a name that does not end in .npz, a file that exists, a folder that cannot be written, or mazes wider
+            than `LARGEST`.
     """
     check_new("output", path, (".npz",))
+    _check_side(path, mazes.size)
     with whole(path) as file:
         np.savez_compressed(
             file,
@@ -132,5 +135,11 @@ def _check_shapes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     M, rows, columns = arrays["passages"].shape
     if not M or not rows or rows != columns or not arrays["path"].shape[1]:
         raise InputError(f"{path}: passages have shape {(M, rows, columns)}; expected mazes, as wide as high")
+    _check_side(path, rows)
     if arrays["passages"].dtype != np.uint8 or any(len(arrays[name]) != M for name in _SHAPES):
         raise InputError(f"{path}: passages, start, goal and path do not describe the same number of mazes")
+
+
+def _check_side(path: Path, side: int) -> None:
+    if side > LARGEST:  # cells of paths have 16 bits, and no task has larger ones
+        raise InputError(f"{path}: mazes of {side} x {side} cells; choose at most {LARGEST} x {LARGEST}")

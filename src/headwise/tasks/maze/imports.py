@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwise.errors import InputError
+from headwise.tasks.maze.generate import LARGEST
 from headwise.tasks.maze.lattice import NOWHERE, Bools, Ints, Mazes, check, search, shifted, shortest_paths
 
 WALL, OPEN, START, GOAL, PATH = "# SGo"
@@ -32,7 +33,7 @@ def read_maze_hard(path: Path) -> Mazes:
 
     Raises:
         InputError: no such table, or, with its row (the header is row 1): a string of the wrong length or with another
-            character, not one start and one goal, an answer to another question, a path through a wall or not one
+            character, a maze wider than `LARGEST`, not one start and one goal, an answer to another question, a path through a wall or not one
             path, an unsolvable maze.
     """
     rows = _rows(path)
@@ -68,7 +69,7 @@ def _rows(path: Path) -> list[tuple[int, str, str]]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV table in UTF-8") from error
+        raise InputError(f"{path}: not a CSV table in UTF-8: {error}") from error
     if not rows:
         raise InputError(f"{path}: no mazes; expected rows of source, question, answer, rating")
     return rows
@@ -80,6 +81,10 @@ def _side(path: Path, rows: list[tuple[int, str, str]]) -> int:
     side = math.isqrt(length)
     if side**2 != length or side < 2:
         raise InputError(f"{path} row {first}: question has {length} characters; expected a square (30 x 30 is 900)")
+    if side > LARGEST:
+        raise InputError(
+            f"{path} row {first}: a maze of {side} x {side} characters; choose at most {LARGEST} x {LARGEST}"
+        )
     for number, *texts in rows:
         for column, text in zip(_COLUMNS, texts, strict=True):
             if len(text) != length:
@@ -140,7 +145,8 @@ def from_solved_mazes(objects: Iterable[Any]) -> Mazes:
             `end_pos` (row, column), and `solution` [P, 2]; without a solution a shortest path is found. Of one size.
 
     Raises:
-        InputError: an attribute missing or of another shape, another size, or what `check` refuses, with the number.
+        InputError: an attribute missing or of another shape, another size or one above `LARGEST`, or what `check`
+            refuses, with the number.
     """
     parts: list[Mazes] = []
     for number, one in enumerate(objects):
@@ -166,6 +172,8 @@ def _solved_maze(one: Any, name: str) -> Mazes:
     if connected.ndim != 3 or connected.shape[0] != 2 or connected.shape[1] != connected.shape[2]:
         raise InputError(f"{name}: connection_list has shape {connected.shape}; expected (2, N, N)")
     size = connected.shape[1]
+    if size > LARGEST:
+        raise InputError(f"{name}: a maze of {size} x {size} cells; choose at most {LARGEST} x {LARGEST}")
     cells = [*ends, *([] if way is None else [way.reshape(-1)])]
     if any(e.shape != (2,) for e in ends) or (way is not None and (way.ndim != 2 or way.shape[1] != 2)):
         raise InputError(f"{name}: start_pos, end_pos and the cells of solution have to be (row, column)")
