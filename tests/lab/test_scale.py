@@ -19,8 +19,9 @@ from headwise.lab.scale import scale
 from headwise.lab.scale_plan import dry_run
 from headwise.lab.tables_scale import scaling_text
 from headwise.models.sizes import SIZES
+from headwise.schema import build
 from headwise.training.config import RunConfig, TrainingConfig
-from tests.lab.conftest import SCORES, FakeTrain, run_config
+from tests.lab.conftest import MODEL, SCORES, FakeTrain, arm, run_config
 
 ARMS = [(name, run_config(name)) for name in ("baseline", "hrm")]
 GIB = 2**30
@@ -123,8 +124,64 @@ def test_another_recipe_does_not_mix_with_what_is_there(tmp_path: Path) -> None:
     arms = [(name, run_config(name, training=TrainingConfig(updates=80))) for name in ("baseline", "hrm")]
     with pytest.raises(InputError, match=r"holds tiny with training\.updates=40, now 80; choose another output"):
         scale(arms, ["small"], output=tmp_path, jobs=1, train=SizedTrain())
-    with pytest.raises(InputError, match=r"model\..*choose another output"):
+    with pytest.raises(InputError, match=r"holds tiny with parity=parameters, now depth; choose another output"):
         run(tmp_path, SizedTrain(), sizes=["tiny"], parity="depth")
+
+
+def steps(count: int) -> Any:
+    """The hrm arm with so many refinement steps, under the same label."""
+    loop = {"steps": count, "injection": "input", "supervision": "uniform"}
+    return run_config("hrm", arm=arm("hrm", refinement=loop))
+
+
+def preset(name: str) -> Any:
+    return run_config("hrm", training=build(TrainingConfig, {"updates": 40, "preset": {"name": name}}, "training"))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (steps(8), r"holds hrm at tiny with arm\.refinement\.steps=6, now 8"),
+        (preset("stable"), r"holds hrm at tiny with training\.preset\.\w+=.*, now "),
+        (
+            run_config("hrm", model=replace(MODEL, dropout=0.1)),
+            r"hrm at tiny with model\.dropout=0\.0, now 0\.1",
+        ),
+    ],
+)
+def test_a_label_stands_for_one_arm_at_every_size(tmp_path: Path, other: Any, message: str) -> None:
+    run(tmp_path, SizedTrain(), sizes=["tiny"])
+    train = SizedTrain()
+    arms = [("baseline", run_config("baseline")), ("hrm", other)]
+    with pytest.raises(InputError, match=f"{message}.*; choose another output"):
+        scale(arms, ["small"], output=tmp_path, jobs=1, train=train)
+    with pytest.raises(InputError, match=message):
+        dry_run(arms, ["small"], output=tmp_path)
+    assert train.calls == []
+    assert not (tmp_path / "small").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"parity": "depth"}, "holds tiny with parity=parameters, now depth"),
+        ({"names": ("hrm", "baseline")}, "holds tiny with first arm=baseline, now hrm"),
+    ],
+)
+def test_arms_are_matched_alike_at_every_size(tmp_path: Path, settings: Any, message: str) -> None:
+    run(tmp_path, SizedTrain(), sizes=["tiny"])
+    train = SizedTrain()
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, train, sizes=["small"], **settings)
+    assert train.calls == []
+    assert not (tmp_path / "small").exists()
+
+
+def test_an_arm_with_learning_rates_of_its_own_has_them_at_every_size(tmp_path: Path) -> None:
+    arms = [("baseline", run_config("baseline")), ("hrm", preset("stable"))]
+    for size in ("tiny", "small"):
+        result = scale(arms, [size], output=tmp_path, jobs=1, train=SizedTrain())
+    assert list(result["sizes"]) == ["tiny", "small"]
 
 
 def test_a_failed_cell_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:

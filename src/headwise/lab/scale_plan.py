@@ -12,11 +12,11 @@ import torch
 from headwise.errors import InputError
 from headwise.lab import notation as write
 from headwise.lab.budget import WITHIN, Memory, memory, process_memory, seconds, weights_memory
-from headwise.lab.cells import RUNS, Cell
+from headwise.lab.cells import RUNS, Cell, folder
 from headwise.lab.compare import PLAN, Plan, length_of, new_directory, plan, share_cores
 from headwise.lab.memory import capacity
 from headwise.lab.parity import Mode
-from headwise.lab.records import SUMMARY, read_json
+from headwise.lab.records import COMPARISON, SUMMARY, read_json
 from headwise.models.sizes import SIZES
 from headwise.schema import to_plain
 from headwise.tasks.base import TaskData
@@ -29,7 +29,6 @@ log = logging.getLogger("headwise")
 DEFAULT_ARMS = ("baseline", "hrm")
 DEFAULT_SIZES = ("tiny", "small")
 SHAPE = ("width", "heads", "ffn", "depth")
-SHARED = ("task", "training", "quick")  # of all runs of a scaling; device and seed may change
 HOW = (
     "Memory from passes of one and two blocks of each arm's width with two and three examples, extended linearly; time "
     "from timed updates of one block, extended by FLOPs, for a machine with nothing else to do."
@@ -133,20 +132,30 @@ class Scaling:
         return share_cores(fitting, max(len(cells), 1), self.base)
 
     def check_output(self) -> None:
-        """Refuse an output whose other sizes were trained on another task or with another recipe.
+        """Refuse an output whose sizes differ from these in more than their shape.
+
+        That is: in the task or the recipe, in how or to what arms were matched, or in what an arm's label stands for.
 
         Raises:
-            InputError: names the key and both values.
+            InputError: names the size, the key and both values.
         """
-        ours = self.base.to_plain()
+        base, arms = self.base.to_plain(), next(iter(self.sizes.values())).arms
+        own = {folder(label): of_an_arm(config.to_plain()) for label, config in arms.items()}
         for file in sorted(self.output.glob(f"*/{PLAN}")):
-            for plain in read_json(file).values():
-                for key in SHARED:
-                    for at, before, after in differences({key: plain.get(key)}, {key: ours[key]}):
-                        raise InputError(
-                            f"output={self.output}: holds {file.parent.name} with {at}={before}, now {after}; "
-                            "choose another output"
-                        )
+            size, found = file.parent.name, read_json(file.parent / COMPARISON)
+            if found:
+                matched = {"parity": found["parity"]["mode"], "first arm": next(iter(found["arms"]))}
+                self._keep(size, matched, {"parity": self.parity, "first arm": next(iter(arms))})
+            for label, plain in read_json(file).items():
+                self._keep(size, shared(plain), shared(base))
+                if label in own:
+                    self._keep(f"{label} at {size}", of_an_arm(plain), own[label])
+
+    def _keep(self, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        for key, before, after in differences(old, new):
+            raise InputError(
+                f"output={self.output}: holds {what} with {key}={before}, now {after}; choose another output"
+            )
 
     def check_second(self, second: str | None) -> None:
         """Refuse a metric beside the primary one that no run would measure.
@@ -170,6 +179,18 @@ class Scaling:
             measured = task.metrics(task.read_out(task.embed(batch)[0], batch), batch)
         summaries = map(read_json, sorted(self.output.glob(f"*/{RUNS}/*/*/{SUMMARY}")))
         return list(dict.fromkeys([*measured, *(name for found in summaries for name in found.get("metrics") or {})]))
+
+
+def shared(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What all runs of a scaling have in common; device and seed may change."""
+    training = {key: value for key, value in plain["training"].items() if key != "preset"}
+    return {"task": plain["task"], "training": training, "quick": plain["quick"]}
+
+
+def of_an_arm(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What an arm's label stands for at every size."""
+    model = {key: value for key, value in plain["model"].items() if key not in SHAPE}
+    return {"arm": plain["arm"], "model": model, "training": {"preset": plain["training"]["preset"]}}
 
 
 def prepare(
