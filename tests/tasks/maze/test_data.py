@@ -100,13 +100,14 @@ def test_a_test_file_of_its_own_is_used_whole_and_its_mazes_are_not_trained_on(t
     assert not keys(found["train"]) & keys(found["test"])
 
 
-def test_tables_in_the_layout_of_maze_hard_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["hard.csv", "HARD.CSV"])
+def test_tables_in_the_layout_of_maze_hard_are_read(tmp_path: Path, name: str) -> None:
     rows = ["source,question,answer,rating"]
     for goal in range(1, 16):
         text = "S" + " " * (goal - 1) + "G" + " " * (15 - goal)
         way = [*range(0, goal // 4 * 4 + 1, 4), *range(goal // 4 * 4, goal + 1)]
         rows.append(f"x,{text},{''.join('o' if i in way[1:] and text[i] == ' ' else text[i] for i in range(16))},1")
-    path = tmp_path / "hard.csv"
+    path = tmp_path / name
     path.write_text("\n".join(rows) + "\n")
     given = config(file=str(path), train_mazes=9, validation_mazes=3, test_mazes=3)
     source = MazeData(given, 0).split("train")

@@ -312,3 +312,19 @@ def test_a_picture_that_fails_leaves_no_mazes_in_the_way_of_the_next_attempt(tmp
     with pytest.raises(InputError, match=r"first.svg: cannot be written: No space left on device"):
         command(["number=3", "output=some.npz", "picture=first.svg"])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tilde_is_the_home_in_all_places(tmp_path, monkeypatch):
+    home, here = tmp_path / "home", tmp_path / "here"
+    for folder in (home, here):
+        folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    table(home / "hard.csv", (SOLVABLE, ANSWER))
+    said = command(["input=~/hard.csv", "output=~/new/hard.npz", "picture=~/hard.svg"])
+    assert said["output"] == str(home / "new" / "hard.npz")
+    assert read(home / "new" / "hard.npz")[1] == {"from": "hard.csv"}
+    assert (home / "hard.svg").exists()
+    with pytest.raises(InputError, match=r"~nobody-of-that-name/hard.npz: no such home"):
+        command(["number=3", "output=~nobody-of-that-name/hard.npz"])
+    assert not list(here.iterdir())

@@ -68,7 +68,7 @@ def command(words: Sequence[str]) -> dict[str, Any]:
     settings = dict(map(_setting, words))
     config: ImportConfig | GenerateConfig
     config = build(ImportConfig, settings, "mazes") if "input" in settings else build(GenerateConfig, settings, "mazes")
-    output, picture = Path(config.output), None if config.picture is None else Path(config.picture)
+    output, picture = _place(config.output), None if config.picture is None else _place(config.picture)
     check_output(output)
     if picture is not None:
         render.check_output(picture)
@@ -82,7 +82,7 @@ def command(words: Sequence[str]) -> dict[str, Any]:
             raise
     length = mazes.length
     return {
-        "output": config.output,
+        "output": str(output),
         "mazes": len(mazes),
         "size": mazes.size,
         "path_length": {"least": int(length.min()), "mean": float(length.mean()), "most": int(length.max())},
@@ -93,10 +93,17 @@ def command(words: Sequence[str]) -> dict[str, Any]:
 
 def _mazes(config: ImportConfig | GenerateConfig) -> tuple[Mazes, dict[str, Any]]:
     if isinstance(config, ImportConfig):
-        return read_maze_hard(Path(config.input)), {"from": Path(config.input).name}
+        return read_maze_hard(_place(config.input)), {"from": Path(config.input).name}
     generator = GeneratorConfig(**{key.name: getattr(config, key.name) for key in fields(GeneratorConfig)})
     about = {**to_plain(generator), "loops": generator.opened, "seed": config.seed, "split": config.split}
     return generate(generator, config.number, config.seed, config.split), about
+
+
+def _place(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{text}: no such home; write the folder out") from error
 
 
 def _setting(word: str) -> tuple[str, Any]:

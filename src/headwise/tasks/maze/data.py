@@ -158,7 +158,7 @@ class MazeData(TaskData):
     def _read(self, key: str, path: str) -> Mazes:
         if path not in self._files:
             place = Path(path).expanduser()
-            mazes = imports.read_maze_hard(place) if place.suffix == ".csv" else files.read(place)[0]
+            mazes = imports.read_maze_hard(place) if place.suffix.lower() == ".csv" else files.read(place)[0]
             if mazes.size != self.config.size:
                 raise InputError(
                     f"task.{key}={path}: its mazes are {mazes.size} cells wide, but task.size={self.config.size}; "

@@ -31,8 +31,8 @@ def write(path: Path, mazes: Mazes, about: Mapping[str, Any]) -> None:
     """Writes mazes and what is known about them (plain JSON); a file is whole or not there, and none is replaced.
 
     Raises:
-        InputError: a name that does not end in .npz, a file that exists, a folder that cannot be written, or mazes wider
-            than `LARGEST`.
+        InputError: a name that does not end in .npz, a file that exists, a folder that cannot be written, or mazes
+            wider than `LARGEST`.
     """
     check_new("output", path, (".npz",))
     _check_side(path, mazes.size)

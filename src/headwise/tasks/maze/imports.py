@@ -33,8 +33,8 @@ def read_maze_hard(path: Path) -> Mazes:
 
     Raises:
         InputError: no such table, or, with its row (the header is row 1): a string of the wrong length or with another
-            character, a maze wider than `LARGEST`, not one start and one goal, an answer to another question, a path through a wall or not one
-            path, an unsolvable maze.
+            character, a maze wider than `LARGEST`, not one start and one goal, an answer to another question, a path
+            through a wall or not one path, an unsolvable maze.
     """
     rows = _rows(path)
     side = _side(path, rows)
