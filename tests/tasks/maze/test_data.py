@@ -89,6 +89,15 @@ def test_a_file_is_divided_from_its_end_and_what_is_held_out_is_not_trained_on(t
     assert len(MazeData(config(file=str(path), test_mazes=80), 0).split("test")) == 80
 
 
+@pytest.mark.parametrize("way_out", [{"min_path_length": 1}, {"file": None, "test_file": "the file"}])
+def test_what_the_refusal_of_a_file_names_goes_on(tmp_path: Path, way_out: dict[str, Any]) -> None:
+    """A run on generated mazes of a least length, scored on a file: its own settings cannot be left out."""
+    path = stored(tmp_path)
+    given = {"min_path_length": 5, "file": path} | way_out
+    given = {key: path if value == "the file" else value for key, value in given.items()}
+    assert keys(MazeData(config(**given), 0).split("test").mazes) < keys(files.read(Path(path))[0])
+
+
 def test_a_test_file_of_its_own_is_used_whole_and_its_mazes_are_not_trained_on(tmp_path: Path) -> None:
     test, train = stored(tmp_path, 25, split="test"), stored(tmp_path)
     found = all_splits(config(test_file=test, file=train))
@@ -129,7 +138,14 @@ def test_tables_in_the_layout_of_maze_hard_are_read(tmp_path: Path, name: str) -
         ({"positions": "learned"}, "task.positions=learned: choose one of absolute, relative, none"),
         ({"encoder": {"name": "cnn", "layers": 0}}, "layers=0: choose 1"),
         ({"encoder": {"name": "cnn", "local": False, "summary": False}}, "nothing would be read"),
-        ({"file": "x.npz", "min_path_length": 3}, "task.min_path_length=3: is about generated mazes"),
+        (
+            {"file": "x.npz", "min_path_length": 3},
+            "task.min_path_length=3: is about generated mazes, .* choose task.min_path_length=1, or, .* task.test_file",
+        ),
+        (
+            {"file": "x.npz", "family": "percolation", "loops": 0.2},
+            "task.family=percolation task.loops=0.2: .* choose task.family=depth_first task.loops=null, or",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_one_line(changes: dict[str, Any], message: str) -> None:

@@ -65,14 +65,22 @@ class MazeConfig:
                 f"choose 1..{longest}"
             )
         if self.file is not None:
-            for key in ("family", "min_path_length", "loops"):
-                if getattr(self, key) != getattr(_GENERATED, key):
-                    raise ValueError(
-                        f"task.{key}={getattr(self, key)}: is about generated mazes, these come from task.file; leave "
-                        "one of them out"
-                    )
+            keys = ("family", "min_path_length", "loops")
+            generated = [key for key in keys if getattr(self, key) != getattr(_GENERATED, key)]
+            if generated:
+                now = " ".join(f"task.{key}={_word(getattr(self, key))}" for key in generated)
+                remedy = " ".join(f"task.{key}={_word(getattr(_GENERATED, key))}" for key in generated)
+                raise ValueError(
+                    f"{now}: is about generated mazes, these come from task.file; choose {remedy}, or, if the file is "
+                    "for testing alone, task.test_file in place of task.file"
+                )
 
     @property
     def generator(self) -> GeneratorConfig:
         """Which mazes are generated."""
         return GeneratorConfig(self.size, self.family, self.min_path_length, self.loops)
+
+
+def _word(value: object) -> str:
+    """As it is written on the command line."""
+    return "null" if value is None else str(value)
