@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from headwise.errors import InputError
 from headwise.lab.budget import weights_memory
+from headwise.lab.compare import compare
 from headwise.lab.parity import TOLERANCE, measure
 from headwise.lab.records import read_json
 from headwise.lab.report_scale import figures, scaling_page
@@ -347,6 +349,39 @@ def test_an_arm_that_does_not_fit_a_size_is_refused_with_the_size(tmp_path: Path
     grouped = replace(config, name="grouped", model=replace(config.model, heads=8, width=64, kv_heads=8))
     with pytest.raises(InputError, match="size tiny: kv_heads=8 does not divide heads=4"):
         scale([("baseline", config), ("grouped", grouped)], ["tiny"], output=tmp_path / "out", train=SizedTrain())
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("comparison.json", "a comparison"),
+        ("plan.json", "runs of a comparison or a ladder"),
+        ("summary.json", "a run"),
+        ("metrics.jsonl", "a run"),
+        ("config.yaml", "a run"),
+    ],
+)
+def test_an_output_that_holds_other_work_is_refused_and_left_as_it_is(tmp_path: Path, file: str, kind: str) -> None:
+    (tmp_path / file).write_text("{}")
+    train = SizedTrain()
+    message = rf"output=.*: holds {kind} \({file}\); choose another output"
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, train)
+    with pytest.raises(InputError, match=message):
+        dry_run(ARMS, ["tiny"], output=tmp_path)
+    assert train.calls == []
+    assert [path.name for path in tmp_path.iterdir()] == [file]
+
+
+@pytest.mark.parametrize("stopping", [None, ("tiny", "hrm", 0)])
+def test_a_comparison_does_not_go_where_a_scaling_is(tmp_path: Path, stopping: tuple[str, str, int] | None) -> None:
+    with nullcontext() if stopping is None else pytest.raises(KeyboardInterrupt):
+        run(tmp_path, SizedTrain(stopping=stopping), sizes=["tiny"])
+    before, train = sorted(tmp_path.rglob("*")), FakeTrain(SCORES)
+    with pytest.raises(InputError, match=r"output=.*: holds a scaling \(.*\.json\); choose another output"):
+        compare(ARMS, seeds=1, output=tmp_path, jobs=1, train=train)
+    assert train.calls == []
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from headwise.errors import InputError
 from headwise.lab.cells import RUNS, Cell, Train, folder, run_cells
+from headwise.lab.outputs import PLAN, refuse
 from headwise.lab.parity import Mode, Parity, match
 from headwise.lab.records import COMPARISON, Run, number, read_json, read_run, write_json, write_text
 from headwise.lab.report import write_report
@@ -34,7 +35,6 @@ from headwise.tasks.base import TaskData
 from headwise.training.config import RunConfig, differences
 from headwise.training.run import data_of
 
-PLAN = "plan.json"
 TABLE = "comparison.csv"
 # Arms may differ in these; everything else of a run, data and recipe above all, is shared.
 OF_AN_ARM = ("arm", "model", "name")
@@ -68,11 +68,12 @@ def compare(
         the content of comparison.json.
 
     Raises:
-        InputError: arms that differ in more, that parity cannot match, or an output that holds another comparison.
-            Nothing has been written then.
+        InputError: arms that differ in more, that parity cannot match, or an output that holds another comparison,
+            a scaling or a run. Nothing has been written then.
     """
     began = time.perf_counter()
     planned = plan(arms, seeds, parity, output)
+    refuse(planned.output, ["a scaling", "a run"])
     jobs, threads = share_cores(jobs, len(planned.cells), planned.base)
     keep_plan(planned.output, planned.arms)
     failures = run_cells(planned.cells, train or default_train(), jobs, threads)

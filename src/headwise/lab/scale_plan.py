@@ -13,8 +13,9 @@ from headwise.errors import InputError
 from headwise.lab import notation as write
 from headwise.lab.budget import WITHIN, Memory, memory, process_memory, seconds, weights_memory
 from headwise.lab.cells import RUNS, Cell, folder
-from headwise.lab.compare import PLAN, Plan, length_of, new_directory, plan, share_cores
+from headwise.lab.compare import Plan, length_of, new_directory, plan, share_cores
 from headwise.lab.memory import capacity
+from headwise.lab.outputs import PLAN, refuse
 from headwise.lab.parity import Mode
 from headwise.lab.records import COMPARISON, SUMMARY, read_json
 from headwise.models.sizes import SIZES
@@ -132,13 +133,14 @@ class Scaling:
         return share_cores(fitting, max(len(cells), 1), self.base)
 
     def check_output(self) -> None:
-        """Refuse an output whose sizes differ from these in more than their shape.
+        """Refuse an output that is no scaling's, or whose sizes differ from these in more than their shape.
 
-        That is: in the task or the recipe, in how or to what arms were matched, or in what an arm's label stands for.
+        That is, in the task or the recipe, in how or to what arms were matched, or in what an arm's label stands for.
 
         Raises:
-            InputError: names the size, the key and both values.
+            InputError: names the file, or the size, the key and both values.
         """
+        refuse(self.output, ["a comparison", "runs of a comparison or a ladder", "a run"])
         base, arms = self.base.to_plain(), next(iter(self.sizes.values())).arms
         own = {folder(label): of_an_arm(config.to_plain()) for label, config in arms.items()}
         for file in sorted(self.output.glob(f"*/{PLAN}")):
