@@ -158,9 +158,18 @@ def test_marks_are_decoded_by_a_walk_that_enters_the_likeliest_cell() -> None:
     [
         ({"horizon": 0}, "horizon=0: choose 1"),
         ({"label_smoothing": 1.0}, "label_smoothing=1.0: choose 0 <="),
-        ({"sure": 0.0}, "sure=0.0: choose a probability"),
+        ({"sure": 0.0, "decode": "each_step"}, "sure=0.0: choose a probability"),
+        ({"sure": 0.5}, "sure=0.5: is about decode=each_step, .*; choose decode=each_step, or sure=null"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NextCell(**settings)
+
+
+def test_how_sure_is_sure_enough() -> None:
+    assert NextCell(decode="each_step").sure_enough == 0.9
+    assert NextCell(decode="each_step", sure=0.5).sure_enough == 0.5
+    assert NextCell().sure is None
+    # A run from before `sure` could be left open
+    assert NextCell(decode="once", sure=0.9).decode == "once"

@@ -68,7 +68,7 @@ def analyse(model: TaskModel, data: TaskData, source: Source, batch_size: int = 
     metrics, routing = _routing(model, batches)
     tables = [_scores(found, source, data.seed), _lengths(found["optimal"], source), *routing]
     if isinstance(task.config.read_out, NextCell) and task.config.read_out.decode == "each_step":
-        asked, table = _asking(model, batches, task.config.read_out.sure)
+        asked, table = _asking(model, batches, task.config.read_out.sure_enough)
         metrics |= asked
         tables.append(table)
     figures = [

@@ -17,6 +17,8 @@ from headwise.tasks.maze import metrics
 from headwise.tasks.maze.lattice import strides
 from headwise.tasks.maze.walkers import scores_of_marks, walk
 
+DEFAULT_SURE = 0.9
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -44,10 +46,10 @@ class NextCell:
             never go through walls in either case.
         decode: `once` (default): the walk follows the scores of one forward pass; `each_step`: the analysis of a run
             also reports walks that ask the model again from where they stand (`decoding`), many passes to a maze.
-        sure: probability of a move from which on `each_step` follows the scores it has; default 0.9.
+        sure: of `each_step`: probability of a move from which on it follows the scores it has; null (default): 0.9.
 
     Raises:
-        ValueError: a value out of range.
+        ValueError: a value out of range, or `sure` without `each_step`.
     """
 
     horizon: int = 1
@@ -55,15 +57,25 @@ class NextCell:
     supervise: Literal["path", "all"] = "path"
     validity_mask: bool = True
     decode: Literal["once", "each_step"] = "once"
-    sure: float = 0.9
+    sure: float | None = None
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
             raise ValueError(f"horizon={self.horizon}: choose 1 or more")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing={self.label_smoothing}: choose 0 <= label_smoothing < 1")
-        if not 0 < self.sure <= 1:
+        if not 0 < self.sure_enough <= 1:
             raise ValueError(f"sure={self.sure}: choose a probability above 0, up to 1")
+        # Runs from before it could be null have the default written down.
+        if self.decode == "once" and self.sure not in (None, DEFAULT_SURE):
+            raise ValueError(
+                f"sure={self.sure}: is about decode=each_step, not decode=once; choose decode=each_step, or sure=null"
+            )
+
+    @property
+    def sure_enough(self) -> float:
+        """`sure`, or its default."""
+        return DEFAULT_SURE if self.sure is None else self.sure
 
 
 ReadOutConfig = Grid | NextCell
