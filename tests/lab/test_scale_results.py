@@ -27,6 +27,7 @@ def arm(name: str, routed: bool, **metrics: list[float | None]) -> dict[str, Any
             "refinement": {"steps": 4 if routed else 1},
         },
         "parameters": 400_000,
+        "examples": 51_200.0,
         "parameters_in_all": 530_000 if routed else 533_568,
         "metrics_by_seed": metrics,
     }
@@ -54,7 +55,7 @@ def test_the_benchmarks_file_has_its_schema_and_percentages() -> None:
     files = benchmark_files(maze(tiny=TWO, small=TWO))
     assert list(files) == ["scaling_results_maze16.json"]
     content = files["scaling_results_maze16.json"]
-    # 1600 updates of 32 are 51 times the 1000 mazes.
+    # 51 200 examples, 1600 batches of 32, are 51 times the 1000 mazes.
     assert content["config"] == {
         "maze_size": 16,
         "n_train": 1000,
@@ -104,6 +105,15 @@ def test_the_huge_size_has_a_file_of_its_own_with_a_ratio_that_is_a_fraction() -
     assert list(content["poh"]) == ["params", "depth", "accuracy", "optimality", "param_ratio"]
     assert content["poh"]["param_ratio"] == pytest.approx(0.9933, abs=1e-4)
     assert content["baseline"]["accuracy"] == pytest.approx(55)
+
+
+def test_epochs_are_those_of_the_routed_arm_whatever_its_updates_per_batch() -> None:
+    # With four segments a batch serves four updates: 1600 updates see a quarter of the examples.
+    segments = TWO | {"hrm": TWO["hrm"] | {"examples": 12_800.0}}
+    stopped = TWO | {"hrm": TWO["hrm"] | {"examples": 6_400.0}}
+    files = benchmark_files(maze(tiny=segments, huge=stopped))
+    assert files["scaling_results_maze16.json"]["config"]["epochs"] == 13
+    assert files["huge_benchmark_maze16.json"]["config"]["epochs"] == 6
 
 
 @pytest.mark.parametrize(

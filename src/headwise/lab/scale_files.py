@@ -65,9 +65,10 @@ def benchmark_files(result: Plain) -> dict[str, dict[str, Any]]:
     rows = {size: row for size, content in result["sizes"].items() if (row := _row(size, content)) is not None}
     if not rows:
         return {}
-    config = _config(result, side, result["sizes"][next(iter(rows))])
-    files = {f"scaling_results_maze{side}.json": {"config": config, "results": list(rows.values())}}
+    first = _config(result, side, result["sizes"][next(iter(rows))])
+    files = {f"scaling_results_maze{side}.json": {"config": first, "results": list(rows.values())}}
     if "huge" in rows:
+        config = _config(result, side, result["sizes"]["huge"])
         files[f"huge_benchmark_maze{side}.json"] = _huge(result, config, rows["huge"])
     return files
 
@@ -113,12 +114,13 @@ def _row(size: str, content: Plain) -> dict[str, Any] | None:
 
 
 def _config(result: Plain, side: int, size: Plain) -> dict[str, Any]:
-    routed = size["arms"][routed_arm(size["arms"])]["arm"]
+    arm = size["arms"][routed_arm(size["arms"])]
+    routed = arm["arm"]
     return {
         "maze_size": side,
         "n_train": result["train_examples"],
         "n_test": result["test_examples"],
-        "epochs": round(result["training"]["updates"] * result["training"]["batch_size"] / result["train_examples"]),
+        "epochs": round(arm["examples"] / result["train_examples"]),  # several updates may share a batch
         "R": routed["refinement"]["steps"],
         "T": routed["controller"].get("period"),
         "seed": size["seeds"][0],
