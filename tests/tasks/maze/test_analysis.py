@@ -140,8 +140,9 @@ def test_arms_that_halt_are_analysed(halting: EntropyHalting | PonderHalting) ->
     assert ("optimal_mean_gates" in metrics) == isinstance(halting, PonderHalting)  # entropy needs the router's choice
 
 
-def test_each_step_adds_what_walks_that_ask_again_reach() -> None:
-    read_out = {"name": "next_cell", "decode": "each_step", "sure": 0.5}
+@pytest.mark.parametrize(("sure", "said"), [(0.5, "than 0.5."), (None, "than 0.9.")])
+def test_each_step_adds_what_walks_that_ask_again_reach(sure: float | None, said: str) -> None:
+    read_out = {"name": "next_cell", "decode": "each_step", "sure": sure}
     found, _, _ = analysed(Arm(), read_out=read_out, test_mazes=20)
     metrics = found["metrics"]
     assert 0 <= metrics["optimal_each_step"] <= metrics["reached_each_step"] <= 1
@@ -150,6 +151,7 @@ def test_each_step_adds_what_walks_that_ask_again_reach() -> None:
     assert metrics["seconds_each_step"] > 0
     assert [row[0] for row in table(found, "Asking at each step")][:2] == ["optimal", "reached"]
     assert math.isclose(table(found, "Asking at each step")[3][1], metrics["passes_each_step"])
+    assert said in next(table["caption"] for table in found["tables"] if table["title"] == "Asking at each step")
 
 
 def test_no_more_mazes_at_once_than_asked_for() -> None:
