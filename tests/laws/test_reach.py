@@ -83,7 +83,7 @@ def test_every_parameter_moves_in_the_updates_of_one_batch(name: str) -> None:
 def test_planted_slow_module_without_gradient_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The original ran f_H under no_grad."""
     slow = HRM._slow
-    monkeypatch.setattr(HRM, "_slow", lambda self, u, state: torch.no_grad()(slow)(self, u, state))
+    monkeypatch.setattr(HRM, "_slow", lambda self, *rest: torch.no_grad()(slow)(self, *rest))
     assert any("slow_cell" in name for name in unreached(perturbed(ARMS["hrm"])))
 
 
