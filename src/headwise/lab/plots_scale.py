@@ -105,9 +105,10 @@ def _range(panel: Panel) -> tuple[float, float]:
 
 
 def _apart(counts: Sequence[float]) -> list[float]:
-    """Of numbers in order those that can be labelled on a log axis: each a third above the one before."""
+    """Of numbers in order those that can be labelled on a log axis: a sixth of its length above the one before."""
     kept: list[float] = []
+    least = max(1.33, (counts[-1] / counts[0] * 1.6**2) ** (1 / 6))
     for count in counts:
-        if not kept or count > 1.33 * kept[-1]:
+        if not kept or count > least * kept[-1]:
             kept.append(count)
     return kept
