@@ -1,10 +1,10 @@
 """Walks that ask the model again from where they stand, instead of following the scores of one forward pass.
 
 Asking again means: the same maze with its start moved to the walker's cell, so a model needs no input of its own for
-it. All mazes that ask do so in one forward pass. Two savings change no walk: where a single move is left to choose,
-which in a corridor is every one, nobody needs to be asked; and what was asked from a cell would be answered the same
-way again, so the answer is kept for a walk that comes back. As long as the model was sure of its moves, the scores of
-the pass before are followed, too; with `sure` above 1 it is asked at every choice.
+it. All mazes that ask do so in one forward pass. With `sure` above 1 the model is asked at every choice, but for two
+savings that leave the walk as it is: where a single move is left to choose, which in a corridor is every one, nobody
+needs to be asked; and what was asked from a cell would be answered the same way again, so the answer is kept for a walk
+that comes back. Otherwise, as long as the model was sure of its moves, the scores of the latest pass are followed, too.
 Legend: B mazes, A of them still walking, N side, C = N * N cells.
 """
 
