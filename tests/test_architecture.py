@@ -12,7 +12,7 @@ import headwise
 
 PACKAGE = Path(headwise.__file__).parent
 LAYERS = [
-    {"errors", "schema"},
+    {"errors", "schema", "files"},
     {"routing"},
     {"reasoning"},
     {"models"},
@@ -27,6 +27,7 @@ NUMERIC = {"torch", "numpy"}
 ALLOWED = {
     "errors": set(),
     "schema": set(),
+    "files": {"yaml"},
     "routing": NUMERIC,
     "reasoning": NUMERIC,
     "models": NUMERIC | {"safetensors"},

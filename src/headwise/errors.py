@@ -1,4 +1,4 @@
-"""The one exception that means: the input is at fault, not the program."""
+"""The exceptions that mean something to a user: the input is at fault, or the disk; not the program."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,11 @@ class InputError(ValueError):
 
     The message is one line that says what, where and what is allowed. The command line prints it and exits with
     code 2; from Python it is an ordinary `ValueError`.
+    """
+
+
+class StorageError(RuntimeError):
+    """A file could not be written: the disk is full, or the place takes nothing.
+
+    What was there before is untouched. The command line prints the message, one line, and exits with code 1.
     """

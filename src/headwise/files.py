@@ -1,0 +1,224 @@
+"""Files: what is read is bounded and checked, what is written appears whole or not at all.
+
+Everything that headwise reads from a path of the user's, and everything that it writes, passes through here. What is
+wrong with a file becomes one `InputError` that names it; a disk that is full, or a directory that takes nothing, one
+`StorageError`.
+"""
+
+import contextlib
+import errno
+import json
+import math
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from headwise.errors import InputError, StorageError
+
+MEBIBYTE = 2**20
+TEXT_LIMIT = 256 * MEBIBYTE  # of a file that is read whole; a corpus of this size is 50 million words
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """A path as the user typed it; a leading ~ is the home."""
+    return Path(text).expanduser()
+
+
+def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
+    """The content of a regular file of at most `limit` bytes.
+
+    Raises:
+        InputError: it is missing, not a regular file, may not be read, or is too large.
+    """
+    try:
+        # Without blocking: opening a pipe that nobody writes to would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise InputError(f"{path}: not a regular file")
+            content = file.read(limit + 1)
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise InputError(f"{path}: cannot be read ({_reason(error)})") from None
+    if len(content) > limit:
+        raise InputError(f"{path}: larger than the {limit / MEBIBYTE:.0f} MiB that are read of such a file")
+    return content
+
+
+def read_text(path: Path, limit: int = TEXT_LIMIT) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark; line ends are kept as they are.
+
+    Raises:
+        InputError: as `read_bytes`; or it is in another encoding.
+    """
+    try:
+        return read_bytes(path, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
+
+
+def read_json(path: Path, limit: int = TEXT_LIMIT) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        InputError: as `read_text`; or it is not JSON.
+    """
+    return parse_json(read_text(path, limit), str(path))
+
+
+def read_mapping(path: Path, limit: int = TEXT_LIMIT) -> dict[str, Any]:
+    """The keys and values in a JSON file.
+
+    Raises:
+        InputError: as `read_json`; or it holds something else.
+    """
+    content = read_json(path, limit)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds {_kind(content)}, expected keys and values")
+    return content
+
+
+def read_records(path: Path, limit: int = TEXT_LIMIT) -> list[dict[str, Any]]:
+    """The lines of a JSONL file, each a mapping; a last line that was cut off while it was written is left out.
+
+    Raises:
+        InputError: as `read_text`; or a line is damaged, with its number.
+    """
+    lines = read_text(path, limit).split("\n")
+    whole, cut = lines[:-1], lines[-1]
+    found = [parse_json(line, f"{path}, line {number}") for number, line in enumerate(whole, 1) if line.strip()]
+    if cut.strip():
+        with contextlib.suppress(InputError):
+            found.append(parse_json(cut, str(path)))
+    for number, record in enumerate(found, 1):
+        if not isinstance(record, dict):
+            raise InputError(f"{path}, line {number}: holds {_kind(record)}, expected keys and values")
+    return found
+
+
+def parse_json(text: str, where: str) -> Any:
+    """The value of a JSON text; `where` names its file in the message.
+
+    Raises:
+        InputError: it is not JSON, or nested too deep to be read.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: damaged, not JSON ({_reason(error)})") from None
+
+
+def read_yaml(path: Path, limit: int = MEBIBYTE) -> Any:
+    """The plain values in a YAML file; no tags, one document.
+
+    Raises:
+        InputError: as `read_text`; or it is not YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(read_text(path, limit))
+    # Beside its own errors PyYAML lets escape what broken content makes Python raise.
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not readable as YAML ({_reason(error)})") from None
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes the place of `path` when the block ends, and leaves nothing when it fails.
+
+    It is synchronised to the disk before it is renamed. A link stays a link, to the new content; an existing file's
+    permissions are kept. The directory must exist.
+
+    Raises:
+        StorageError: there is no space, or the place cannot be written.
+    """
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise _unwritable(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, its line ends as they are (see `writing`)."""
+    with writing(path) as out:
+        out.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with two spaces; a number that is not finite becomes null, as JSON has no name for it."""
+    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def append_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one line to a JSONL file, whole or not at all.
+
+    Raises:
+        StorageError: there is no space, or the place cannot be written.
+    """
+    line = json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n"
+    before = None
+    try:
+        with path.open("ab") as out:
+            before = out.tell()
+            out.write(line.encode())
+    except OSError as error:
+        if before is not None:
+            with contextlib.suppress(OSError):
+                os.truncate(path, before)
+        if error.errno not in UNWRITABLE:
+            raise
+        raise _unwritable(path, error) from None
+
+
+def finite(value: Any) -> Any:
+    """The same plain data with null for numbers that JSON does not have (NaN, infinities)."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    try:
+        free = shutil.disk_usage(path.resolve().parent).free
+        space = f"; {free / MEBIBYTE:.1f} MiB are free there"
+    except OSError:
+        space = ""
+    return StorageError(f"{path}: cannot be written ({_reason(error)}{space})")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    text = " ".join(text.split())
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def _kind(value: Any) -> str:
+    names = {list: "a list", str: "a word", bool: "true or false", int: "a number", float: "a number"}
+    return names.get(type(value), "nothing")
