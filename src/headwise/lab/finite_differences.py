@@ -96,8 +96,8 @@ def _loss(model: TaskModel, batch: Batch, constant: Sequence[Tensor], gates: Seq
     first = loop.first_with_gradient(controller.slow_period if controller is not None else None)
     steps = [constant] * (first - 1) + [gates] * (loop.steps - first + 1)
     trace = model(batch, gates=steps)
-    total, count = model.task.loss(model.task.read_out(trace.states[-1], batch), batch)
-    return total.sum() / count.sum()
+    total = model.task.loss(model.task.read_out(trace.states[-1], batch), batch).sum()
+    return total / model.task.terms(batch).sum()
 
 
 def _errors(loss: Loss, at: Sequence[Tensor], where: Sequence[Tensor], generator: torch.Generator) -> list[float]:

@@ -21,6 +21,7 @@ from headwise.routing.attention import LayerMemory
 from headwise.routing.balance import head_loads
 from headwise.routing.gates import Gates
 from headwise.routing.layout import Mask
+from headwise.routing.pooling import batch_mean
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ class Refiner(nn.Module):
         if stopping and self.training:
             weights = ponder_distribution(torch.stack(stopping))  # [R, B]
             steps = (weights * torch.arange(1, trained + 1, device=weights.device)[:, None]).sum(0)
-            named["ponder"] = steps.mean()
+            named["ponder"] = batch_mean(steps)
         elif config.supervision == "last" or not self.training:
             supervised, weights = supervised[-1:], live.hidden.new_ones(1, batch)
         else:

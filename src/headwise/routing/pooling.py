@@ -3,7 +3,8 @@
 Legend: B batch, L length, S 1 or L, D width.
 """
 
-from torch import Tensor
+import torch
+from torch import Tensor, distributed
 
 
 def pooled(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -18,12 +19,37 @@ def pooled(x: Tensor, mask: Tensor | None) -> Tensor:
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of [B, S] over examples and real tokens, a scalar; each example counts alike."""
-    return pooled(values.unsqueeze(-1), mask).mean()
+    return batch_mean(pooled(values.unsqueeze(-1), mask).flatten())
+
+
+def batch_mean(values: Tensor) -> Tensor:
+    """Mean of [B] over the examples of a batch, those of other processes included."""
+    return _over_processes(values.sum(0), values.new_tensor(float(len(values)))) if _shared() else values.mean(0)
 
 
 def token_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of [B, S, D] over all real tokens of the batch, [D]; each token counts alike, S = 1 once per example."""
+    """Mean of [B, S, D] over all real tokens of the batch, [D]; each token counts alike, S = 1 once per example.
+
+    Tokens that other processes have of the same batch are included.
+    """
     if mask is None or values.shape[1] == 1:
-        return values.mean((0, 1))
+        count = values.new_tensor(float(values.shape[0] * values.shape[1])) if _shared() else None
+        return values.mean((0, 1)) if count is None else _over_processes(values.sum((0, 1)), count)
     weight = mask.unsqueeze(-1).to(values.dtype)
-    return (values * weight).sum((0, 1)) / weight.sum().clamp_min(1)
+    return _over_processes((values * weight).sum((0, 1)), weight.sum())
+
+
+def _shared() -> bool:
+    """Whether a batch is shared by several processes: then a statistic of it is one of all their examples."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def _over_processes(total: Tensor, count: Tensor) -> Tensor:
+    """total / count, both summed over processes. Each process gets the whole gradient, as if the sum were its own;
+    where gradients are averaged over processes (DistributedDataParallel) the average is that of one process."""
+    if _shared():
+        from torch.distributed.nn.functional import all_reduce  # with gradient
+
+        summed = all_reduce(torch.cat([total.reshape(-1), count.reshape(1)]))
+        total, count = summed[:-1].view_as(total), summed[-1]
+    return total / count.clamp_min(1)

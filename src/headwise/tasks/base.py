@@ -150,8 +150,16 @@ class Task(nn.Module, ABC):
         """A prediction from hidden states [B, L, D]: all that `loss` and `metrics` need, B first."""
 
     @abstractmethod
-    def loss(self, prediction: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Per example the summed loss [B] and the number of terms in the sum [B]."""
+    def loss(self, prediction: Any, batch: Batch) -> Tensor:
+        """The loss of each example, summed over its terms, [B]."""
+
+    @abstractmethod
+    def terms(self, batch: Batch) -> Tensor:
+        """How many terms that sum has, [B], a number of any type.
+
+        It is known before the model runs, so that a batch may be computed in parts, one after the other or by several
+        processes, and every term still weighs the same.
+        """
 
     @abstractmethod
     def metrics(self, prediction: Any, batch: Batch) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 Legend: B batch, L length, K supervised steps.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -14,33 +14,45 @@ from headwise.reasoning.refinement import Carry, Trace
 from headwise.tasks.base import Batch, TaskModel
 
 
+class Part(NamedTuple):
+    """Which part of an update's batch is computed, where it is computed in several.
+
+    Attributes:
+        terms: loss terms of the whole batch, a scalar.
+        processes: that compute it; their gradients are averaged, so each multiplies its sum by their number.
+        share: of the examples of this process, in 0..1; the parts of a process are added up.
+    """
+
+    terms: Tensor
+    processes: int = 1
+    share: float = 1.0
+
+
 class Objective(NamedTuple):
     """What a training step minimises, detached scalars about it, and what the next segment starts from.
 
     Attributes:
         loss: scalar with gradient.
         logs: `loss`, `task_loss`, `steps` (mean refinement steps), each routing loss by name, unweighted, and `tokens`
-            (B·L, padding included, since it is computed).
+            (B·L, padding included, since it is computed). Those of the parts of a batch add up to its own.
         carry: the state in which the segment ended, detached.
+        loads: [layers, H], share of tokens that used each head, where something is steered by it, else None.
     """
 
     loss: Tensor
     logs: dict[str, Tensor]
     carry: Carry
+    loads: Tensor | None = None
 
 
 def objective(
-    model: TaskModel,
-    batch: Batch,
-    weights: Mapping[str, float],
-    observe: Callable[[Trace], None] | None = None,
-    carry: Carry | None = None,
+    model: TaskModel, batch: Batch, weights: Mapping[str, float], carry: Carry | None = None, part: Part | None = None
 ) -> Objective:
     """Loss of a batch, or of one supervised segment of it:
 
-        sum_b sum_k w[k, b] · sum[k, b] / sum_b count[b]   +   sum_n weight_n · routing_loss_n
+        sum_b sum_k w[k, b] · sum[k, b] / sum_b terms[b]   +   sum_n weight_n · routing_loss_n
 
-    with `sum` and `count` the task's loss per example after supervised step k, and w = Trace.weights (sum 1 over k). It
+    with `sum` and `terms` the task's loss per example after supervised step k, and w = Trace.weights (sum 1 over k). It
     is the mean over loss terms, so neither padding nor the number of supervised steps changes its scale, and an example
     with twice the terms weighs twice.
 
@@ -48,33 +60,32 @@ def objective(
         model: task and backbone.
         batch: named tensors.
         weights: of the routing losses by name; negative rewards. 0 leaves one out.
-        observe: called with the trace, for what is steered by it between updates.
         carry: of the segment before; None at the first.
+        part: where `batch` is a part of the update's; None: it is all of it.
 
     Raises:
         InputError: the model returns a routing loss that has no weight.
     """
     trace = model(batch, carry)
-    if observe is not None:
-        observe(trace)
-    task_loss = weighted_task_loss(model, batch, trace)
+    terms, processes, share = part or Part(model.task.terms(batch).sum())
+    task_loss = weighted_task_loss(model, batch, trace) * processes / terms.clamp_min(1)
     loss = task_loss
-    logs = {"task_loss": task_loss.detach(), "steps": trace.steps.detach().mean()}
+    logs = {"task_loss": task_loss.detach(), "steps": trace.steps.detach().mean() * share}
     for name, value in trace.losses.items():
         if name not in weights:
             raise InputError(f"training.losses.{name}: missing; the model has this loss, give it a weight (0 for none)")
         if weights[name]:
-            loss = loss + weights[name] * value
-        logs[name] = value.detach()
+            loss = loss + weights[name] * share * value
+        logs[name] = value.detach() * share
     logs["loss"] = loss.detach()
     logs["tokens"] = torch.tensor(float(trace.states[0, :, :, 0].numel()))
-    return Objective(loss, logs, trace.carry.detach())
+    loads = None if trace.loads is None else trace.loads * share
+    return Objective(loss, logs, trace.carry.detach(), loads)
 
 
 def weighted_task_loss(model: TaskModel, batch: Batch, trace: Trace) -> Tensor:
-    """The first term of `objective`, for a trace that is there already."""
-    total, count = torch.zeros((), device=trace.states.device), torch.ones((), device=trace.states.device)
+    """The numerator of `objective`'s first term, for a trace that is there already."""
+    total = torch.zeros((), device=trace.states.device)
     for state, weight in zip(trace.states, trace.weights, strict=True):  # [B, L, D], [B]
-        sums, count = model.task.loss(model.task.read_out(state, batch), batch)
-        total = total + (weight * sums).sum()
-    return total / count.sum().clamp_min(1)
+        total = total + (weight * model.task.loss(model.task.read_out(state, batch), batch)).sum()
+    return total

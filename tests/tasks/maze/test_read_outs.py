@@ -27,7 +27,8 @@ def scores(horizon: int = 1, count: int = 20) -> torch.Tensor:
 
 def test_marks_are_scored_by_binary_cross_entropy_of_every_cell() -> None:
     batch, marks = tensors(PERFECT), torch.randn(20, SIDE, SIDE, dtype=torch.float64)
-    sums, counts = MarkedCells(Grid(), 8).loss(marks, batch)
+    read_out = MarkedCells(Grid(), 8)
+    sums, counts = read_out.loss(marks, batch), read_out.terms(batch)
     probability = marks.sigmoid()
     expected = -torch.where(batch["on_path"], probability, 1 - probability).log().sum((1, 2))
     torch.testing.assert_close(sums, expected)
@@ -60,7 +61,7 @@ def plain_first_move(all_scores: torch.Tensor, mazes: Mazes, settings: NextCell)
 def test_the_first_move_is_smoothed_over_open_passages(mazes: Mazes, supervise: str, validity_mask: bool) -> None:
     read_out = moves(supervise=supervise, validity_mask=validity_mask)
     given = scores()
-    sums, counts = read_out.loss(given, tensors(mazes))
+    sums, counts = read_out.loss(given, tensors(mazes)), read_out.terms(tensors(mazes))
     assert sums.tolist() == pytest.approx(plain_first_move(given, mazes, read_out.config))
     cells = mazes.length if supervise == "path" else np.full(20, SIDE**2 - 1)
     assert counts.tolist() == cells.tolist()
@@ -71,8 +72,8 @@ def test_scores_of_closed_passages_neither_change_the_masked_loss_nor_get_a_grad
     batch, given = tensors(PERFECT), scores().requires_grad_()
     changed = torch.where(batch["open"][..., None, :], given, -1e9)
     for smoothing in (0.0, 0.1):
-        loss = moves(label_smoothing=smoothing).loss(given, batch)[0].sum()
-        assert loss.item() == pytest.approx(moves(label_smoothing=smoothing).loss(changed, batch)[0].sum().item())
+        loss = moves(label_smoothing=smoothing).loss(given, batch).sum()
+        assert loss.item() == pytest.approx(moves(label_smoothing=smoothing).loss(changed, batch).sum().item())
         assert loss.item() < 1e3
         (gradient,) = torch.autograd.grad(loss, given)
         assert torch.isfinite(gradient).all()
@@ -82,7 +83,7 @@ def test_scores_of_closed_passages_neither_change_the_masked_loss_nor_get_a_grad
 def test_without_smoothing_and_ties_the_best_scores_are_those_of_the_best_moves() -> None:
     batch = tensors(PERFECT)
     sure = torch.where(batch["optimal"], 50.0, -50.0)[..., None, :]
-    assert moves(label_smoothing=0.0, supervise="all").loss(sure, batch)[0].max() < 1e-6
+    assert moves(label_smoothing=0.0, supervise="all").loss(sure, batch).max() < 1e-6
     found = moves().metrics(sure, batch)
     assert found["optimal"].eq(1).all()
     assert found["path_accuracy"].eq(1).all()
@@ -120,8 +121,8 @@ def test_later_moves_beside_the_path_bring_nearer_to_the_goal() -> None:
 
 def test_each_horizon_adds_the_cross_entropy_of_its_move_over_all_four() -> None:
     batch, given = tensors(PERFECT), scores(3)
-    sums, counts = moves(horizon=3).loss(given, batch)
-    first, ones = moves().loss(given[:, :, :, :1], batch)
+    sums, counts = moves(horizon=3).loss(given, batch), moves(horizon=3).terms(batch)
+    first, ones = moves().loss(given[:, :, :, :1], batch), moves().terms(batch)
     expected = first.clone()
     for i in range(20):
         path = [cell for cell in PERFECT.path[i].tolist() if cell >= 0]
@@ -139,7 +140,7 @@ def test_each_horizon_adds_the_cross_entropy_of_its_move_over_all_four() -> None
 def test_finite_differences_agree_with_the_gradient_of_the_loss(horizon: int) -> None:
     batch = {name: array[:2] for name, array in tensors(LOOPS).items()}
     given = scores(horizon, 2).requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: moves(horizon=horizon).loss(s, batch)[0], given)
+    assert torch.autograd.gradcheck(lambda s: moves(horizon=horizon).loss(s, batch), given)
 
 
 def test_marks_are_decoded_by_a_walk_that_enters_the_likeliest_cell() -> None:

@@ -88,7 +88,7 @@ def test_no_word_is_its_own_head_and_padding_is_nobodys(data):
 def test_the_loss_is_that_of_the_right_head_and_of_the_relation_to_it(data):
     model, batch = model_of(data).eval(), data.split("test").batch(torch.arange(4))
     prediction = model.task.read_out(model(batch).states[-1], batch)
-    total, count = model.task.loss(prediction, batch)
+    total, count = model.task.loss(prediction, batch), model.task.terms(batch)
     assert count.tolist() == batch["mask"].sum(1).tolist()
     relations = model.task.biaffine.label(prediction, batch["heads"])
     for b in range(4):

@@ -148,7 +148,7 @@ def test_the_loss_is_the_textbooks_written_as_loops(read_out):
     task = SortingTask(SortingConfig(length=5, read_out=read_out), {}, WIDTH)
     batch = generate(SortingConfig(length=5), 3, [0])
     scores = torch.randn(3, 5, 5)
-    total, count = task.loss(scores, batch)
+    total, count = task.loss(scores, batch), task.terms(batch)
     for b in range(3):
         expected, ranks = 0.0, batch["ranks"][b].tolist()
         for i, r in enumerate(ranks):
@@ -178,7 +178,7 @@ def test_every_parameter_gets_a_gradient_at_every_length(read_out, length):
     """Planted: integer frequencies (the cosine of n half turns is 0 on every slot), biases that a softmax cancels."""
     model, batch = model_and_batch(length=length, mask_rate=0.3, read_out=read_out, hints=2)
     model.double()
-    total, count = model.task.loss(model(batch), batch)
+    total, count = model.task.loss(model(batch), batch), model.task.terms(batch)
     (total.sum() / count.sum()).backward()
     largest = max(parameter.grad.abs().max() for parameter in model.parameters())
     for name, parameter in model.named_parameters():
@@ -214,7 +214,7 @@ def test_a_plain_encoder_learns_to_sort_in_fifty_updates(read_out):
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for index in torch.arange(50 * 64).split(64):
         rows = {name: array[index] for name, array in batch.items()}
-        total, count = model.task.loss(model(rows), rows)
+        total, count = model.task.loss(model(rows), rows), model.task.terms(rows)
         optimizer.zero_grad()
         (total.sum() / count.sum()).backward()
         optimizer.step()

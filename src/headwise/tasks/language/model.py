@@ -96,10 +96,13 @@ class LanguageTask(Task):
         """Scores [B, L, V]."""
         return self.scores(hidden)
 
-    def loss(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy in nats summed over the real targets of each example [B], and their number [B]."""
-        terms = metrics.nats(prediction, batch)
-        return terms.sum(1), metrics.real(batch).sum(1).to(terms.dtype)
+    def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy in nats summed over the real targets of each example, [B]."""
+        return metrics.nats(prediction, batch).sum(1)
+
+    def terms(self, batch: Batch) -> Tensor:
+        """Real targets, [B]."""
+        return metrics.real(batch).sum(1)
 
     def metrics(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Loss, bits per character, accuracy and recall of answers; see `metrics.measure`."""

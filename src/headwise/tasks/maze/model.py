@@ -85,9 +85,13 @@ class MazeTask(Task):
         """Scores of the four moves from every cell, [B, N, N, 4], as `walkers.walk` takes them."""
         return self.scores.moves(prediction)
 
-    def loss(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy in nats summed over cells (and horizons) [B], and the number of terms [B]."""
+    def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy in nats summed over cells (and horizons), [B]."""
         return self.scores.loss(prediction, batch)
+
+    def terms(self, batch: Batch) -> Tensor:
+        """Cells (times horizons) that are asked about, [B]."""
+        return self.scores.terms(batch)
 
     def metrics(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Of both read-outs: optimal (primary), reached, excess_length, path_accuracy, all of one forward pass.

@@ -96,11 +96,15 @@ class MarkedCells(nn.Module):
         scores: Tensor = self.score(hidden)[..., 0].unflatten(1, (side, side))
         return scores
 
-    def loss(self, scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Nats summed over all cells [B], and their number [B]."""
+    def loss(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Nats summed over all cells, [B]."""
         scores = _precise(scores).flatten(1)
-        terms = F.binary_cross_entropy_with_logits(scores, batch["on_path"].flatten(1).to(scores), reduction="none")
-        return terms.sum(1), torch.full_like(terms[:, 0], terms.shape[1])
+        target = batch["on_path"].flatten(1).to(scores)
+        return F.binary_cross_entropy_with_logits(scores, target, reduction="none").sum(1)
+
+    def terms(self, batch: Batch) -> Tensor:
+        """All cells, [B]."""
+        return torch.ones_like(batch["on_path"], dtype=torch.int64).flatten(1).sum(1)
 
     def moves(self, scores: Tensor) -> Tensor:
         """Scores of the four moves from every cell, [B, N, N, 4], as walks take them."""
@@ -126,24 +130,31 @@ class Moves(nn.Module):
         scores: Tensor = self.score(hidden).unflatten(2, (-1, 4)).unflatten(1, (side, side))
         return scores
 
-    def loss(self, scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Nats summed over the cells that are asked and their horizons that end before the goal [B]; their number."""
+    def loss(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Nats summed over the cells that are asked and their horizons that end before the goal, [B]."""
         scores, smoothing = _precise(scores).flatten(1, 2), self.config.label_smoothing  # [B, L, K, 4]
         passages, nearer = batch["open"].flatten(1, 2), batch["optimal"].flatten(1, 2)  # [B, L, 4]
-        asked = nearer.any(-1)  # all but the goal, and cells without a way to it
-        if self.config.supervise == "path":
-            asked = asked & batch["on_path"].flatten(1)
+        asked = self._asked(batch)
         target = (1 - smoothing) * _shares(nearer, scores) + smoothing * _shares(passages, scores)
         terms = torch.where(asked, self._first_move(scores[:, :, 0], target, passages), 0)
-        count = asked.sum(1)
         for k, move in enumerate(followed(batch, self.config.horizon)[1:], start=1):
             known = asked & (move >= 0)
             later = F.cross_entropy(
                 scores[:, :, k].flatten(0, 1), move.clamp_min(0).flatten(), reduction="none", label_smoothing=smoothing
             )
             terms = terms + torch.where(known, later.view_as(terms), 0)
-            count = count + known.sum(1)
-        return terms.sum(1), count.to(terms.dtype)
+        return terms.sum(1)
+
+    def terms(self, batch: Batch) -> Tensor:
+        """Cells that are asked and their further horizons that end before the goal, [B]."""
+        asked = self._asked(batch)
+        later = [(asked & (move >= 0)).sum(1) for move in followed(batch, self.config.horizon)[1:]]
+        return sum(later, asked.sum(1))
+
+    def _asked(self, batch: Batch) -> Tensor:
+        """Cells whose next move is supervised, bool [B, L]: all but the goal and those without a way to it."""
+        asked = batch["optimal"].flatten(1, 2).any(-1)
+        return asked & batch["on_path"].flatten(1) if self.config.supervise == "path" else asked
 
     def _first_move(self, scores: Tensor, target: Tensor, passages: Tensor) -> Tensor:
         """Cross-entropy [B, L] of scores and target shares [B, L, 4]; a closed passage has no share in the target."""

@@ -106,12 +106,16 @@ class ParsingTask(Task):
         scores: Scores = self.biaffine(hidden, batch["mask"])
         return scores
 
-    def loss(self, prediction: Scores, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of each word's head plus that of its relation to the right head [B], and the words [B]."""
+    def loss(self, prediction: Scores, batch: Batch) -> Tensor:
+        """Cross-entropy of each word's head plus that of its relation to the right head, summed over words [B]."""
         mask, heads = batch["mask"], batch["heads"]
         relations = self.biaffine.label(prediction, heads)
         terms = _nats(prediction.arcs, heads.masked_fill(~mask, -1)) + _nats(relations, batch["relations"])
-        return terms.sum(1), mask.sum(1).to(terms.dtype)
+        return terms.sum(1)
+
+    def terms(self, batch: Batch) -> Tensor:
+        """Words, [B]."""
+        return batch["mask"].sum(1)
 
     def metrics(self, prediction: Scores, batch: Batch) -> dict[str, Tensor]:
         """UAS, LAS and complete matches; see `metrics.measure`."""

@@ -157,12 +157,16 @@ class SortingTask(Task):
         scores: Tensor = self.scores(hidden[:, : batch["values"].shape[1]])
         return scores
 
-    def loss(self, prediction: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy in nats summed over the n elements (or slots) of an array [B], and n [B]."""
+    def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy in nats summed over the n elements (or slots) of an array, [B]."""
         # At least single precision; double stays double, for finite differences.
         scores = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
-        terms = self.decoder.loss(scores, batch["ranks"])
-        return terms.sum(1), torch.full_like(terms[:, 0], terms.shape[1])
+        return self.decoder.loss(scores, batch["ranks"]).sum(1)
+
+    def terms(self, batch: Batch) -> Tensor:
+        """n, [B]."""
+        ranks = batch["ranks"]
+        return torch.full_like(ranks[:, 0], ranks.shape[1])
 
     def metrics(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Rank tau and its parts, slot accuracy and the rest of `metrics.measure`, per array [B]."""
