@@ -18,7 +18,7 @@ from headwise.routing import mixtures
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.mixtures import preceding
 from headwise.routing.routers import Learned
-from headwise.training import module
+from headwise.training import fit
 from headwise.training.configuration import load_arms
 from headwise.training.optim import optimizer_for
 
@@ -227,7 +227,7 @@ def test_a_router_that_the_optimiser_leaves_where_it_was_is_named(
             group["initial_lr"] *= group["role"] != "controller"
         return optimizer
 
-    monkeypatch.setattr(module, "optimizer_for", without_controller)
+    monkeypatch.setattr(fit, "optimizer_for", without_controller)
     result = climb(tmp_path / "ladder", [MOH], "training.updates=10")
     assert failed(result) == (MOH, "parameters moved")
     assert "the router is frozen: these parameters did not move in 10 updates" in result["verdict"]
@@ -249,9 +249,9 @@ def test_one_optimiser_for_two_models_is_named(checked: bool, tmp_path: Path, mo
         shared.append(shared[0] if shared else optimizer_for(model, preset))
         return shared[-1]
 
-    monkeypatch.setattr(module, "optimizer_for", cached)
+    monkeypatch.setattr(fit, "optimizer_for", cached)
     if not checked:
-        monkeypatch.setattr(module, "check_optimizer", lambda optimizer, model: None)
+        monkeypatch.setattr(fit, "check_optimizer", lambda optimizer, model: None)
     result = climb(tmp_path / "ladder", ["baseline", MOH])
     assert result["rungs"][0]["passed"]
     assert failed(result) == (MOH, "optimiser")

@@ -1,5 +1,6 @@
 """The stream of training batches."""
 
+from collections.abc import Iterator
 from itertools import chain
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor
 
 from headwise.tasks.base import Batch, Source
-from headwise.training.data import TrainingBatches
+from headwise.training.data import TrainingBatches, made_ahead
+from headwise.training.processes import Processes
 
 
 class Numbers(Source):
@@ -31,7 +33,7 @@ class Growing(Numbers):
 
 
 def numbers(batches: TrainingBatches) -> list[list[int]]:
-    return [batch["number"].tolist() for batch in batches]
+    return [batch["number"].tolist() for (batch,) in batches]
 
 
 def test_each_epoch_holds_every_example_once_in_an_order_of_its_own() -> None:
@@ -53,7 +55,7 @@ def test_a_stream_resumed_at_any_position_gives_the_rest_of_the_batches(source: 
     whole = numbers(TrainingBatches(source, 4, 10, seed=0))
     before = TrainingBatches(source, 4, 10, seed=0)
     stream = iter(before)
-    started = [next(stream)["number"].tolist() for _ in range(stop)]
+    started = [next(stream)[0]["number"].tolist() for _ in range(stop)]
     after = TrainingBatches(source, 4, 10, seed=0)
     after.load_state_dict(before.state_dict())
     assert after.epoch == before.epoch
@@ -68,7 +70,7 @@ def test_the_epoch_is_that_of_the_latest_batch() -> None:
 @pytest.mark.parametrize("source", [Numbers(10), Growing(10)])
 def test_a_batch_is_given_once_for_each_segment(source: Source) -> None:
     once, batches = numbers(TrainingBatches(source, 4, 3, seed=0)), TrainingBatches(source, 4, 8, seed=0, segments=3)
-    seen = [(batch["number"].tolist(), batches.segment, batches.between) for batch in batches]
+    seen = [(batch["number"].tolist(), batches.segment, batches.between) for (batch,) in batches]
     thrice = [(batch, segment, segment == 2) for batch in once for segment in range(3)]
     assert seen == thrice[:8], "the run may end within a batch"
     for stop in (3, 6):
@@ -84,14 +86,37 @@ def test_what_is_due_within_a_batch_waits_for_its_end() -> None:
     assert [u for u in range(1, 21) if segmented.due(u, 2)] == [3, 6, 9, 12, 15, 18, 20]
 
 
-def test_several_processes_share_an_epoch_without_overlap_and_take_equally_many() -> None:
-    parts = [numbers(TrainingBatches(Numbers(22), 4, 2, seed=0, rank=rank, world=2)) for rank in (0, 1)]
-    whole = numbers(TrainingBatches(Numbers(22), 4, 6, seed=0))
-    assert parts == [[whole[0], whole[2]], [whole[1], whole[3]]]
-    shared = [TrainingBatches(Numbers(22), 4, 2, seed=0, rank=rank, world=4) for rank in range(4)]
-    assert {batches.updates_per_epoch for batches in shared} == {1}
+@pytest.mark.parametrize(("count", "accumulate"), [(1, 2), (2, 1), (2, 2), (3, 1)])
+@pytest.mark.parametrize("source", [Numbers(22), Growing(10)])
+def test_processes_and_parts_share_each_batch_of_the_one_order(source: Source, count: int, accumulate: int) -> None:
+    whole = numbers(TrainingBatches(source, 6, 9, seed=0))
+    streams = [
+        TrainingBatches(source, 6, 9, seed=0, accumulate=accumulate, processes=Processes(rank, count))
+        for rank in range(count)
+    ]
+    for batch, *of_processes in zip(whole, *streams, strict=True):
+        parts = [part["number"].tolist() for of_process in of_processes for part in of_process]
+        if len(batch) < count * accumulate:
+            assert parts == [batch] * count, "too small to be shared: every process computes it whole"
+        else:
+            assert list(chain(*parts)) == batch
+            assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        assert {stream.examples for stream in streams} == {len(batch)}
 
 
-def test_too_few_batches_for_all_processes_are_refused() -> None:
-    with pytest.raises(ValueError, match="8 training examples give no batch to each of 3 processes"):
-        TrainingBatches(Numbers(8), 4, 1, seed=0, world=3)
+def test_too_small_a_batch_for_all_parts_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"batch_size=4: fewer examples than parts \(3 processes, accumulate=2\)"):
+        TrainingBatches(Numbers(8), 4, 1, seed=0, accumulate=2, processes=Processes(0, 3))
+
+
+def test_batches_made_ahead_are_the_same_and_an_error_is_not_lost() -> None:
+    assert list(made_ahead(iter(range(5)))) == list(range(5))
+
+    def failing() -> Iterator[int]:
+        yield 1
+        raise OSError("gone")
+
+    items = made_ahead(failing())
+    assert next(items) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(items)

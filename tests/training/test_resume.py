@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from headwise.errors import InputError
-from headwise.training import checkpoints, fit
+from headwise.training import objective as objectives
+from headwise.training import state
 from headwise.training.checkpoints import newest_readable, random_state, read_checkpoint, set_random_state
 from headwise.training.config import RunConfig
 from headwise.training.data import TrainingBatches
@@ -48,7 +49,7 @@ def interrupted_at(update: int, times: int = 1, number: int = signal.SIGINT) -> 
 
 def interrupted_run(config: RunConfig, monkeypatch: pytest.MonkeyPatch, update: int = STOP) -> Path:
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "objective", interrupted_at(update))
+        patch.setattr(objectives, "objective", interrupted_at(update))
         with pytest.raises(TrainingInterrupted, match=f"after update {update}; continue with: headwise train resume="):
             train(config, progress=False)
     return next(path for path in Path(config.output).iterdir() if not (path / "summary.json").exists())
@@ -70,7 +71,7 @@ def differing(a: Any, b: Any, at: str = "") -> list[str]:
 def final_state(run: Path) -> dict[str, Any]:
     """Everything that the rest of a run would depend on; the clock apart."""
     content = read_checkpoint(run / "checkpoints" / "last.ckpt")
-    del content["callbacks"]["Recorder"]["seconds"]
+    del content["recorder"]["seconds"], content["recorder"]["line_start"]
     return content
 
 
@@ -101,14 +102,13 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_and_resumed_is_the_uninterrupte
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = interrupted_run(settings(tmp_path), monkeypatch)
-    assert read_checkpoint(stopped / "checkpoints" / "last.ckpt")["global_step"] == STOP
+    assert read_checkpoint(stopped / "checkpoints" / "last.ckpt")["update"] == STOP
     assert train(resume=stopped, progress=False) == stopped
     assert differing(final_state(whole), final_state(stopped)) == []
     assert (whole / "model.safetensors").read_bytes() == (stopped / "model.safetensors").read_bytes()
     assert (whole / "test_values.npy").read_bytes() == (stopped / "test_values.npy").read_bytes()
-    assert lines(whole, "routing.jsonl") == lines(stopped, "routing.jsonl")
-    of_validation = [[line for line in lines(run, "metrics.jsonl") if "rank_tau" in line] for run in (whole, stopped)]
-    assert of_validation[0] == of_validation[1]
+    for name in ("routing.jsonl", "metrics.jsonl"):
+        assert lines(whole, name) == lines(stopped, name), "the records are those of a run that was never stopped"
 
 
 @pytest.mark.parametrize("update", [1, 5, 19, 20])
@@ -121,7 +121,7 @@ def test_it_does_not_matter_where_a_run_is_stopped(
         stopped = interrupted_run(config, monkeypatch, update)
         train(resume=stopped, progress=False)
     else:
-        monkeypatch.setattr(fit, "objective", interrupted_at(update))
+        monkeypatch.setattr(objectives, "objective", interrupted_at(update))
         stopped = train(config, progress=False)  # there is nothing left to interrupt
     assert differing(final_state(whole), final_state(stopped)) == []
 
@@ -131,9 +131,9 @@ def test_random_numbers_that_are_not_restored_are_noticed(
 ) -> None:
     """The same comparison with the mistake planted: Lightning alone saves neither random numbers nor data order."""
     stopped = interrupted_run(settings(tmp_path), monkeypatch)
-    monkeypatch.setattr(checkpoints, "set_random_state", lambda state: None)
+    monkeypatch.setattr(state, "set_random_state", lambda state: None)
     train(resume=stopped, progress=False)
-    assert any("state_dict" in place for place in differing(final_state(whole), final_state(stopped)))
+    assert any(".model" in place for place in differing(final_state(whole), final_state(stopped)))
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint_and_forgets_the_lines_after_it(
@@ -142,12 +142,12 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_and_forgets_the_lines_aft
     """Two signals end a run in the middle of an update, as a kill does: the newest checkpoint is of update 10."""
     config = with_(settings(tmp_path), log_every=1)
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "objective", interrupted_at(STOP, times=2))
+        patch.setattr(objectives, "objective", interrupted_at(STOP, times=2))
         with pytest.raises(TrainingInterrupted, match="stopped; continue with"):
             train(config, progress=False)
     killed = next(tmp_path.iterdir())
     assert lines(killed, "metrics.jsonl")[-1]["update"] == STOP - 1
-    assert read_checkpoint(killed / "checkpoints" / "last.ckpt")["global_step"] == 10
+    assert read_checkpoint(killed / "checkpoints" / "last.ckpt")["update"] == 10
     with (killed / "metrics.jsonl").open("a") as file:
         file.write('{"update": 12, "cut of')
     train(resume=killed, progress=False)
@@ -158,10 +158,10 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_and_forgets_the_lines_aft
 
 def test_a_request_to_terminate_is_heeded_like_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a cluster sends before it kills."""
-    monkeypatch.setattr(fit, "objective", interrupted_at(STOP, number=signal.SIGTERM))
+    monkeypatch.setattr(objectives, "objective", interrupted_at(STOP, number=signal.SIGTERM))
     with pytest.raises(TrainingInterrupted, match=f"after update {STOP}"):
         train(settings(tmp_path), directory=tmp_path / "run", progress=False)
-    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == STOP
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["update"] == STOP
 
 
 def test_a_finished_run_is_finished(whole: Path, tmp_path: Path) -> None:
@@ -201,14 +201,27 @@ def test_a_run_is_not_resumed_with_a_changed_model_or_recipe(
     assert before == {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()}
 
 
-def test_a_directory_that_is_no_run_or_has_no_checkpoint_cannot_be_resumed(whole: Path, tmp_path: Path) -> None:
+def test_a_directory_that_is_no_run_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run directory"):
         train(resume=tmp_path)
     with pytest.raises(InputError, match="not a run directory"):
         train(resume=tmp_path / "nowhere")
+
+
+def test_a_run_that_did_not_come_to_its_first_checkpoint_starts_afresh_and_says_so(
+    whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Killed while it wrote the very first one."""
     shutil.copy(whole / "config.yaml", tmp_path)
-    with pytest.raises(InputError, match="no checkpoint to resume from"):
-        train(resume=tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".next.ckpt.123.tmp").write_bytes(b"half")
+    shutil.copy(whole / "metrics.jsonl", tmp_path)
+    with caplog.at_level(logging.INFO, "headwise"):
+        train(resume=tmp_path, progress=False)
+    assert "no checkpoint yet, the run starts afresh" in caplog.text
+    assert differing(final_state(whole), final_state(tmp_path)) == []
+    assert lines(tmp_path, "metrics.jsonl") == lines(whole, "metrics.jsonl")
+    assert not list((tmp_path / "checkpoints").glob(".*"))
 
 
 def truncate(file: Path) -> None:
@@ -244,7 +257,7 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_good_one_used(
 def test_a_single_flipped_bit_in_a_weight_is_noticed(whole: Path, tmp_path: Path) -> None:
     file = tmp_path / "last.ckpt"
     shutil.copy(whole / "checkpoints" / "last.ckpt", file)
-    weight = read_checkpoint(file)["state_dict"]["model.task.elements.project.weight"]
+    weight = read_checkpoint(file)["model"]["task.elements.project.weight"]
     content = bytearray(file.read_bytes())
     content[content.index(weight.numpy().tobytes())] ^= 1
     file.write_bytes(bytes(content))
@@ -307,27 +320,27 @@ def test_a_run_in_segments_stops_between_batches_and_goes_on_bit_for_bit(
     """Pressed at the end, at the beginning and in the middle of a batch of three segments."""
     end = -(-update // 3) * 3
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "objective", interrupted_at(update, number=number))
+        patch.setattr(objectives, "objective", interrupted_at(update, number=number))
         with pytest.raises(TrainingInterrupted, match=f"after update {end};"):
             train(in_segments(tmp_path), directory=tmp_path / "run", progress=False)
     train(resume=tmp_path / "run", progress=False)
     assert differing(final_state(segmented), final_state(tmp_path / "run")) == []
 
 
-def test_planted_checkpoint_within_a_batch_loses_the_carried_state_and_is_noticed(
-    segmented: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_planted_checkpoint_within_a_batch_has_lost_the_carried_state_and_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(TrainingBatches, "between", True)
         stopped = interrupted_run(in_segments(tmp_path), patch, 7)
-    train(resume=stopped, progress=False)
-    assert any("state_dict" in place for place in differing(final_state(segmented), final_state(stopped)))
+    with pytest.raises(InputError, match="position 7 lies within a batch of 3 segments"):
+        train(resume=stopped, progress=False)
 
 
 def test_a_run_in_segments_is_saved_and_validated_at_the_end_of_batches(segmented: Path) -> None:
     validated = [line["update"] for line in lines(segmented, "metrics.jsonl") if "rank_tau" in line]
     assert validated == [6, 12, 15, 20]
-    assert read_checkpoint(segmented / "checkpoints" / "previous.ckpt")["global_step"] == 15
+    assert read_checkpoint(segmented / "checkpoints" / "previous.ckpt")["update"] == 15
 
 
 def test_random_states_come_back_exactly() -> None:

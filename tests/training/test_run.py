@@ -17,6 +17,7 @@ import yaml
 
 from headwise.errors import InputError
 from headwise.training import fit
+from headwise.training import objective as objectives
 from headwise.training.checkpoints import read_checkpoint
 from headwise.training.config import RunConfig, read
 from headwise.training.objective import Objective, objective
@@ -136,18 +137,23 @@ def test_routing_lines_describe_validation_and_the_last_one_the_test_split(run: 
     assert 0 <= last["entropy_mean"] <= 1
 
 
-def test_the_best_weights_on_validation_are_kept(tmp_path: Path) -> None:
-    """At a rate at which the model falls apart, the best is not the last."""
-    config = tiny(tmp_path, preset={"name": "uniform", "lr": 0.3}, schedule="constant", updates=30)
-    run = train(config, progress=False)
-    seen = [line for line in lines(run, "metrics.jsonl") if line["split"] == "validation"]
-    summary = json.loads((run / "summary.json").read_text())
-    best_line = max(seen, key=lambda line: (line["rank_tau"], -line["loss"]))
-    assert summary["selected_update"] == best_line["update"] < 30
-    best = read_checkpoint(run / "checkpoints" / "best.ckpt")
-    assert best["global_step"] == summary["selected_update"]
+def test_the_best_weights_on_validation_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of four validations is the best; the weights of its update are kept, not those of the last."""
+    values = iter([0.3, 0.8, 0.5, 0.7])
+
+    def planted(*arguments: Any, **options: Any) -> Any:
+        found = score(*arguments, **options)
+        return replace(found, metrics={"rank_tau": torch.full_like(found.metrics["rank_tau"], next(values))})
+
+    with monkeypatch.context() as patch:
+        patch.setattr("headwise.training.validation.score", planted)
+        run = train(tiny(tmp_path, updates=20, validate_every=5), progress=False)
+    assert json.loads((run / "summary.json").read_text())["selected_update"] == 10
+    best, last = (read_checkpoint(run / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
+    assert (best["update"], last["update"]) == (10, 20)
     weights = load(run).state_dict()
-    assert all(torch.equal(best["state_dict"][f"model.{name}"], weights[name]) for name in weights)
+    assert all(torch.equal(best["model"][name], weights[name]) for name in weights)
+    assert not all(torch.equal(last["model"][name], weights[name]) for name in weights)
 
 
 def test_among_equal_validations_the_lowest_loss_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +165,7 @@ def test_among_equal_validations_the_lowest_loss_is_kept(tmp_path: Path, monkeyp
         value, loss = next(seen, (1.0, 9.0))
         return replace(found, metrics={"rank_tau": torch.full_like(found.metrics["rank_tau"], value)}, loss=loss)
 
-    monkeypatch.setattr("headwise.training.callbacks.score", planted)
+    monkeypatch.setattr("headwise.training.validation.score", planted)
     path = train(tiny(tmp_path, updates=6, validate_every=1), progress=False)
     best = [line["update"] for line in lines(path, "metrics.jsonl") if line.get("best")]
     assert best == [1, 2, 4]
@@ -174,7 +180,7 @@ def test_validating_more_often_does_not_change_what_is_trained(tmp_path: Path) -
         train(tiny(tmp_path / str(every), GUMBEL, dropout=0.2, validate_every=every), progress=False)
         for every in (1, 20)
     )
-    states = [read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"] for run in (often, rarely)]
+    states = [read_checkpoint(run / "checkpoints" / "last.ckpt")["model"] for run in (often, rarely)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
@@ -277,8 +283,9 @@ def spoiled_from(update: int) -> Callable[..., Objective]:
     def spoiling(*args: Any, **kwargs: Any) -> Objective:
         nonlocal calls
         calls += 1
-        loss, logs, carry = objective(*args, **kwargs)
-        return Objective(loss * (math.nan if calls >= update else 1.0), logs, carry)
+        out = objective(*args, **kwargs)
+        factor = math.nan if calls >= update else 1.0
+        return out._replace(loss=out.loss * factor, logs=out.logs | {"loss": out.logs["loss"] * factor})
 
     return spoiling
 
@@ -286,15 +293,15 @@ def spoiled_from(update: int) -> Callable[..., Objective]:
 def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_good_checkpoint_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "objective", spoiled_from(12))
+    monkeypatch.setattr(objectives, "objective", spoiled_from(12))
     with pytest.raises(TrainingDiverged, match=r"update 12: loss nan, gradients blew up in \w+") as error:
         train(tiny(tmp_path, GUMBEL), directory=tmp_path / "run", progress=False)
     assert error.value.update == 12
     assert error.value.checkpoint == tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert str(error.value.checkpoint) in str(error.value)
     last = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    assert last["global_step"] == 10
-    assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
+    assert last["update"] == 10
+    assert all(tensor.isfinite().all() for tensor in last["model"].values())
     assert not (tmp_path / "run" / "summary.json").exists()
     assert lines(tmp_path / "run", "metrics.jsonl")[-1]["update"] == 10
 
@@ -371,9 +378,10 @@ def test_a_run_in_segments_takes_the_steps_of_a_plain_loop_that_carries_the_stat
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
             carry = carry if update % 3 else None  # noqa: F821 - of the update before
-            loss, _, carry = objective(model, source.batch(plan[update // 3]), {"entropy": 0.0}, carry=carry)
+            out = objective(model, source.batch(plan[update // 3]), {"entropy": 0.0}, carry)
+            carry = out.carry
             optimizer.zero_grad()
-            loss.backward()
+            out.loss.backward()
             clip_by_role(optimizer, config.training.preset.clip())
             optimizer.step()
     for name, weight in load(run).state_dict().items():

@@ -60,7 +60,7 @@ def test_frozen_routers_are_not_steered_and_freed_ones_are(run: Path) -> None:
 
 
 def test_what_was_steered_is_saved_with_the_weights(run: Path) -> None:
-    saved = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]
+    saved = read_checkpoint(run / "checkpoints" / "best.ckpt")["model"]
     (name,) = [name for name in saved if name.endswith("ranking_bias")]
     model = load(run)
     (router,) = model.backbone.routers()

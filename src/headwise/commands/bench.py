@@ -16,9 +16,9 @@ def run(words: list[str]) -> Result:
     where `output=` is given, so that it does not replace a complete file. `heads` runs only when named; it prints its
     curve besides, with bench_heads.svg beside bench.json.
     """
+    from headwise.files import write_json
     from headwise.lab import bench_heads
     from headwise.lab.bench import run as measure
-    from headwise.models.checkpoint import write_json
     from headwise.training import configuration
 
     own, names = configuration.take(words, ["output"])

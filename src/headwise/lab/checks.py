@@ -190,9 +190,10 @@ def _gradient_of_every_role(rung: Rung) -> Check:
             model.zero_grad(set_to_none=True)
             carry = None
             for _ in range(rung.config.arm.refinement.segments):
-                loss, _, carry = objective(model, rung.train.batch(index), weights, carry=carry)
-                if loss.requires_grad:
-                    torch.autograd.backward(loss)
+                out = objective(model, rung.train.batch(index), weights, carry)
+                carry = out.carry
+                if out.loss.requires_grad:
+                    torch.autograd.backward(out.loss)
             for name, parameter in model.named_parameters():
                 norm = 0.0 if parameter.grad is None else parameter.grad.double().norm().item()
                 norms[name] = max(norms.get(name, 0.0), norm)

@@ -38,7 +38,7 @@ from headwise.training.run import data_of
 TABLE = "comparison.csv"
 # Arms may differ in these; everything else of a run, data and recipe above all, is shared.
 OF_AN_ARM = ("arm", "model", "name")
-PACKAGES = ("headwise", "torch", "lightning", "numpy", "scipy")
+PACKAGES = ("headwise", "torch", "numpy", "scipy")
 
 
 def compare(

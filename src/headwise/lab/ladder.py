@@ -191,8 +191,7 @@ def _fresh(config: RunConfig) -> TaskModel:
 
 def _give(model: TaskModel, checkpoint: Path) -> None:
     """Give `model` the weights after the last update: those kept are the best on validation, perhaps earlier ones."""
-    weights = read_checkpoint(checkpoint)["state_dict"]
-    model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in weights.items()})
+    model.load_state_dict(read_checkpoint(checkpoint)["model"])
 
 
 def _forget_failed(output: Path) -> None:

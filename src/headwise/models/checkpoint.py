@@ -1,27 +1,26 @@
 """Weights as safetensors beside a JSON of the configuration: no pickle, and each file appears whole or not at all."""
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from headwise.errors import InputError
+from headwise.files import read_mapping, write_json, writing
 
 WEIGHTS, CONFIG = "model.safetensors", "model.json"
 
 
 def save(folder: Path, module: nn.Module, config: Mapping[str, Any]) -> None:
-    """Write `model.safetensors` and `model.json` into `folder`, each under a temporary name first."""
+    """Write `model.safetensors` and `model.json` into `folder`, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    temporary = folder / (WEIGHTS + ".tmp")
-    save_file(weights, temporary)
-    os.replace(temporary, folder / WEIGHTS)
+    with writing(folder / WEIGHTS) as out:
+        out.write(serialized(weights))
     write_json(folder / CONFIG, config)
 
 
@@ -31,13 +30,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: no such file, or not JSON.
     """
-    path = folder / CONFIG
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-    except FileNotFoundError:
-        raise InputError(f"{folder}: no {CONFIG} there; expected a run directory with a finished model") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged, not JSON ({error})") from error
+    if not (folder / CONFIG).exists():
+        raise InputError(f"{folder}: no {CONFIG} there; expected a run directory with a finished model")
+    return read_mapping(folder / CONFIG)
 
 
 def load_weights(folder: Path, module: nn.Module) -> None:
@@ -65,10 +60,3 @@ def load_weights(folder: Path, module: nn.Module) -> None:
                 f"{path}: {name} has shape {tuple(weights[name].shape)}, the model {tuple(own[name].shape)}"
             )
     module.load_state_dict(weights)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON under a temporary name, then rename, so that a reader never sees half a file."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

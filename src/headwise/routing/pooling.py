@@ -50,6 +50,6 @@ def _over_processes(total: Tensor, count: Tensor) -> Tensor:
     if _shared():
         from torch.distributed.nn.functional import all_reduce  # with gradient
 
-        summed = all_reduce(torch.cat([total.reshape(-1), count.reshape(1)]))
+        summed = all_reduce(torch.cat([total.reshape(-1), count.reshape(1)]))  # type: ignore[no-untyped-call]
         total, count = summed[:-1].view_as(total), summed[-1]
     return total / count.clamp_min(1)

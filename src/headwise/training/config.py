@@ -1,5 +1,6 @@
 """The configuration of a run: what is trained, how, and where it is written."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -57,6 +58,14 @@ class TrainingConfig:
         compile: compile the blocks with torch.compile; takes a minute before the first update, pays on accelerators.
         checkpointing: of activations: what a block's backward pass needs is computed there once more, not kept, in
             less memory; a third more products, the same gradients.
+        accumulate: parts in which a process computes its share of a batch, one after the other, in as much less memory;
+            the update is that of the whole batch.
+        ema: share of the old average that stays in an exponential moving average of the weights, 0.999 say; validation,
+            test and the saved model then use the average, and checkpoints hold both. Null (default): none.
+        max_seconds: in updates, validation apart, after which training ends as if it had come to its last update; null
+            (default) for no limit.
+        processes: on this machine that share each batch (torchrun starts them on several machines); default 1.
+        shard: split weights and optimiser state over the processes (FSDP), for models that do not fit one device.
         patience: stop after so many validations without a better primary metric; null (default) trains to the end. The
             best weights on validation are kept either way.
         loggers: beside metrics.jsonl, which is always written. `wandb` and `wandb_offline` need headwise[wandb].
@@ -79,17 +88,32 @@ class TrainingConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     checkpointing: bool = False
+    accumulate: int = 1
+    ema: float | None = None
+    max_seconds: float | None = None
+    processes: int = 1
+    shard: bool = False
     patience: int | None = None
     loggers: tuple[Logger, ...] = ("tensorboard",)
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for key in ("updates", "batch_size", "evaluation_batch_size", "validate_every", "log_every"):
+        counted = ("updates", "batch_size", "evaluation_batch_size", "validate_every", "log_every")
+        for key in (*counted, "accumulate", "processes"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key}={getattr(self, key)}; choose 1 or more")
         for key in ("patience", "threads"):
             if getattr(self, key) is not None and getattr(self, key) < 1:
                 raise ValueError(f"{key}={getattr(self, key)}; choose 1 or more, or null")
+        if self.batch_size < self.accumulate * self.processes:
+            raise ValueError(
+                f"batch_size={self.batch_size}: fewer examples than parts (accumulate={self.accumulate}, processes="
+                f"{self.processes}); choose {self.accumulate * self.processes} or more"
+            )
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema={self.ema}; choose a share between 0 and 1, or null")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise ValueError(f"max_seconds={self.max_seconds}; choose more than 0, or null")
         if self.warmup >= 1:
             raise ValueError(
                 f"warmup={self.warmup} is longer than the run; it is a share of it: choose 0 <= warmup < 1"
@@ -108,6 +132,11 @@ class TrainingConfig:
             if weight < 0:
                 raise ValueError(f"losses.{name}={weight}; choose 0 or more")
         object.__setattr__(self, "losses", ROUTING_LOSSES | self.losses)
+
+    @property
+    def seconds_at_most(self) -> float:
+        """`max_seconds`, infinite where there is no limit."""
+        return math.inf if self.max_seconds is None else self.max_seconds
 
 
 @dataclass(frozen=True)

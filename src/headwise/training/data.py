@@ -1,29 +1,43 @@
 """The training data as one stream of batches with a position: what makes an interrupted run continue exactly."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from headwise.tasks.base import Batch, Source
+from headwise.training.objective import Part
+from headwise.training.processes import Processes
+
+T = TypeVar("T")
 
 
 class TrainingBatches:
     """The batches of a whole run, epoch after epoch, each a function of (seed, position) alone.
 
-    Its state is its position, so a checkpoint taken between batches resumes with the very next one. Lightning saves and
-    restores it (`state_dict`, `load_state_dict`). With several processes, process `rank` of `world` takes every
-    world-th batch of an epoch, and what is left over at the end of the epoch is dropped, so that all take equally many.
+    Its state is its position, so a checkpoint taken between batches resumes with the very next one, on any number of
+    processes. What is given of a batch are the parts that this process computes one after the other; a batch with fewer
+    examples than there are parts in all is computed whole by every process, which comes to the same.
 
     Args:
         source: the training split.
-        batch_size: examples per batch.
+        batch_size: examples per batch, over all processes.
         updates: segments to give in all.
         seed: of the order.
         segments: how many times in a row each batch is given, once for each supervised segment; default 1.
-        rank, world: which process of how many; default 0 of 1.
+        accumulate: parts that a process computes one after the other; default 1.
+        processes: that share each batch; default this one alone.
+        device: where the batches are put; for another than the CPU they are made one ahead, in memory that it reads.
+
+    Attributes:
+        position: segments given so far, one for each update.
+        epoch: of the batch given last, from 0.
+        examples: of the batch given last, over all processes.
 
     Raises:
-        ValueError: the source has too few batches to give each process one.
+        ValueError: a batch has too few examples for the parts.
     """
 
     def __init__(
@@ -33,35 +47,41 @@ class TrainingBatches:
         updates: int,
         seed: int,
         segments: int = 1,
-        rank: int = 0,
-        world: int = 1,
+        accumulate: int = 1,
+        processes: Processes | None = None,
+        device: str = "cpu",
     ) -> None:
         self.source, self.batch_size, self.updates, self.seed = source, batch_size, updates, seed
-        self.segments, self.rank, self.world = segments, rank, world
-        self.position = 0  # segments given so far, one for each update
-        self._epoch, self._start = 0, 0  # the epoch of the latest batch, and the number of that epoch's first one
-        self._plan = self._plan_of(0)
-        self.updates_per_epoch = len(self._plan) * segments
-        if not self._plan:
-            raise ValueError(f"{len(source)} training examples give no batch to each of {world} processes")
+        self.segments, self.accumulate, self.device = segments, accumulate, device
+        self.processes = processes or Processes()
+        if batch_size < accumulate * self.processes.count:
+            raise ValueError(
+                f"batch_size={batch_size}: fewer examples than parts ({self.processes.count} processes, accumulate="
+                f"{accumulate}); choose {accumulate * self.processes.count} or more (training.batch_size)"
+            )
+        self.position, self.epoch, self.examples = 0, 0, 0
+        self.updates_per_epoch = len(self._plan(0)) * segments
+        self._shares: list[float] = []
 
     def __len__(self) -> int:
         return self.updates
 
-    def __iter__(self) -> Iterator[Batch]:
-        while self.position < self.updates:
-            number = self.position // self.segments
-            self._enter_epoch_of(number)
-            batch = self.source.batch(self._plan[number - self._start])
-            end = min(self.segments * (number + 1), self.updates)
+    def __iter__(self) -> Iterator[list[Batch]]:
+        batches = self._from(self.position // self.segments)
+        for epoch, examples, parts in batches if self.device == "cpu" else made_ahead(batches):
+            if self.position >= self.updates:
+                return
+            self.epoch, self.examples = epoch, examples
+            rows = [len(next(iter(part.values()))) for part in parts]
+            self._shares = [count / sum(rows) for count in rows]
+            end = min(self.position + self.segments, self.updates)
             while self.position < end:
                 self.position += 1
-                yield batch
+                yield parts
 
-    @property
-    def epoch(self) -> int:
-        """The epoch of the batch given last, from 0."""
-        return self._epoch
+    def part(self, terms: Tensor, number: int) -> Part:
+        """What the objective must know of part `number` of the batch given last, which has so many loss terms."""
+        return Part(terms, self.processes.count, self._shares[number])
 
     @property
     def segment(self) -> int:
@@ -84,17 +104,58 @@ class TrainingBatches:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.position = state["position"]
-        self._epoch, self._start, self._plan = 0, 0, self._plan_of(0)
-        self._enter_epoch_of((self.position - 1) // self.segments)
+        if not self.between:
+            raise ValueError(f"position {self.position} lies within a batch of {self.segments} segments")
+        if self.position:
+            self.epoch = next(self._indices((self.position - 1) // self.segments))[0]
 
-    def _enter_epoch_of(self, number: int) -> None:
+    def _from(self, number: int) -> Iterator[tuple[int, int, list[Batch]]]:
+        """From batch `number` on: epoch, examples, and the parts of this process."""
+        for epoch, index in self._indices(number):
+            yield epoch, len(index), [self._batch(part) for part in self._parts(index)]
+
+    def _indices(self, number: int) -> Iterator[tuple[int, Tensor]]:
+        """From batch `number` on, without end: epoch and examples."""
         # Epochs may have different numbers of batches (bucketing by length), so they are walked, not divided.
-        while number - self._start >= len(self._plan):
-            self._start += len(self._plan)
-            self._epoch += 1
-            self._plan = self._plan_of(self._epoch)
+        epoch, plan = 0, self._plan(0)
+        while True:
+            while number >= len(plan):
+                number -= len(plan)
+                epoch += 1
+                plan = self._plan(epoch)
+            yield epoch, plan[number]
+            number += 1
 
-    def _plan_of(self, epoch: int) -> list[Tensor]:
-        plan = self.source.plan(self.batch_size, self.seed, epoch, shuffle=True)
-        own = plan[self.rank :: self.world]
-        return own[: len(plan) // self.world]
+    def _plan(self, epoch: int) -> list[Tensor]:
+        return self.source.plan(self.batch_size, self.seed, epoch, shuffle=True)
+
+    def _parts(self, index: Tensor) -> list[Tensor]:
+        if len(index) < self.accumulate * self.processes.count:
+            return [index]
+        own = index.tensor_split(self.processes.count)[self.processes.rank]
+        return list(own.tensor_split(self.accumulate))
+
+    def _batch(self, index: Tensor) -> Batch:
+        batch = self.source.batch(index)
+        if self.device == "cpu":
+            return batch
+        pinned = self.device.startswith("cuda")
+        return {
+            name: (tensor.pin_memory() if pinned else tensor).to(self.device, non_blocking=pinned)
+            for name, tensor in batch.items()
+        }
+
+
+def made_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made in a thread of its own while the one before is used."""
+    nothing = object()
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, nothing)
+        while (item := coming.result()) is not nothing:
+            coming = pool.submit(next, items, nothing)
+            yield item  # type: ignore[misc]
+
+
+def number_of_terms(terms: list[Tensor]) -> Tensor:
+    """All loss terms of the parts of a batch, from those of each example."""
+    return torch.stack([part.sum() for part in terms]).sum()

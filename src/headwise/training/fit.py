@@ -1,6 +1,7 @@
-"""Fitting: assembles module, data, callbacks and Lightning's Trainer for one run, and says how it ended."""
+"""Fitting: puts together what an update works with, runs the loop, and says how it ended."""
 
-import contextlib
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,36 +9,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.profilers import Profiler
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from headwise.models.blocks import Block, BlockStack
+from headwise.models.roles import parameters_by_role
 from headwise.tasks.base import TaskData, TaskModel
-from headwise.training.callbacks import Schedules, Validation
-from headwise.training.checkpoints import (
-    BEST,
-    FOLDER,
-    LAST,
-    Checkpoints,
-    RandomNumbers,
-    SafeCheckpointIO,
-    newest_readable,
-    read_checkpoint,
-)
+from headwise.training.average import WeightAverage
+from headwise.training.checkpoints import BEST, FOLDER, LAST, newest_readable, read_checkpoint
 from headwise.training.config import RunConfig
 from headwise.training.data import TrainingBatches
+from headwise.training.loggers import make_loggers
+from headwise.training.loop import Training, train_loop
 from headwise.training.machine import device_of
-from headwise.training.module import HeadwiseModule
-from headwise.training.objective import objective
-from headwise.training.progress import ProgressBar, quiet_lightning, reported
+from headwise.training.objective import Step
+from headwise.training.optim import check_optimizer, optimizer_for
+from headwise.training.processes import Processes
+from headwise.training.progress import ProgressBar, reported
 from headwise.training.recorder import Recorder
-from headwise.training.segments import Segments
-from headwise.training.steering import Steering
-from headwise.training.stops import Interruption, TrainingDiverged, TrainingInterrupted
+from headwise.training.state import restore, restore_model, seed_process, tidy
+from headwise.training.stops import FiniteGuard, Interruption, TrainingDiverged, TrainingInterrupted
+from headwise.training.validation import Validation
 
 log = logging.getLogger("headwise")
 
@@ -53,7 +44,15 @@ class Fitted:
     seconds: float
 
 
-def fit(config: RunConfig, model: TaskModel, data: TaskData, directory: Path, resume: bool, progress: bool) -> Fitted:
+def fit(
+    config: RunConfig,
+    model: TaskModel,
+    data: TaskData,
+    directory: Path,
+    resume: bool,
+    progress: bool,
+    processes: Processes | None = None,
+) -> Fitted:
     """Train `model` in place, up to the last update or early stop, and leave it with its best weights on validation.
 
     Args:
@@ -61,79 +60,111 @@ def fit(config: RunConfig, model: TaskModel, data: TaskData, directory: Path, re
         model: with its initial weights.
         data: of the task.
         directory: of the run; exists.
-        resume: continue from the newest checkpoint there.
+        resume: continue from the newest checkpoint there, or from the start if there is none yet.
         progress: show progress on standard error.
+        processes: that share the run; default this one alone.
 
     Raises:
         TrainingInterrupted: a signal stopped the run; it can be resumed.
         TrainingDiverged: loss or gradients are no longer finite.
-        InputError: nothing to resume from.
+        InputError: checkpoints that cannot be read, or of another run.
     """
-    training, folder = config.training, directory / FOLDER
-    checkpoint = newest_readable(folder) if resume else None
-    segments = config.arm.refinement.segments
-    batches = TrainingBatches(data.split("train"), training.batch_size, training.updates, config.seed, segments)
-    weights: dict[str, float] = {}
-    steering = Steering(config)
-    loss = partial(objective, weights=weights, observe=steering.observe if config.arm.balance.steers else None)
-    module = HeadwiseModule(model, Segments(loss, batches), training.preset)
+    processes, folder = processes or Processes(), directory / FOLDER
+    found = newest_readable(folder) if resume else None
+    console = Console(stderr=True) if progress and processes.first else None
     interruption = Interruption()
-    loggers = make_loggers(config, directory, read_checkpoint(checkpoint)["global_step"] if checkpoint else None)
-    recorder = Recorder(directory, loggers, batches, training.log_every, training.validate_every, interruption)
-    task = model.task
-    validation = Validation(data.split("validation"), training, task.metric, task.higher_is_better, recorder)
-    callbacks: list[Callback] = [
-        Schedules(training, batches.updates_per_epoch, weights),
-        steering,  # before validation and checkpoints, which then see what it wrote
-        recorder,
-        validation,
-        RandomNumbers(),
-        Checkpoints(folder, validation, interruption, recorder),
-    ]
-    console = Console(stderr=True) if progress else None
-    if console is not None:
-        label = f"{config.entry.name} {config.name} seed {config.seed}"
-        callbacks.append(ProgressBar(label, training.updates, recorder, validation, console))
+    with interruption.watched(), reported(console):
+        if resume and found is None:
+            log.info("%s: no checkpoint yet, the run starts afresh", directory)
+        resumed_at = None if found is None else found[1]["update"]
+        run = assembled(config, model, data, directory, resumed_at, interruption, console, processes)
+        if found is not None:
+            restore(run, found[1], found[0])
+        if resume:
+            processes.of_first(partial(tidy, directory, run.batches.position))
+        log.info("run directory: %s", directory)
+        try:
+            if not finished(run):
+                run.recorder.start_clock()
+                with run.progress.shown(run.batches.position):
+                    train_loop(run)
+                run.recorder.stop_clock()
+        except TrainingDiverged as error:
+            raise error.keeping(next((p for n in (LAST, BEST) if (p := folder / n).exists()), None)) from None
+        finally:
+            run.recorder.close()
+    model.cpu()
+    if interruption.requested and not finished(run):
+        raise TrainingInterrupted(directory, run.batches.position)
+    restore_model(model, read_checkpoint(folder / BEST), folder / BEST, averaged=True)
+    recorder, batches = run.recorder, run.batches
+    return Fitted(batches.position, run.validation.best_update, batches.epoch, recorder.examples, recorder.elapsed())
+
+
+def assembled(
+    config: RunConfig,
+    model: TaskModel,
+    data: TaskData,
+    directory: Path,
+    resumed_at: int | None,
+    interruption: Interruption,
+    console: Console | None,
+    processes: Processes,
+) -> Training:
+    """What the loop works with, at the beginning of the run."""
+    training, device = config.training, device_of(config.device)
+    model.to(device).train()
     for part in model.backbone.modules():
         if isinstance(part, BlockStack):
             part.checkpointing = training.checkpointing
     if training.compile:
         compile_blocks(model)
-    with quiet_lightning(), interruption.watched(), reported(console):
-        trainer = make_trainer(config, directory, callbacks)
-        try:
-            log.info("run directory: %s", directory)
-            trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
-        except TrainingDiverged as error:
-            raise error.keeping(next((p for n in (LAST, BEST) if (p := folder / n).exists()), None)) from None
-        except SIGTERMException:
-            pass
-        except SystemExit:  # Lightning's answer to a second interrupt
-            raise KeyboardInterrupt from None
-    model.cpu()
-    if interruption.requested and trainer.global_step < training.updates:
-        raise TrainingInterrupted(directory, trainer.global_step)
-    restore_best(model, folder)
-    return Fitted(trainer.global_step, validation.best_update, batches.epoch, recorder.examples, recorder.elapsed())
-
-
-def make_trainer(config: RunConfig, directory: Path, callbacks: list[Callback]) -> Trainer:
-    """A Trainer whose one epoch is the whole run; recording, validation and saving are callbacks' work."""
-    return Trainer(
-        accelerator=device_of(config.device).replace("cuda", "gpu"),
-        devices=1,
-        precision="bf16-mixed" if config.training.precision == "bf16" else "32-true",
-        max_steps=config.training.updates,
-        max_epochs=-1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=callbacks,
-        plugins=[SafeCheckpointIO(), LightningEnvironment()],
-        profiler=NoProfiler(),
-        default_root_dir=directory,
+    seed_process(config.seed, processes.rank)
+    step = processes.shared(Step(model, training.precision), unused=config.arm.refinement.segments > 1)
+    batches = TrainingBatches(
+        data.split("train"),
+        training.batch_size,
+        training.updates,
+        config.seed,
+        config.arm.refinement.segments,
+        training.accumulate,
+        processes,
+        device,
     )
+    loggers = make_loggers(config, directory, resumed_at) if processes.first else []
+    recorder = Recorder(directory, loggers, batches, training.log_every, training.validate_every, processes)
+    task = model.task
+    validation = Validation(data.split("validation"), training, task.metric, task.higher_is_better, recorder, processes)
+    optimizer = optimizer_for(model, training.preset)
+    check_optimizer(optimizer, model)
+    label = f"{config.entry.name} {config.name} seed {config.seed}"
+    frozen = [name for name, _ in parameters_by_role(model).get("controller", [])]
+    until = round(training.freeze_controller * training.updates)
+    if frozen and (resumed_at or 0) < until:
+        log.info("frozen for the first %d updates (controller): %s", until, ", ".join(frozen))
+    return Training(
+        config,
+        model,
+        step,
+        optimizer,
+        batches,
+        None if training.ema is None else WeightAverage(model, training.ema),
+        # Reading a number waits for an accelerator, so there several updates are looked at together.
+        FiniteGuard(every=1 if device == "cpu" else 16),
+        recorder,
+        validation,
+        ProgressBar(label, training.updates, recorder, validation, console),
+        directory / FOLDER,
+        interruption,
+        processes,
+    )
+
+
+def finished(run: Training) -> bool:
+    """Whether nothing is left to train: the last update is taken, patience or time is at an end."""
+    training, taken = run.config.training, run.batches.position
+    late = run.recorder.elapsed() > training.seconds_at_most
+    return taken >= training.updates or (taken > 0 and (run.validation.exhausted or late))
 
 
 def compile_blocks(model: TaskModel, backend: str | Callable[..., Any] = "inductor") -> None:
@@ -147,42 +178,3 @@ def compile_blocks(model: TaskModel, backend: str | Callable[..., Any] = "induct
     for block in model.backbone.modules():
         if isinstance(block, Block):
             block.compile(backend=backend)
-
-
-class NoProfiler(Profiler):
-    """Lightning opens a profiler's context around each of its hooks, some sixty a step; this one costs nothing."""
-
-    _nothing = contextlib.nullcontext("")
-
-    def profile(self, action_name: str) -> Any:
-        return self._nothing
-
-    def start(self, action_name: str) -> None:
-        """Nothing is measured."""
-
-    def stop(self, action_name: str) -> None:
-        """Nothing is measured."""
-
-    def summary(self) -> str:
-        return ""
-
-
-def make_loggers(config: RunConfig, directory: Path, resumed_at: int | None) -> list[Logger]:
-    """The loggers named in the configuration, writing into the run's directory."""
-    loggers: list[Logger] = []
-    for name in config.training.loggers:
-        if name == "tensorboard":
-            # On resume, purge_step hides what the interrupted run wrote after its last checkpoint.
-            purge = None if resumed_at is None else resumed_at + 1
-            loggers.append(TensorBoardLogger(directory, name="", version="tensorboard", purge_step=purge))
-        else:
-            offline = name == "wandb_offline"
-            loggers.append(WandbLogger(name=directory.name, save_dir=directory, project="headwise", offline=offline))
-    return loggers
-
-
-def restore_best(model: TaskModel, folder: Path) -> None:
-    """Give `model` the weights of the best validation."""
-    prefix = "model."
-    weights = read_checkpoint(folder / BEST)["state_dict"]
-    model.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in weights.items()})

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from lightning.pytorch import LightningModule
+try:
+    from lightning.pytorch import LightningModule
+except ImportError as error:
+    raise ImportError("HeadwiseModule needs Lightning; pip install 'headwise[lightning]'") from error
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -12,7 +15,7 @@ from headwise.training.optim import Preset, check_optimizer, clip_by_role, optim
 from headwise.training.stops import FiniteGuard
 
 _PLAIN = frozenset({"_current_fx_name", "logs", "_latest"})
-LossFunction = Callable[[Any, Any], tuple[Tensor, dict[str, Tensor]]]
+LossFunction = Callable[[Any, Any], tuple[Tensor | None, dict[str, Tensor]]]
 
 
 class HeadwiseModule(LightningModule):
@@ -23,7 +26,8 @@ class HeadwiseModule(LightningModule):
 
     Args:
         model: any module whose classes declare `role` (see `headwise.models.roles`).
-        loss: of (model, batch) -> (scalar loss with gradient, detached scalars to log by name).
+        loss: of (model, batch) -> (scalar loss with gradient, detached scalars to log by name); a loss of None skips
+            the batch, as Lightning has it.
         preset: a name among `PRESETS`, or an instance of their classes.
 
     Raises:
@@ -52,7 +56,7 @@ class HeadwiseModule(LightningModule):
         else:
             super().__setattr__(name, value)
 
-    def training_step(self, batch: Any) -> Tensor:
+    def training_step(self, batch: Any) -> Tensor | None:
         loss, self.logs = self.loss(self.model, batch)
         self._latest = loss
         return loss
@@ -88,7 +92,8 @@ class HeadwiseModule(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip by role, as the preset says (the Trainer's own clipping refuses a fused optimiser)."""
+        if self._latest is None:  # the batch is skipped
+            return
         norms = clip_by_role(optimizer, self.clip)
-        assert self._latest is not None
         self.guard.watch(self.global_step + 1, self._latest, norms)
         self._latest = None  # else the graph of a step would live until the next one's loss

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from headwise.errors import InputError
 from headwise.reasoning.refinement import Carry, Trace
@@ -81,6 +81,26 @@ def objective(
     logs["tokens"] = torch.tensor(float(trace.states[0, :, :, 0].numel()))
     loads = None if trace.loads is None else trace.loads * share
     return Objective(loss, logs, trace.carry.detach(), loads)
+
+
+class Step(nn.Module):
+    """`objective` as a module, so that what shares a model between processes sees the whole of a training step.
+
+    Args:
+        model: task and backbone.
+        precision: bf16 computes matrix products so; weights and losses stay in full precision.
+    """
+
+    def __init__(self, model: TaskModel, precision: str) -> None:
+        super().__init__()
+        self.model, self.mixed = model, precision == "bf16"
+
+    def forward(self, batch: Batch, weights: Mapping[str, float], carry: Carry | None, part: Part) -> Objective:
+        """As `objective`."""
+        if not self.mixed:
+            return objective(self.model, batch, weights, carry, part)
+        with torch.autocast(part.terms.device.type, torch.bfloat16):
+            return objective(self.model, batch, weights, carry, part)
 
 
 def weighted_task_loss(model: TaskModel, batch: Batch, trace: Trace) -> Tensor:

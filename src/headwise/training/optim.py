@@ -237,13 +237,33 @@ def clip_by_role(optimizer: torch.optim.Optimizer, clip: float | Mapping[str, fl
         Role -> gradient norm before clipping (scalar tensors). Roles without any gradient, frozen ones say, are absent.
     """
     parameters = parameters_with_gradient(optimizer)
+    norms = {role: total_norm(_gradients(of_role)) for role, of_role in parameters.items()}
     if isinstance(clip, Mapping):
-        return {role: nn.utils.clip_grad_norm_(of_role, clip[role]) for role, of_role in parameters.items()}
-    norms = {role: nn.utils.get_total_norm(_gradients(of_role)) for role, of_role in parameters.items()}
-    if norms:
+        for role, of_role in parameters.items():
+            nn.utils.clip_grads_with_norm_(of_role, clip[role], norms[role])
+    elif norms:
         total = torch.linalg.vector_norm(torch.stack(list(norms.values())))
         nn.utils.clip_grads_with_norm_([p for of_role in parameters.values() for p in of_role], clip, total)
     return norms
+
+
+def total_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Euclidean norm of all entries together, a scalar; of tensors that are sharded over processes, of the whole."""
+    norm = nn.utils.get_total_norm(tensors)
+    # Asked for by name: importing DTensor takes as long as half of torch.
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+
+
+def drop_gradients(optimizer: torch.optim.Optimizer, role: str) -> None:
+    """Forget the gradients of a role before an optimiser step.
+
+    AdamW then leaves its parameters, their weight decay and their moments alone. `requires_grad` would do the same but
+    would undo a user's own freeze afterwards, and a compiled model would be compiled again.
+    """
+    for group in optimizer.param_groups:
+        if group["role"] == role:
+            for parameter in group["params"]:
+                parameter.grad = None
 
 
 def parameters_with_gradient(optimizer: torch.optim.Optimizer) -> dict[str, list[nn.Parameter]]:

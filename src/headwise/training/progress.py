@@ -3,21 +3,18 @@
 import contextlib
 import logging
 import time
-import warnings
 from collections.abc import Iterator
-from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from headwise.training.callbacks import Validation
 from headwise.training.recorder import Recorder
+from headwise.training.validation import Validation
 
 REFRESH = 0.2  # seconds
 
 
-class ProgressBar(Callback):
+class ProgressBar:
     """Shows update, loss, primary metric and speed. Redrawn by the clock, not by the update, so it costs no time.
 
     Args:
@@ -25,17 +22,22 @@ class ProgressBar(Callback):
         updates: of the whole run.
         recorder: for the loss and the speed.
         validation: for the primary metric.
-        console: where it is drawn.
+        console: where it is drawn; None draws nothing.
     """
 
-    def __init__(self, label: str, updates: int, recorder: Recorder, validation: Validation, console: Console) -> None:
+    def __init__(
+        self, label: str, updates: int, recorder: Recorder, validation: Validation, console: Console | None
+    ) -> None:
         self.label, self.updates, self.recorder, self.validation = label, updates, recorder, validation
         self.console = console
         self._progress: Progress | None = None
-        self._drawn, self._reported = 0.0, 0
+        self._drawn = 0.0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.console.is_terminal:
+    @contextlib.contextmanager
+    def shown(self, update: int) -> Iterator[None]:
+        """Inside the block there is a bar, in a terminal, that begins at `update`."""
+        if self.console is None or not self.console.is_terminal:
+            yield
             return
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
@@ -47,28 +49,24 @@ class ProgressBar(Callback):
             auto_refresh=False,  # its thread would take time from training
             transient=True,
         )
-        self._task = self._progress.add_task(self.label, total=self.updates, completed=trainer.global_step, numbers="")
-        self._progress.start()
+        self._task = self._progress.add_task(self.label, total=self.updates, completed=update, numbers="")
+        try:
+            with self._progress:
+                yield
+        finally:
+            self._progress = None
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        validated = self.validation.ran_at == trainer.global_step
+    def advance(self, update: int, validated: bool) -> None:
+        """Show that so many updates are done."""
         if self._progress is None:
-            if validated:
-                line = f"{self.label}: update {trainer.global_step}/{self.updates}  {self._numbers()}"
+            if validated and self.console is not None:
+                line = f"{self.label}: update {update}/{self.updates}  {self._numbers()}"
                 self.console.print(line, highlight=False, soft_wrap=True)
             return
         now = time.monotonic()
         if validated or now - self._drawn > REFRESH:
             self._drawn = now
-            self._progress.update(self._task, completed=trainer.global_step, numbers=self._numbers(), refresh=True)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._stop()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._stop()
+            self._progress.update(self._task, completed=update, numbers=self._numbers(), refresh=True)
 
     def _numbers(self) -> str:
         parts = []
@@ -79,11 +77,6 @@ class ProgressBar(Callback):
         if "samples_per_second" in self.recorder.latest:
             parts.append(f"{self.recorder.latest['samples_per_second']:.0f}/s")
         return "  ".join(parts)
-
-    def _stop(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
 
 
 class _ConsoleHandler(logging.Handler):
@@ -112,19 +105,3 @@ def reported(console: Console | None) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
-
-
-@contextlib.contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Inside the block Lightning reports errors only: its notes are about the Trainer, which is ours to set up."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\.")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -13,24 +13,37 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 
 from headwise.errors import InputError
+from headwise.files import finite, write_json, write_text, writing
 from headwise.models.backbone import Backbone
-from headwise.models.checkpoint import load_weights, read_config, save, write_json
+from headwise.models.checkpoint import load_weights, read_config, save
 from headwise.models.flops import flops_per_example
 from headwise.models.roles import parameters_by_role
 from headwise.tasks.base import Source, TaskData, TaskModel
 from headwise.training.config import RunConfig, differences, read
-from headwise.training.lines import ROUTING, finite, write_last_line
+from headwise.training.fit import fit
+from headwise.training.lines import ROUTING, write_last_line
 from headwise.training.machine import device_of, require_loggers
-from headwise.training.scoring import Score, score
+from headwise.training.processes import joined, launch, launched
+from headwise.training.scoring import Score, score, uncompiled
 from headwise.training.stops import TrainingInterrupted
 
-SUMMARY, TEST_VALUES, ANALYSIS = "summary.json", "test_values.npy", "analysis.json"
+CONFIG, SUMMARY, TEST_VALUES, ANALYSIS = "config.yaml", "summary.json", "test_values.npy", "analysis.json"
 EXAMPLES = 10  # evaluation examples whose gates are kept
 # What may differ when a run is resumed: nothing that its weights depend on.
-CHANGEABLE = ("output", "cache", "device", "training.loggers", "training.threads", "training.log_every")
+CHANGEABLE = (
+    "output",
+    "cache",
+    "device",
+    "training.loggers",
+    "training.threads",
+    "training.log_every",
+    "training.accumulate",
+    "training.processes",
+    "training.shard",
+    "training.max_seconds",
+)
 
 
 def train(
@@ -65,18 +78,24 @@ def train(
         config = resumed(read(Path(resume)), config)
     if config is None:
         raise InputError("train: give a config, or resume=<run directory>")
-    device_of(config.device)
+    device = device_of(config.device)
     require_loggers(config.training.loggers)
-    with reproducible(config):
+    if config.training.processes > 1 and not launched():
+        return launch(config.training.processes, device, _train, config, resume, directory, progress)  # type: ignore[no-any-return]
+    return _train(config, resume, directory, progress)
+
+
+def _train(config: RunConfig, resume: str | Path | None, directory: str | Path | None, progress: bool) -> Path:
+    """`train` in one process, alone or among those that share the run."""
+    with joined(device_of(config.device)) as processes, reproducible(config):
         data, model = build(config)
         for name in ("train", "validation", "test"):  # what is wrong with the data is said before there is a directory
             data.split(name)
-        # Imported here: Lightning takes seconds to load, and evaluating or loading a run does without.
-        from headwise.training.fit import fit
-
-        path = Path(resume) if resume is not None else new_directory(config, directory)
+        path = Path(resume) if resume is not None else processes.of_first(lambda: new_directory(config, directory))
         with resumable(path):
-            fitted = fit(config, model, data, path, resume is not None, progress)
+            fitted = fit(config, model, data, path, resume is not None, progress, processes)
+            if not processes.first:
+                return path
             test = data.split("test")
             result = score_on_device(config, model, test, config.training.evaluation_batch_size, EXAMPLES)
             save(path, model, {"run": config.to_plain(), "facts": data.facts})  # safe, whatever the analysis meets
@@ -95,10 +114,11 @@ def train(
                 "selected": fitted.selected_update,
             }
             write_last_line(path / ROUTING, line | result.routing | {"examples": result.examples})
-            write_array(path / TEST_VALUES, result.metrics[model.task.metric].float().numpy())
+            with writing(path / TEST_VALUES) as out:
+                np.save(out, result.metrics[model.task.metric].float().numpy(), allow_pickle=False)
             if analysis:
-                write_json(path / ANALYSIS, finite(analysis))
-            write_json(path / SUMMARY, finite(summary))
+                write_json(path / ANALYSIS, analysis)
+            write_json(path / SUMMARY, summary)
     return path
 
 
@@ -191,7 +211,7 @@ def analyse(config: RunConfig, model: TaskModel, data: TaskData, source: Source,
     training = model.training
     model.eval().to(device_of(config.device))
     own = getattr(importlib.import_module(module), function)
-    with torch.compiler.set_stance("force_eager"):
+    with uncompiled():
         found: dict[str, Any] = own(model, data, source, batch_size)
     model.train(training).cpu()
     return found
@@ -289,30 +309,18 @@ def new_directory(config: RunConfig, wanted: str | Path | None = None) -> Path:
         arm = re.sub(r"[^A-Za-z0-9_.=-]+", "_", config.name)
         stem = f"{config.entry.name}-{arm}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         path = next(p for n in range(1000) if _made(p := Path(config.output) / (stem + (f"-{n}" if n else ""))))
-    temporary = path / "config.yaml.tmp"
-    temporary.write_text(yaml.safe_dump(config.to_plain(), sort_keys=False), encoding="utf-8")
-    temporary.replace(path / "config.yaml")
+    write_text(path / CONFIG, yaml.safe_dump(config.to_plain(), sort_keys=False))
     return path
-
-
-def write_array(path: Path, values: NDArray[np.float32]) -> None:
-    """Write a numpy array under a temporary name, then rename."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as out:
-        np.save(out, values, allow_pickle=False)
-    temporary.replace(path)
 
 
 @contextlib.contextmanager
 def resumable(path: Path) -> Iterator[None]:
-    """Inside the block an interrupt at an awkward moment still says how to continue, where there is a checkpoint."""
+    """Inside the block an interrupt at an awkward moment still says how to continue."""
     try:
         yield
     except TrainingInterrupted:
         raise
     except KeyboardInterrupt:
-        if not any((path / "checkpoints").glob("*.ckpt")):
-            raise
         raise TrainingInterrupted(path) from None
 
 

@@ -4,9 +4,16 @@ Legend: update, the number of optimiser steps already taken (0 before the first)
 in 0..1; epoch, passes over the training data so far, a fraction.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+    from headwise.training.config import TrainingConfig
 
 Decay = Literal["constant", "cosine", "linear"]
 
@@ -82,6 +89,20 @@ class Entropy:
         # The small addition keeps 3 · 0.1 of a run, 0.30000000000000004 in floats, from halving an update late.
         halvings = 0 if self.halve_every is None else math.floor(progress / self.halve_every + 1e-9)
         return (-1.0 if self.direction == "diverse" else 1.0) * self.weight * 0.5**halvings
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrainingConfig, update: int) -> None:
+    """Write the learning rates of update number `update`, from 1, into the optimiser's groups."""
+    factor = learning_rate_factor(update - 1, config.updates, config.warmup, config.schedule)
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def loss_weights(config: TrainingConfig, update: int) -> dict[str, float]:
+    """Weights of the routing losses in update number `update`, from 1, by name."""
+    progress = (update - 1) / config.updates
+    weights = {name: ramped(weight, progress, config.ramp) for name, weight in config.losses.items()}
+    return weights | {"entropy": config.entropy.value(progress)}
 
 
 def ramped(weight: float, progress: float, ramp: float) -> float:

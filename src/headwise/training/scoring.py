@@ -4,7 +4,9 @@ Legend: B batch, L length, H heads, N examples of the source.
 """
 
 import math
+import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +65,7 @@ def score(model: TaskModel, source: Source, batch_size: int, examples: int = 0) 
     routing, steps, total, count = _Routing(model, examples), [], 0.0, 0.0
     plan = source.plan(batch_size, seed=0, epoch=0, shuffle=False)
     try:
-        with torch.random.fork_rng(devices=[]), torch.compiler.set_stance("force_eager"):
+        with torch.random.fork_rng(devices=[]), uncompiled():
             for index in plan:
                 batch = {name: tensor.to(device) for name, tensor in source.batch(index).items()}
                 x, layout = model.embed(batch)
@@ -85,6 +87,13 @@ def score(model: TaskModel, source: Source, batch_size: int, examples: int = 0) 
         routing.line(),
         routing.kept(),
     )
+
+
+def uncompiled() -> AbstractContextManager[None]:
+    """Inside the block compiled modules run as they were written: batches there have sizes of their own."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and loading it would take as long as torch itself
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
 
 
 class _Routing:

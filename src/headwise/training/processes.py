@@ -1,0 +1,237 @@
+"""Several processes that share each batch: started by torchrun, or here on one machine.
+
+What an update sees is a function of (seed, epoch, global batch) and never of the number of processes: each computes a
+part of the batch, and whatever is a statistic of the batch is summed over processes before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from headwise.errors import InputError, StorageError
+from headwise.training.stops import TrainingDiverged, TrainingInterrupted
+
+GRACE = 10.0  # seconds that the others have to end when one process has died
+LONGEST_WAIT = timedelta(minutes=30)  # for another process that is at an analysis, say, before it counts as lost
+EXPECTED = (InputError, StorageError, TrainingDiverged, TrainingInterrupted)
+
+
+class ProcessLostError(RuntimeError):
+    """One of the processes of a run ended before the run did."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that share each batch; alone by default.
+
+    Attributes:
+        rank: number of this one, from 0. The first writes the run's files.
+        count: how many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this one writes and reports."""
+        return self.rank == 0
+
+    def sum(self, value: Tensor) -> Tensor:
+        """`value` summed over processes."""
+        if self.count > 1:
+            value = value.clone()
+            distributed.all_reduce(value)
+        return value
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag whether it is set in any process. Costs an accelerator nothing: the flags travel by the CPU."""
+        if self.count == 1:
+            return flags
+        noted = torch.tensor(flags, dtype=torch.int32, device="cpu")
+        distributed.all_reduce(noted, op=distributed.ReduceOp.MAX)
+        return tuple(map(bool, noted.tolist()))
+
+    def gather(self, value: Any) -> list[Any]:
+        """The plain values or CPU tensors of all processes, in each of them."""
+        if self.count == 1:
+            return [value]
+        found: list[Any] = [None] * self.count
+        distributed.all_gather_object(found, value)
+        return found
+
+    def of_first(self, make: Callable[[], Any]) -> Any:
+        """What `make` returns in the first process, in all; an error of its own is raised in all."""
+        if self.count == 1:
+            return make()
+        outcome: list[Any] = [None, None]
+        if self.first:
+            try:
+                outcome[0] = make()
+            except EXPECTED as error:
+                outcome[1] = error
+        distributed.broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
+
+    def shared(self, step: nn.Module, unused: bool) -> nn.Module:
+        """`step` with its gradients averaged over processes after each backward pass.
+
+        Args:
+            step: a module whose forward pass ends in the loss.
+            unused: whether an update may leave parameters without gradient.
+        """
+        if self.count == 1:
+            return step
+        # Buffers are written between updates, alike in all processes.
+        return nn.parallel.DistributedDataParallel(step, broadcast_buffers=False, find_unused_parameters=unused)
+
+    def reducing(self, step: nn.Module, now: bool) -> AbstractContextManager[None]:
+        """Inside the block a backward pass averages gradients if it is `now` that they are complete."""
+        if now or not isinstance(step, nn.parallel.DistributedDataParallel):
+            return contextlib.nullcontext()
+        return step.no_sync()
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return distributed.is_available() and distributed.is_torchelastic_launched()
+
+
+@contextlib.contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """Inside the block this process works with the others of its group, if it was started as one of several."""
+    if distributed.is_available() and distributed.is_initialized():  # by `launch`, or by the program around us
+        yield Processes(distributed.get_rank(), distributed.get_world_size())
+        return
+    if not launched():
+        yield Processes()
+        return
+    _join(device, rank=int(os.environ["RANK"]), count=int(os.environ["WORLD_SIZE"]), method="env://")
+    try:
+        with _losses_named():
+            yield Processes(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()
+
+
+def launch(count: int, device: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call `function(*arguments)` in so many processes on this machine; what the first returns.
+
+    SIGINT and SIGTERM are passed on to them; when this process dies, they end as if interrupted.
+
+    Args:
+        count: processes.
+        device: of the run, as `cpu` or `cuda`; each process takes a CUDA device of its own.
+        function, arguments: picklable; the function of a module.
+
+    Raises:
+        ProcessLostError: a process was killed or crashed; the others have ended.
+        InputError, StorageError, TrainingDiverged, TrainingInterrupted: the function's own.
+    """
+    from torch.multiprocessing.spawn import ProcessExitedException, start_processes
+
+    outcomes = multiprocessing.get_context("spawn").SimpleQueue()
+    with tempfile.TemporaryDirectory(prefix="headwise-") as folder:
+        meeting = f"file://{folder}/meeting"
+        context = start_processes(  # type: ignore[no-untyped-call]
+            _enter, (count, meeting, device, function, arguments, outcomes), nprocs=count, join=False
+        )
+        found: dict[int, Any] = {}
+        with _passing_on_signals(context.pids):
+            try:
+                while not context.join(timeout=0.2, grace_period=GRACE):
+                    while not outcomes.empty():
+                        found.__setitem__(*outcomes.get())
+            except ProcessExitedException as error:
+                raise ProcessLostError(_how_it_ended(error, count)) from None
+        while not outcomes.empty():
+            found.__setitem__(*outcomes.get())
+    outcome = found[min(found)]
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _enter(
+    rank: int, count: int, meeting: str, device: str, function: Callable[..., Any], arguments: Any, outcomes: Any
+) -> None:
+    """Be process `rank` of a run: join the others, call the function, and report what came of it."""
+    os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which passes it on once
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
+    try:
+        _join(device, rank, count, meeting)
+        with _losses_named():
+            outcomes.put((rank, function(*arguments)))
+        distributed.destroy_process_group()
+    except EXPECTED as error:
+        outcomes.put((rank, error))
+    except ProcessLostError:
+        pass  # the parent sees which one died
+
+
+def _join(device: str, rank: int, count: int, method: str) -> None:
+    if device == "cuda":
+        torch.cuda.set_device(rank % torch.cuda.device_count())
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", _loopback() if method.startswith("file") else "")
+    if not os.environ["GLOO_SOCKET_IFNAME"]:
+        del os.environ["GLOO_SOCKET_IFNAME"]
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+    distributed.init_process_group(backend, method, LONGEST_WAIT, world_size=count, rank=rank)
+
+
+def _loopback() -> str:
+    """Name of the interface on which a machine talks to itself: its host name may not resolve."""
+    return next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "")
+
+
+@contextlib.contextmanager
+def _losses_named() -> Iterator[None]:
+    """Turns the errors of a broken connection into `ProcessLostError`."""
+    try:
+        yield
+    except (distributed.DistError, RuntimeError) as error:
+        text = str(error)
+        if isinstance(error, EXPECTED) or not any(word in text.lower() for word in ("gloo", "nccl", "peer", "socket")):
+            raise
+        raise ProcessLostError(f"another process of this run was lost ({' '.join(text.split())[:160]})") from None
+
+
+@contextlib.contextmanager
+def _passing_on_signals(pids: list[int]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def pass_on(number: int, frame: Any) -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _how_it_ended(error: Any, count: int) -> str:
+    code = error.exit_code
+    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    return f"process {error.error_index} of {count} was {how}" if code < 0 else f"process {error.error_index} {how}"
