@@ -3,6 +3,8 @@
 Legend: B batch, L length, S 1 or L, D width.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, distributed
 
@@ -48,8 +50,20 @@ def _over_processes(total: Tensor, count: Tensor) -> Tensor:
     """total / count, both summed over processes. Each process gets the whole gradient, as if the sum were its own;
     where gradients are averaged over processes (DistributedDataParallel) the average is that of one process."""
     if _shared():
-        from torch.distributed.nn.functional import all_reduce  # with gradient
-
-        summed = all_reduce(torch.cat([total.reshape(-1), count.reshape(1)]))  # type: ignore[no-untyped-call]
+        summed: Tensor = _AllReduce.apply(torch.cat([total.reshape(-1), count.reshape(1)]))  # type: ignore[no-untyped-call]
         total, count = summed[:-1].view_as(total), summed[-1]
     return total / count.clamp_min(1)
+
+
+class _AllReduce(torch.autograd.Function):
+    """The sum over processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        value = value.clone()
+        distributed.all_reduce(value)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return _AllReduce.forward(ctx, gradient)

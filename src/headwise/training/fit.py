@@ -120,7 +120,7 @@ def assembled(
     if training.compile:
         compile_blocks(model)
     seed_process(config.seed, processes.rank)
-    step = processes.shared(Step(model, training.precision), unused=config.arm.refinement.segments > 1)
+    step = processes.shared(Step(model, training.precision), unused=leaves_parameters_out(model))
     batches = TrainingBatches(
         data.split("train"),
         training.batch_size,
@@ -158,6 +158,13 @@ def assembled(
         interruption,
         processes,
     )
+
+
+def leaves_parameters_out(model: TaskModel) -> bool:
+    """Whether an update may give some parameters no gradient: the slow module does not fire in every segment."""
+    controller, loop = model.backbone.refiner.controller, model.backbone.arm.refinement
+    period = None if controller is None else controller.slow_period
+    return loop.segments > 1 and period is not None and period > loop.steps
 
 
 def finished(run: Training) -> bool:

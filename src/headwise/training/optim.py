@@ -4,6 +4,7 @@ A role (`pretrained`, `backbone`, `controller`, `readout`) is declared by module
 of a parameter.
 """
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -201,7 +202,21 @@ def optimizer_for(model: nn.Module, preset: Preset | str = "uniform") -> torch.o
     if not groups:
         raise ValueError("the model has no parameter that requires a gradient; there is nothing to optimise")
     beta1, beta2 = chosen.betas
-    return torch.optim.AdamW(groups, betas=(beta1, beta2), fused=True)
+    return AdamW(groups, betas=(beta1, beta2), fused=True)
+
+
+class AdamW(torch.optim.AdamW):
+    """torch's AdamW without the guards that keep a compiler out of its methods.
+
+    At their first call they import torch._dynamo, which takes as long as importing torch itself; nothing here compiles
+    an optimiser.
+    """
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:

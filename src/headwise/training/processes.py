@@ -7,6 +7,7 @@ part of the batch, and whatever is a statistic of the batch is summed over proce
 from __future__ import annotations
 
 import contextlib
+import inspect
 import multiprocessing
 import os
 import signal
@@ -98,8 +99,10 @@ class Processes:
         """
         if self.count == 1:
             return step
-        # Buffers are written between updates, alike in all processes.
-        return nn.parallel.DistributedDataParallel(step, broadcast_buffers=False, find_unused_parameters=unused)
+        # Buffers are written between updates, alike in all processes. The argument's name depends on torch's version.
+        known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+        buffers = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
+        return nn.parallel.DistributedDataParallel(step, find_unused_parameters=unused, **buffers)
 
     def reducing(self, step: nn.Module, now: bool) -> AbstractContextManager[None]:
         """Inside the block a backward pass averages gradients if it is `now` that they are complete."""
