@@ -30,9 +30,9 @@ import torch
 from rich.console import Console
 
 import headwise
-from headwise.lab.report_scale import figures
-from headwise.lab.scale_plan import dry_run
-from headwise.lab.tables_scale import plan_text, scaling_text
+from headwise.lab.report.scaling import figures
+from headwise.lab.report.scaling_tables import plan_text, scaling_text
+from headwise.lab.scaling.plan import dry_run
 
 QUICK = os.environ.get("HEADWISE_QUICK") == "1"
 GPU = torch.cuda.is_available()
