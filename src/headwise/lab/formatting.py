@@ -30,10 +30,12 @@ def format_short(x: float | None) -> str:
 
 
 def format_interval(bounds: Sequence[float] | None, signed: bool = False) -> str:
+    """Both ends, each as a metric: 0.4977 to 0.5000."""
     return MISSING if bounds is None else f"{format_metric(bounds[0], signed)} to {format_metric(bounds[1], signed)}"
 
 
 def format_p(p: float | None) -> str:
+    """A p value with two significant digits or three decimals; below 0.001 only that."""
     if p is None:
         return MISSING
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
@@ -67,6 +69,7 @@ def format_magnitude(x: float | None) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
+    """Seconds, minutes or hours, whichever is read most easily."""
     if seconds is None or not math.isfinite(seconds):
         return MISSING
     if seconds < 99.5:

@@ -172,10 +172,10 @@ def _readable_records(path: Path) -> list[dict[str, Any]]:
 
 def _readable_array(path: Path) -> NDArray[np.float32] | None:
     try:
-        array = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
-    except (InputError, OSError, ValueError, EOFError):
+        array = np.lib.format.read_array(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
+    except (InputError, ValueError, EOFError):
         return None
-    return array.astype(np.float32) if isinstance(array, np.ndarray) and array.ndim == 1 and array.size else None
+    return array.astype(np.float32) if array.ndim == 1 and array.size else None
 
 
 def _root_mean(variances: NDArray[np.float64]) -> float:

@@ -287,6 +287,11 @@ def test_nothing_unfinished_is_left_beside_the_results(comparison: Path) -> None
     assert names == {"comparison.json", "comparison.csv", "report.html", "plan.json", "runs"}
 
 
+def test_a_comparison_itself_writes_no_page(tmp_path: Path, fake_train: FakeTrain) -> None:
+    run_comparison(tmp_path, fake_train, ("baseline", "hrm"), seeds=1)
+    assert not list(tmp_path.rglob("report.html"))
+
+
 def test_one_arm_alone_is_described_without_a_verdict(tmp_path: Path, fake_train: FakeTrain) -> None:
     result = run_comparison(tmp_path, fake_train, ("baseline",))
     assert result["pairs"] == []

@@ -244,6 +244,7 @@ def figure_row(height: float, columns: int = 1, ratios: Sequence[float] = (1.0,)
 
 
 def band_of(curves: Sequence[Curve]) -> tuple[NDArray[np.float64], ...]:
+    """A figure of the page's width with panels side by side; height in inches."""
     """Mean, lowest and highest over seeds at every update at which any seed was evaluated, and these updates."""
     known = [(np.asarray(x, float), np.asarray(y, float)) for x, y in curves if len(x)]
     if not known:
@@ -262,6 +263,7 @@ def draw_band(axis: Axes, band: tuple[NDArray[np.float64], ...], index: int, arm
 
 
 def _estimate(axis: Axes, row: float, arm: Estimate, index: int) -> None:
+    """The mean over seeds as a line with the arm's colour and markers, and the band from lowest to highest."""
     colour, marker = style.colour(index), style.marker(index)
     if arm.interval is not None:
         axis.plot(arm.interval, (row, row), color=colour, linewidth=2.4, solid_capstyle="butt")
@@ -340,11 +342,13 @@ def legend(figure: Figure, names: Sequence[str], colours: Sequence[int] | None =
 
 
 def plain_numbers(axis: object) -> None:
+    """A legend above the plots, in as many columns as the names allow."""
     axis.set_major_formatter(FuncFormatter(lambda x, _: format_count(x)))  # type: ignore[attr-defined]
     axis.set_major_locator(MaxNLocator(5, integer=True))  # type: ignore[attr-defined]
 
 
 def _wrapped(name: str, width: int) -> str:
+    """Label an axis with whole numbers, thousands apart."""
     """A long label in several lines, broken behind its punctuation."""
     lines = [""]
     for part in re.split(r"(?<=[\s:,=.])", name):
@@ -360,6 +364,7 @@ def round_magnitude(x: float) -> str:
 
 
 def _signed(x: float) -> str:
+    """A number with a prefix and no superfluous zeros, for labels of an axis: 200 k."""
     return f"{x:+.4g}".replace("-", MINUS) if abs(x) > 1e-12 else "0"
 
 

@@ -137,6 +137,7 @@ def shape(model: Plain) -> str:
 
 
 def size_in_bytes(count: float | None) -> str:
+    """Three digits, a prefix and B: 1.23 GB."""
     return MISSING if count is None else f"{format_magnitude(count)}B"
 
 
