@@ -30,9 +30,10 @@ import torch
 from rich.console import Console
 
 import headwise
-from headwise.lab.report_scale import figures
-from headwise.lab.scale_plan import dry_run
-from headwise.lab.tables_scale import plan_text, scaling_text
+from headwise.lab.report.scaling import figures
+from headwise.lab.report.scaling_tables import plan_text, scaling_text
+from headwise.lab.report.write import write_report
+from headwise.lab.scaling.plan import dry_run
 
 QUICK = os.environ.get("HEADWISE_QUICK") == "1"
 GPU = torch.cuda.is_available()
@@ -55,7 +56,7 @@ def show(parts):
 # %% [markdown]
 # ## The plan
 #
-# What each cell (size, arm, seed) has, and what it takes: parameters, FLOPs, memory, time. A size that does not fit
+# What each run (size, arm, seed) has, and what it takes: parameters, FLOPs, memory, time. A size that does not fit
 # into this machine's memory is refused here, before anything is trained.
 
 # %%
@@ -71,6 +72,7 @@ show(plan_text(plan))
 
 # %%
 result = headwise.scale(arms, SIZES, SEEDS, output=OUTPUT)
+write_report(OUTPUT)
 show(scaling_text(result))
 
 # %% [markdown]

@@ -21,6 +21,15 @@ LAYERS = [
     {"lab"},
     {"cli", "commands"},
 ]
+# The rooms of the lab: what each may import from the lab beside itself. FILES lie left of them all.
+FILES = {"formatting", "outputs", "plot_style", "records", "statistics"}
+ROOMS = {
+    "comparison": FILES,
+    "scaling": FILES | {"comparison"},
+    "ladder": FILES | {"comparison"},
+    "report": FILES | {"comparison", "scaling", "ladder"},
+    "bench": FILES,
+}
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 NUMERIC = {"torch", "numpy"}
 # What a layer may take from outside the standard library; a layer that is not named here may take anything.
@@ -58,6 +67,15 @@ def imported(source: str) -> Iterator[str]:
                 yield node.args[0].value
 
 
+def lab_violation(path: str, name: str) -> str | None:
+    """Why the file `path` of the lab may not import `name` from the lab; None if it may."""
+    room, target = path.removesuffix(".py").split("/")[1], [*name.split("."), ""][2]
+    allowed = ROOMS.get(room, FILES)
+    return (
+        None if target == room or target in allowed else f"{room} takes from the lab {', '.join(sorted(allowed))} only"
+    )
+
+
 def violations(path: str, source: str) -> list[str]:
     """What the file `path` (relative to the package) does against the order of the layers; empty if nothing."""
     layer = path.removesuffix(".py").split("/")[0]
@@ -72,6 +90,8 @@ def violations(path: str, source: str) -> list[str]:
                 found.append(f"{path} imports {name}: take it from the module that defines it")
             elif RANK[target] > RANK[layer]:
                 found.append(f"{path} imports {name}: {target} is to the right of {layer}")
+            elif target == layer == "lab" and (reason := lab_violation(path, name)):
+                found.append(f"{path} imports {name}: {reason}")
         elif top not in sys.stdlib_module_names:
             if layer in ALLOWED and top not in ALLOWED[layer]:
                 found.append(
@@ -87,13 +107,22 @@ def violations(path: str, source: str) -> list[str]:
     [
         ("routing/gates.py", "from headwise.models.backbone import Backbone", "models is to the right of routing"),
         ("routing/gates.py", "from headwise import training", "training is to the right"),
-        ("models/blocks.py", "def f():\n    import headwise.lab.report", "lab is to the right of models"),
+        ("models/blocks.py", "def f():\n    import headwise.lab.report.write", "lab is to the right of models"),
         ("tasks/base.py", "import importlib\nimportlib.import_module('headwise.training.run')", "right of tasks"),
         ("training/run.py", "from headwise import RoutedAttention", "from the module that defines it"),
         ("training/run.py", "from .module import HeadwiseModule", "imports are absolute"),
         ("reasoning/halting.py", "import scipy.stats", "reasoning takes numpy, torch only"),
         ("schema.py", "import torch", "schema takes nothing only"),
         ("training/fit.py", "import lightning as L", "lightning is for training/module.py only"),
+        (
+            "lab/comparison/compare.py",
+            "from headwise.lab.report.write import write_report",
+            "comparison takes from the lab",
+        ),
+        ("lab/ladder/climb.py", "from headwise.lab.scaling import budget", "ladder takes from the lab"),
+        ("lab/report/page.py", "from headwise.lab.bench.suite import Result", "report takes from the lab"),
+        ("lab/bench/suite.py", "import headwise.lab.comparison.runs", "bench takes from the lab"),
+        ("lab/records.py", "from headwise.lab import comparison", "records takes from the lab"),
         ("training/run.py", "from omegaconf import OmegaConf", "omegaconf is for training/configuration.py only"),
         ("cli.py", "if True:\n    from hydra import compose", "hydra is for training/configuration.py only"),
     ],
@@ -123,6 +152,9 @@ def test_a_file_has_one_subject_and_is_read_in_one_sitting(file: Path) -> None:
     assert not MEANINGLESS & set(file.relative_to(PACKAGE).with_suffix("").parts)
     layer = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
     assert layer in RANK or layer == "__init__", f"{layer} has no place in the order of the layers"
+    if layer == "lab":
+        room = file.relative_to(PACKAGE).parts[1].removesuffix(".py")
+        assert room in ROOMS or room in FILES | {"__init__"}, f"{room} has no place in the order of the lab"
 
 
 @pytest.mark.parametrize("statement", ["import headwise", "import headwise.cli", "import headwise; dir(headwise)"])

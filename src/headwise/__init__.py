@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headwise.errors import InputError as InputError
-    from headwise.lab.compare import compare as compare
-    from headwise.lab.scale import scale as scale
+    from headwise.lab.comparison.compare import compare as compare
+    from headwise.lab.scaling.scale import scale as scale
     from headwise.models.arm import Arm as Arm
     from headwise.models.arm import check as check
     from headwise.models.backbone import Backbone as Backbone
@@ -83,8 +83,8 @@ _DEFINED = {
     "headwise.training.module": "HeadwiseModule",
     "headwise.training.optim": "optimizer_for",
     "headwise.training.run": "evaluate load train",
-    "headwise.lab.compare": "compare",
-    "headwise.lab.scale": "scale",
+    "headwise.lab.comparison.compare": "compare",
+    "headwise.lab.scaling.scale": "scale",
 }
 _HOMES = {name: (module, name) for module, names in _DEFINED.items() for name in names.split()}
 _HOMES["configure"] = ("headwise.training.configuration", "load")

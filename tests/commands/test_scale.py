@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headwise import cli
-from headwise.lab import notation as write
+from headwise.lab.formatting import format_count
 
 # Data so small, and so few updates, that a run takes a second at the smallest size
 SHORT = ["task.length=6", "task.train_examples=32", "task.validation_examples=16", "task.test_examples=16"]
@@ -27,7 +27,7 @@ def test_the_plan_then_the_scaling_then_its_page_again(capsys: Captured, folder:
     words += ["output=sizes"]
     assert cli.main([*words, "dry_run=true"]) == 0
     shown = capsys.readouterr().out
-    for part in ("tiny", "baseline", "gated", write.count(396_544), "2 runs to train", "memory"):
+    for part in ("tiny", "baseline", "gated", format_count(396_544), "2 runs to train", "memory"):
         assert part in shown
     assert list(folder.iterdir()) == []
 
@@ -87,7 +87,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
 def test_a_size_that_does_not_fit_is_one_line_before_training(
     dry: list[str], capsys: Captured, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headwise.lab.scale_plan.capacity", lambda device: 4 * 10**9)
+    monkeypatch.setattr("headwise.lab.scaling.plan.capacity", lambda device: 4 * 10**9)
     assert cli.main(["scale", "sizes=[huge]", "arms=[baseline]", *SHORT, *dry]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headwise.lab.compare import compare
+from headwise.lab.comparison.compare import compare
+from headwise.lab.report.write import write_report
 from headwise.models.arm import Arm
 from headwise.models.sizes import ModelConfig
 from headwise.schema import build
@@ -55,7 +56,7 @@ class FakeTrain:
     def __call__(
         self, config: RunConfig, resume: Path | None = None, *, directory: Path | None = None, progress: bool = True
     ) -> Path:
-        assert not progress, "a comparison shows one bar over its cells"
+        assert not progress, "a comparison shows one bar over its runs"
         path = resume or directory
         assert path is not None
         name, seed = config.name, config.seed
@@ -132,9 +133,10 @@ def fake_train() -> FakeTrain:
 
 @pytest.fixture(scope="session")
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a finished comparison of three arms with three seeds; only to be read."""
+    """The directory of a finished comparison of three arms with three seeds, with its page; only to be read."""
     directory = tmp_path_factory.mktemp("lab") / "comparison"
     run_comparison(directory, FakeTrain(SCORES))
+    write_report(directory)
     return directory
 
 

@@ -17,8 +17,8 @@ def run(words: list[str]) -> Result:
     curve besides, with bench_heads.svg beside bench.json.
     """
     from headwise.files import write_json
-    from headwise.lab import bench_heads
-    from headwise.lab.bench import run as measure
+    from headwise.lab.bench import heads
+    from headwise.lab.bench.suite import run as measure
     from headwise.training import configuration
 
     own, names = configuration.take(words, ["output"])
@@ -26,13 +26,13 @@ def run(words: list[str]) -> Result:
     text: list[RenderableType] = [columns(results, ["name", "value", "unit", "reference", "ratio"])]
     ratios = {str(row["name"]): float(str(row["ratio"])) for row in results if str(row["name"]).startswith("heads/")}
     if ratios:
-        text += ["", columns(bench_heads.curve(ratios), CURVE), "", *bench_heads.lines(ratios)]
+        text += ["", columns(heads.curve(ratios), CURVE), "", *heads.lines(ratios)]
     if names and "output" not in own:
         return Result(results, text)
     folder = Path(own.get("output", "."))
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "bench.json", results)
     if ratios:
-        bench_heads.figure(ratios).savefig(folder / "bench_heads.svg")
+        heads.figure(ratios).savefig(folder / "bench_heads.svg")
         text.append(f"\nwritten: {folder / 'bench_heads.svg'}")
     return Result(results, [*text, f"\nwritten: {folder / 'bench.json'}"])

@@ -12,9 +12,13 @@ OWN = ("arms", "seeds", "parity", "output", "jobs")
 
 
 def run(words: list[str]) -> Result:
-    """Train, or go on where the same command stopped, and compare; the result is the content of comparison.json."""
-    from headwise.lab.compare import compare
-    from headwise.lab.tables import comparison_text
+    """Train, or go on where the same command stopped, and compare; the result is the content of comparison.json.
+
+    The page, report.html, is written beside it.
+    """
+    from headwise.lab.comparison.compare import compare
+    from headwise.lab.report.tables import comparison_text
+    from headwise.lab.report.write import write_report
     from headwise.training import configuration
 
     own, overrides = configuration.take(words, OWN)
@@ -25,6 +29,7 @@ def run(words: list[str]) -> Result:
     except KeyboardInterrupt:
         again = shlex.join(["headwise", "compare", *words])
         raise KeyboardInterrupt(f"stopped; finished runs are kept, continue with: {again}") from None
+    write_report(result["directory"])
     failed = any(arm["failures"] for arm in result["arms"].values())
     return Result(result, comparison_text(result), code=int(failed))
 

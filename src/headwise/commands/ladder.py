@@ -14,8 +14,9 @@ OWN = ("arms", "output", "tolerance", "gradient_norm", "growth")
 def run(words: list[str]) -> Result:
     """Climb, or go on where the same command stopped; the result is the content of ladder.json, exit code 1 if a rung
     fails."""
-    from headwise.lab.checks import Limits
-    from headwise.lab.ladder import ARMS, BUDGET, ladder, ladder_text
+    from headwise.lab.ladder.checks import Limits
+    from headwise.lab.ladder.climb import ARMS, BUDGET, ladder
+    from headwise.lab.report.ladder_table import ladder_text
     from headwise.schema import build
     from headwise.training import configuration
 

@@ -9,8 +9,8 @@ from headwise.errors import InputError
 def run(words: list[str]) -> Result:
     """Write the page for the directory in `words`; with `markdown=FILE` put a comparison's table into that file too."""
     from headwise.lab.records import read_comparison
-    from headwise.lab.report import write_report
-    from headwise.lab.tables import insert_table
+    from headwise.lab.report.tables import insert_table
+    from headwise.lab.report.write import write_report
     from headwise.training import configuration
 
     own, directories = configuration.take(words, ["markdown"])

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from headwise.commands.compare import check
@@ -17,11 +18,15 @@ SHAPE = re.compile(r"(?:^|[:,\s])model(?:\.(?:size|width|heads|ffn|depth))?=")
 def run(words: list[str]) -> Result:
     """Train, or go on where the same command stopped, at every size; the result is the content of scaling.json.
 
-    With `dry_run=true` the result is the plan, and nothing is trained or written.
+    The pages, report.html, are written beside it and for each size. With `dry_run=true` the result is the plan, and
+    nothing is trained or written.
     """
-    from headwise.lab.scale import scale
-    from headwise.lab.scale_plan import DEFAULT_ARMS, DEFAULT_SIZES, check_sizes, dry_run
-    from headwise.lab.tables_scale import plan_text, scaling_text
+    from headwise.lab.comparison.plan import new_directory
+    from headwise.lab.outputs import SCALING
+    from headwise.lab.report.scaling_tables import plan_text, scaling_text
+    from headwise.lab.report.write import write_report
+    from headwise.lab.scaling.plan import DEFAULT_ARMS, DEFAULT_SIZES, check_sizes, dry_run
+    from headwise.lab.scaling.scale import scale
     from headwise.training import configuration
 
     own, overrides = configuration.take(words, OWN)
@@ -35,11 +40,15 @@ def run(words: list[str]) -> Result:
     if own.pop("dry_run", False):
         plan = dry_run(arms, **own)
         return Result(plan, plan_text(plan))
+    output = Path(own.pop("output", None) or new_directory(arms[0][1], "scale"))
     try:
-        result = scale(arms, **own)
+        result = scale(arms, output=output, **own)
     except KeyboardInterrupt:
+        if (output / SCALING).is_file():  # of the sizes that are whole
+            write_report(output)
         again = shlex.join(["headwise", "scale", *words])
         raise KeyboardInterrupt(f"stopped; finished runs are kept, continue with: {again}") from None
+    write_report(output)
     failed = any(arm["failures"] for size in result["sizes"].values() for arm in size["arms"].values())
     return Result(result, scaling_text(result), code=int(failed))
 

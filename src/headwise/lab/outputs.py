@@ -1,32 +1,56 @@
-"""What an output directory holds. Each is the directory of one work, as it has one page."""
+"""What lies in the directory of a comparison, a scaling or a ladder; each holds one work, as it has one page."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from headwise.errors import InputError
-from headwise.lab.records import COMPARISON, CONFIG, METRICS, SCALING, SUMMARY
 from headwise.models.sizes import SIZES
+from headwise.training.files import CONFIG, METRICS, SUMMARY
 
 PLAN = "plan.json"
-HOLDS = {
+COMPARISON, COMPARISON_TABLE = "comparison.json", "comparison.csv"
+SCALING, SCALING_TABLE = "scaling.json", "scaling.csv"
+LADDER = "ladder.json"
+REPORT = "report.html"
+RUNS = "runs"
+# Beside what training leaves in the directory of a run
+FAILURE, MEMORY = "error.txt", "memory.json"
+
+IDENTIFYING = {
     "a comparison": (COMPARISON,),
     "runs of a comparison or a ladder": (PLAN,),
     "a scaling": (SCALING, *(f"{size}/{PLAN}" for size in SIZES)),
     "a run": (SUMMARY, METRICS, CONFIG),
 }
-"""The files that say so."""
+"""The files by which a directory is known to hold a kind of work."""
 
 
-def refuse(output: Path, kinds: Sequence[str]) -> None:
+def run_directory(output: Path, label: str, seed: int) -> Path:
+    """The directory of the run of an arm with a seed."""
+    return arm_directory(output, label) / f"seed{seed}"
+
+
+def arm_directory(output: Path, label: str) -> Path:
+    """The directory that holds all runs of an arm."""
+    return output / RUNS / directory_name(label)
+
+
+def directory_name(label: str) -> str:
+    """A label as the name of a directory: what file systems refuse becomes a hyphen."""
+    return re.sub(r"[^\w.,=+-]+", "-", label).strip(".-") or "arm"
+
+
+def refuse_other_work(output: Path, kinds: Sequence[str]) -> None:
     """Refuse an output that holds work of another kind.
 
     Args:
-        kinds: that it must not hold, among those of `HOLDS`.
+        kinds: that it must not hold, among those of `IDENTIFYING`.
 
     Raises:
         InputError: with what it holds and the file that says so.
     """
     for kind in kinds:
-        for name in HOLDS[kind]:
+        for name in IDENTIFYING[kind]:
             if (output / name).is_file():
                 raise InputError(f"output={output}: holds {kind} ({name}); choose another output")

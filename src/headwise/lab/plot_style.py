@@ -74,6 +74,7 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def colour(index: int) -> str:
+    """The colour of the arm in this place."""
     return COLOURS[index % len(COLOURS)]
 
 
@@ -84,4 +85,5 @@ def marks(points: int, index: int, arms: int) -> dict[str, Any]:
 
 
 def marker(index: int) -> str:
+    """The marker of the arm in this place."""
     return MARKERS[index % len(MARKERS)]

@@ -1,12 +1,12 @@
-"""What runs and comparisons leave on disk, read back as plain data.
+"""What runs, comparisons and scalings left on disk, read back as plain data.
 
-A file that is missing or cut short is no error here: a report on a failed run shows what there is.
+A run may have failed, or its files may be damaged: what can be read of it is shown.
 """
 
-import json
+import io
 import math
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headwise import files
 from headwise.errors import InputError
-
-COMPARISON = "comparison.json"
-SCALING = "scaling.json"
-MEMORY = "memory.json"
-SUMMARY = "summary.json"
-METRICS = "metrics.jsonl"
-ROUTING = "routing.jsonl"
-TEST_VALUES = "test_values.npy"
-ANALYSIS = "analysis.json"
-CONFIG = "config.yaml"
-REPORT = "report.html"
+from headwise.lab.outputs import COMPARISON, SCALING
+from headwise.training.files import ANALYSIS, CONFIG, METRICS, ROUTING, SUMMARY, TEST_VALUES
 
 
 @dataclass(frozen=True)
@@ -34,7 +26,7 @@ class Run:
 
     Attributes:
         summary: `summary.json`; empty if the run did not finish.
-        metrics, routing: the lines of `metrics.jsonl` and `routing.jsonl`, oldest first.
+        metrics, routing: the records in `metrics.jsonl` and `routing.jsonl`, oldest first.
         test_values: the primary metric of each test example, float32 [examples], or None.
         config: the text of the resolved configuration, or an empty string.
         analysis: `analysis.json`, what the task itself found on the test examples; empty if it has nothing to say.
@@ -50,27 +42,27 @@ class Run:
 
     def curve(self, key: str, split: str = "validation") -> tuple[list[float], list[float]]:
         """Updates and values of one logged number, in the order of updates; entries that are no number are left out."""
-        return _series((line for line in self.metrics if line.get("split") == split), key)
+        return _series((record for record in self.metrics if record.get("split") == split), key)
 
     def routing_curve(self, key: str) -> tuple[list[float], list[float]]:
         """The same for a number of the routing diagnostics on the validation examples."""
-        return _series((line for line in self.routing if line.get("split", "validation") == "validation"), key)
+        return _series((one for one in self.routing if one.get("split", "validation") == "validation"), key)
 
     @property
     def head_loads(self) -> NDArray[np.float64] | None:
         """Share of tokens that use each head [layers, H] on the test examples; None without heads that go off."""
-        layers: list[dict[str, Any]] = next((line["layers"] for line in self.routing[::-1] if line.get("layers")), [])
+        layers: list[dict[str, Any]] = next((one["layers"] for one in self.routing[::-1] if one.get("layers")), [])
         loads = np.asarray([layer["load"] for layer in layers if layer.get("load")], dtype=np.float64)
         return loads if loads.ndim == 2 and loads.min() < 1 else None
 
     @property
     def gates(self) -> NDArray[np.float64] | None:
         """Mean gates [steps, layers, H] over the last validation; None if the run has no router or logged none."""
-        lines = [line["gates"] for line in self.routing if line.get("gates")]
-        if not lines:
+        recorded = [record["gates"] for record in self.routing if record.get("gates")]
+        if not recorded:
             return None
         try:
-            gates = np.asarray(lines[-1], dtype=np.float64)
+            gates = np.asarray(recorded[-1], dtype=np.float64)
         except (ValueError, TypeError):
             return None
         return gates if gates.ndim == 3 and gates.size else None
@@ -101,12 +93,12 @@ def read_run(directory: Path) -> Run:
     """A run directory, finished or not."""
     return Run(
         directory=directory,
-        summary=read_json(directory / SUMMARY),
-        metrics=list(_lines(directory / METRICS)),
-        routing=list(_lines(directory / ROUTING)),
-        test_values=_read_array(directory / TEST_VALUES),
-        config=_read_text(directory / CONFIG),
-        analysis=read_json(directory / ANALYSIS),
+        summary=readable_mapping(directory / SUMMARY),
+        metrics=_readable_records(directory / METRICS),
+        routing=_readable_records(directory / ROUTING),
+        test_values=_readable_array(directory / TEST_VALUES),
+        config=readable_text(directory / CONFIG),
+        analysis=readable_mapping(directory / ANALYSIS),
     )
 
 
@@ -115,17 +107,8 @@ def is_run(directory: Path) -> bool:
     return any((directory / name).is_file() for name in (SUMMARY, METRICS, CONFIG))
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """The mapping in a JSON file; empty if there is none or it cannot be read."""
-    try:
-        content = json.loads(_read_text(file) or "{}")
-    except json.JSONDecodeError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def read_comparison(directory: Path) -> dict[str, Any]:
-    """`comparison.json` of a directory.
+    """The content of comparison.json in a directory.
 
     Raises:
         InputError: there is none, or it is damaged.
@@ -133,19 +116,19 @@ def read_comparison(directory: Path) -> dict[str, Any]:
     file = directory / COMPARISON
     if not file.is_file():
         raise InputError(f"{directory}: no {COMPARISON} in it; give the output directory of `headwise compare`")
-    content = read_json(file)
+    content = readable_mapping(file)
     if not {"task", "metric", "arms", "pairs"} <= content.keys():
         raise InputError(f"{file}: damaged; run `headwise compare` again with the same output (finished runs are kept)")
     return content
 
 
 def read_scaling(directory: Path) -> dict[str, Any]:
-    """`scaling.json` of a directory that has one.
+    """The content of scaling.json in a directory that has one.
 
     Raises:
         InputError: it is damaged.
     """
-    content = read_json(directory / SCALING)
+    content = readable_mapping(directory / SCALING)
     if not ({"task", "metrics", "arms", "advantage", "how"} <= content.keys() and content.get("sizes")):
         raise InputError(
             f"{directory / SCALING}: damaged; run `headwise scale` again with the same output (finished runs are kept)"
@@ -153,20 +136,20 @@ def read_scaling(directory: Path) -> dict[str, Any]:
     return content
 
 
-def write_text(file: Path, text: str) -> None:
-    """Write under a temporary name, then rename: a reader never meets half a file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+def readable_text(path: Path) -> str:
+    """The text of a file; empty if there is none or it cannot be read."""
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+        return files.read_text(path)
+    except InputError:
+        return ""
 
 
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """JSON with two spaces; a number that is not finite becomes null, as JSON has no name for it."""
-    write_text(file, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def readable_mapping(path: Path) -> dict[str, Any]:
+    """The keys and values in a JSON file; empty if there is none or it cannot be read."""
+    try:
+        return files.read_mapping(path)
+    except InputError:
+        return {}
 
 
 def number(value: Any) -> float | None:
@@ -176,44 +159,30 @@ def number(value: Any) -> float | None:
     return None
 
 
-def _finite(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {str(key): _finite(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+def _readable_records(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSONL file that can be read: damage to one hides no other."""
+    records = []
+    for line in readable_text(path).split("\n"):
+        with suppress(InputError):
+            record = files.parse_json(line, str(path))
+            if isinstance(record, dict):
+                records.append(record)
+    return records
+
+
+def _readable_array(path: Path) -> NDArray[np.float32] | None:
+    try:
+        array = np.lib.format.read_array(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
+    except (InputError, ValueError, EOFError):
+        return None
+    return array.astype(np.float32) if array.ndim == 1 and array.size else None
 
 
 def _root_mean(variances: NDArray[np.float64]) -> float:
     return float(np.sqrt(variances.mean()))
 
 
-def _series(lines: Any, key: str) -> tuple[list[float], list[float]]:
-    points = [(number(line.get("update")), number(line.get(key))) for line in lines]
+def _series(records: Iterable[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    points = [(number(record.get("update")), number(record.get(key))) for record in records]
     kept = sorted({x: y for x, y in points if x is not None and y is not None}.items())
     return [x for x, _ in kept], [y for _, y in kept]
-
-
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    for line in _read_text(file).splitlines():
-        try:
-            content = json.loads(line)
-        except json.JSONDecodeError:  # the last line of a run that was killed
-            continue
-        if isinstance(content, dict):
-            yield content
-
-
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _read_array(file: Path) -> NDArray[np.float32] | None:
-    try:
-        array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return array.astype(np.float32) if isinstance(array, np.ndarray) and array.ndim == 1 and array.size else None

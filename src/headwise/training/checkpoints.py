@@ -16,8 +16,8 @@ import torch
 
 from headwise.errors import InputError
 from headwise.files import writing
+from headwise.training.files import BEST, LAST, PREVIOUS
 
-FOLDER, LAST, PREVIOUS, BEST = "checkpoints", "last.ckpt", "previous.ckpt", "best.ckpt"
 KEYS = frozenset({"update", "model", "average", "optimizer", "batches", "recorder", "validation", "random"})
 log = logging.getLogger("headwise")
 

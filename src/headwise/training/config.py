@@ -14,6 +14,7 @@ from headwise.models.sizes import ModelConfig
 from headwise.schema import build, named, to_plain
 from headwise.tasks import TASKS, entry
 from headwise.tasks.base import TaskEntry
+from headwise.training.files import CONFIG
 from headwise.training.optim import PRESETS, Preset, Uniform
 from headwise.training.schedules import Decay, Entropy, Temperature
 
@@ -217,9 +218,9 @@ def read(path: Path) -> RunConfig:
     Raises:
         InputError: the directory is no run, or its configuration cannot be read.
     """
-    file = path / "config.yaml"
+    file = path / CONFIG
     if not file.is_file():
-        raise InputError(f"{path}: not a run directory (it holds no config.yaml)")
+        raise InputError(f"{path}: not a run directory (it holds no {CONFIG})")
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, yaml.YAMLError) as error:

@@ -15,9 +15,10 @@ from headwise.models.blocks import Block, BlockStack
 from headwise.models.roles import parameters_by_role
 from headwise.tasks.base import TaskData, TaskModel
 from headwise.training.average import WeightAverage
-from headwise.training.checkpoints import BEST, FOLDER, LAST, newest_readable, read_checkpoint
+from headwise.training.checkpoints import newest_readable, read_checkpoint
 from headwise.training.config import RunConfig
 from headwise.training.data import TrainingBatches
+from headwise.training.files import BEST, CHECKPOINTS, LAST
 from headwise.training.loggers import make_loggers
 from headwise.training.loop import Training, train_loop
 from headwise.training.machine import device_of
@@ -69,7 +70,7 @@ def fit(
         TrainingDiverged: loss or gradients are no longer finite.
         InputError: checkpoints that cannot be read, or of another run.
     """
-    processes, folder = processes or Processes(), directory / FOLDER
+    processes, folder = processes or Processes(), directory / CHECKPOINTS
     found = newest_readable(folder) if resume else None
     console = Console(stderr=True) if progress and processes.first else None
     interruption = Interruption()
@@ -154,7 +155,7 @@ def assembled(
         recorder,
         validation,
         ProgressBar(label, training.updates, recorder, validation, console),
-        directory / FOLDER,
+        directory / CHECKPOINTS,
         interruption,
         processes,
     )

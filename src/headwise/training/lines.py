@@ -6,8 +6,6 @@ from typing import Any
 
 from headwise.files import append_record, parse_json, read_text, write_text
 
-METRICS, ROUTING = "metrics.jsonl", "routing.jsonl"
-
 
 def write_last_line(file: Path, line: Mapping[str, Any]) -> None:
     """Append the line about the test split, in place of one that is there already."""

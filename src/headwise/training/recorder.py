@@ -14,7 +14,7 @@ from torch import Tensor
 from headwise.files import append_record
 from headwise.tasks.base import TaskModel
 from headwise.training.data import TrainingBatches
-from headwise.training.lines import METRICS, ROUTING
+from headwise.training.files import METRICS, ROUTING
 from headwise.training.loggers import Logger
 from headwise.training.optim import parameters_with_gradient, total_norm
 from headwise.training.processes import Processes

@@ -22,14 +22,14 @@ from headwise.models.flops import flops_per_example
 from headwise.models.roles import parameters_by_role
 from headwise.tasks.base import Source, TaskData, TaskModel
 from headwise.training.config import RunConfig, differences, read
+from headwise.training.files import ANALYSIS, CONFIG, ROUTING, SUMMARY, TEST_VALUES
 from headwise.training.fit import fit
-from headwise.training.lines import ROUTING, write_last_line
+from headwise.training.lines import write_last_line
 from headwise.training.machine import device_of, require_loggers
 from headwise.training.processes import joined, launch, launched
 from headwise.training.scoring import Score, score, uncompiled
 from headwise.training.stops import TrainingInterrupted
 
-CONFIG, SUMMARY, TEST_VALUES, ANALYSIS = "config.yaml", "summary.json", "test_values.npy", "analysis.json"
 EXAMPLES = 10  # evaluation examples whose gates are kept
 # What may differ when a run is resumed: nothing that its weights depend on.
 CHANGEABLE = (

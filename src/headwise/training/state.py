@@ -15,8 +15,9 @@ from torch import Tensor
 
 from headwise.errors import InputError
 from headwise.tasks.base import TaskModel
-from headwise.training.checkpoints import FOLDER, random_state, set_random_state, write_checkpoint
-from headwise.training.lines import METRICS, ROUTING, forget_after
+from headwise.training.checkpoints import random_state, set_random_state, write_checkpoint
+from headwise.training.files import CHECKPOINTS, METRICS, ROUTING
+from headwise.training.lines import forget_after
 
 if TYPE_CHECKING:
     from headwise.training.loop import Training
@@ -82,7 +83,7 @@ def tidy(directory: Path, update: int) -> None:
     """
     for name in (METRICS, ROUTING):
         forget_after(directory / name, update)
-    for folder in (directory, directory / FOLDER):
+    for folder in (directory, directory / CHECKPOINTS):
         for left in folder.glob(".*.tmp"):
             left.unlink()
 

@@ -8,7 +8,7 @@ from typing import Any
 from headwise.tasks.base import Source, TaskModel
 from headwise.training.average import WeightAverage
 from headwise.training.config import TrainingConfig
-from headwise.training.lines import METRICS, ROUTING
+from headwise.training.files import METRICS, ROUTING
 from headwise.training.processes import Processes
 from headwise.training.recorder import Recorder
 from headwise.training.scoring import COLLAPSED, score

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headwise import cli
-from headwise.lab.report import write_report
+from headwise.lab.report.write import write_report
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig

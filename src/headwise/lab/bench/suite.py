@@ -1,0 +1,295 @@
+"""Speed and memory, as ratios of two things timed alternately in one run: the machine's mood cancels out.
+
+Training throughput is a whole update: forward, backward and a fused AdamW step. Legend: B batch, L length, D width,
+R refinement steps.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from headwise.errors import InputError
+from headwise.models.arm import Arm
+from headwise.models.backbone import Backbone
+from headwise.models.sizes import ModelConfig
+from headwise.reasoning.controllers import HRMConfig
+from headwise.reasoning.halting import PonderHalting
+from headwise.reasoning.refinement import RefinementConfig
+from headwise.routing.layout import Layout
+from headwise.routing.routers import LearnedRouter
+
+BATCH, LENGTH, ROUNDS = 64, 20, 9
+SHAPE = ModelConfig(width=128, heads=8, ffn=512)
+NARROW = replace(SHAPE, ffn=256)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measurement.
+
+    Attributes:
+        name: as in `BENCHMARKS`.
+        value: what was measured, in `unit`.
+        reference: the same of what it is compared with.
+        ratio: ours over the reference; for throughput above 1 is better, for memory and overhead below 1 is.
+    """
+
+    name: str
+    value: float
+    unit: str
+    reference: float
+    ratio: float
+
+
+class PlainLoop(nn.Module):
+    """torch's own layer applied R times, with the final norm that our backbone has, too."""
+
+    def __init__(self, shape: ModelConfig, steps: int) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(
+            shape.width, shape.heads, shape.ffn, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        self.norm, self.steps = nn.LayerNorm(shape.width), steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.steps):
+            x = self.layer(x)
+        out: Tensor = self.norm(x)
+        return out
+
+
+def hrm(steps: int, **loop: object) -> Arm:
+    """The arm `hrm`; its period is 4 where the slow module then runs at least twice, else 2."""
+    return Arm(
+        router=LearnedRouter("sequence"),
+        controller=HRMConfig(period=4 if steps > 4 else 2),
+        refinement=RefinementConfig(**{"steps": steps, **loop}),  # type: ignore[arg-type]
+    )
+
+
+def baseline() -> list[Result]:
+    return [_throughput("train/baseline", Backbone(SHAPE, Arm()), PlainLoop(SHAPE, 1))]
+
+
+def controller() -> list[Result]:
+    """R steps of `hrm` against R plain layers."""
+    results = []
+    for shape, suffix in ((SHAPE, ""), (NARROW, "_ffn2d")):
+        for steps in (4, 12):
+            ours, plain = Backbone(shape, hrm(steps)), PlainLoop(shape, steps)
+            results.append(_throughput(f"train/hrm_r{steps}{suffix}", ours, plain))
+            results.append(_memory(f"memory/hrm_r{steps}{suffix}", ours, plain))
+    return results
+
+
+def gradient_last() -> list[Result]:
+    """Memory of R = 16 over that of R = 4; the period is 2 in both."""
+
+    def arm(steps: int) -> Arm:
+        loop = RefinementConfig(steps=steps, gradient="last", injection="input")
+        return Arm(router=LearnedRouter("sequence"), controller=HRMConfig(period=2), refinement=loop)
+
+    return [_memory("memory/last_r4_to_r16", Backbone(SHAPE, arm(16)), Backbone(SHAPE, arm(4)))]
+
+
+def reuse() -> list[Result]:
+    """Time of a further step with fresh heads over that with reused heads, from the difference of 12 and 4 steps."""
+    results = []
+    for shape, suffix in ((SHAPE, ""), (NARROW, "_ffn2d")):
+        fresh, again = (
+            {r: _update(Backbone(shape, hrm(r, reuse=kind))) for r in (4, 12)} for kind in ("none", "heads")
+        )
+        times = _alternate([fresh[12], fresh[4], again[12], again[4]])
+        slow = statistics.median((a - b) / 8 for a, b in zip(times[0], times[1], strict=True))
+        fast = statistics.median((a - b) / 8 for a, b in zip(times[2], times[3], strict=True))
+        results.append(Result(f"reuse/heads_per_step{suffix}", 1 / fast, "steps/s", 1 / slow, slow / fast))
+    return results
+
+
+def compaction() -> list[Result]:
+    """Evaluation with halted examples leaving the batch, over running all R steps; mean steps at most R/2."""
+    steps, batch = 12, 512
+    torch.manual_seed(0)
+    arm = replace(hrm(steps), halting=PonderHalting(bias=-1.6))
+    ours = Backbone(SHAPE, arm).eval()
+    full = Backbone(SHAPE, hrm(steps)).eval()
+    full.load_state_dict({k: v for k, v in ours.state_dict().items() if ".halting." not in k})
+    x = torch.randn(batch, LENGTH, SHAPE.width)
+    with torch.no_grad():
+        taken = ours(x).steps
+        if taken.mean() > steps / 2:
+            raise RuntimeError(f"mean steps {taken.mean():.1f} exceed R/2; this benchmark would not say anything")
+        _same_as_plain(ours, full, x)
+
+        def run(model: Backbone) -> Callable[[], None]:
+            return lambda: torch.no_grad()(model)(x) and None
+
+        times = _alternate([run(ours), run(full)], calls=2)
+    fast, slow = map(statistics.median, times)
+    ratio = statistics.median(b / a for a, b in zip(*times, strict=True))
+    return [Result("compaction/throughput", batch / fast, "examples/s", batch / slow, ratio)]
+
+
+def layout() -> list[Result]:
+    """An update with half of the heads structural, with a bias by position, and with both, over one with neither; on
+    the cells of a grid, each a neighbour of the four next to it."""
+    results = []
+    for side in (8, 12):
+        cells = torch.cartesian_prod(torch.arange(side), torch.arange(side))
+        near = (cells[:, None] - cells).abs().sum(-1) <= 1
+        known = Layout(neighbours=near.expand(BATCH, -1, -1), positions=cells)
+        half, plain = NARROW.heads // 2, Backbone(NARROW, Arm())
+        for name, heads, radius in (("structural", half, 0), ("relative", 0, side - 1), ("both", half, side - 1)):
+            ours = Backbone(replace(NARROW, structural_heads=heads, relative=radius), Arm())
+            times = _alternate([_update(model, side**2, known) for model in (ours, plain)], calls=1)
+            fast, slow = map(statistics.median, times)
+            ratio = statistics.median(b / a for a, b in zip(*times, strict=True))
+            results.append(Result(f"layout/{name}_{side}x{side}", BATCH / fast, "examples/s", BATCH / slow, ratio))
+    return results
+
+
+def framework() -> list[Result]:
+    """Time per update through Lightning with all our callbacks over a plain loop on the same model and batches."""
+    from headwise.training.overhead import step_times
+
+    ours, plain = step_times()
+    return [Result("framework/step_overhead", 1e3 * (ours - plain), "ms/step", 1e3 * plain, ours / plain)]
+
+
+def mazes() -> list[Result]:
+    """Mazes generated in a second of one core, over the rates that were asked for or that maze-dataset reaches."""
+    from headwise.tasks.maze.bench import RATES
+    from headwise.tasks.maze.bench import bench as generated
+
+    return [
+        Result(f"mazes/{name}", rate, "mazes/s", RATES[name][-1], rate / RATES[name][-1])
+        for name, rate in generated().items()
+    ]
+
+
+def decoding() -> list[Result]:
+    """Seconds for 1000 mazes of 12 x 12, from wall bits to metrics, over what they may take."""
+    from headwise.lab.bench.decoding import ALLOWED, measure
+
+    return [
+        Result(f"decoding/{name}", seconds, "s", ALLOWED[name], seconds / ALLOWED[name])
+        for name, seconds in measure().items()
+    ]
+
+
+def heads() -> list[Result]:
+    """Attention with a part of its heads on, over dense attention on one thread; minutes, so only when named."""
+    from headwise.lab.bench.heads import measure
+
+    return [Result(one.cell.name, one.ours, "ms", one.dense, one.ratio) for one in measure()]
+
+
+BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
+    "baseline": baseline,
+    "controller": controller,
+    "gradient_last": gradient_last,
+    "reuse": reuse,
+    "compaction": compaction,
+    "layout": layout,
+    "framework": framework,
+    "mazes": mazes,
+    "decoding": decoding,
+    "heads": heads,
+}
+ONLY_NAMED = {"decoding", "heads", "layout", "mazes"}
+
+
+def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
+    """Run benchmarks by name (default: all but those that take minutes, `ONLY_NAMED`).
+
+    Returns:
+        {name, value, unit, reference, ratio} each.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    chosen = list(names) or [name for name in BENCHMARKS if name not in ONLY_NAMED]
+    for name in chosen:
+        if name not in BENCHMARKS:
+            raise InputError(f"bench {name}: unknown; choose from {', '.join(BENCHMARKS)}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return [asdict(result) for name in chosen for result in BENCHMARKS[name]()]
+    finally:
+        torch.set_num_threads(before)
+
+
+def _update(model: nn.Module, length: int = LENGTH, *layout: Layout) -> Callable[[], None]:
+    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+    x = torch.randn(BATCH, length, SHAPE.width, generator=torch.Generator().manual_seed(0))
+
+    def update() -> None:
+        optimiser.zero_grad()
+        out = model(x, *layout)
+        out = out if isinstance(out, Tensor) else out.states[-1]
+        out.square().mean().backward()
+        optimiser.step()
+
+    return update
+
+
+def _alternate(parts: list[Callable[[], None]], calls: int = 2) -> list[list[float]]:
+    """Seconds per call of each part, per round; the parts take turns within a round."""
+    for part in parts:
+        part()
+    times: list[list[float]] = [[] for _ in parts]
+    for _ in range(ROUNDS):
+        for part, own in zip(parts, times, strict=True):
+            start = time.perf_counter()
+            for _ in range(calls):
+                part()
+            own.append((time.perf_counter() - start) / calls)
+    return times
+
+
+def _throughput(name: str, ours: nn.Module, reference: nn.Module) -> Result:
+    times = _alternate([_update(ours), _update(reference)])
+    fast, slow = map(statistics.median, times)
+    ratio = statistics.median(b / a for a, b in zip(*times, strict=True))
+    return Result(name, BATCH / fast, "examples/s", BATCH / slow, ratio)
+
+
+def _memory(name: str, ours: nn.Module, reference: nn.Module) -> Result:
+    mine, theirs = training_bytes(ours), training_bytes(reference)
+    return Result(name, mine / 2**20, "MiB", theirs / 2**20, mine / theirs)
+
+
+def training_bytes(model: nn.Module) -> int:
+    """Bytes of one training step: distinct storages saved for backward, parameters, gradients, optimiser state."""
+    storages: dict[int, tuple[int, object]] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = (storage.nbytes(), storage)  # kept alive, so that no address is used twice
+        return tensor
+
+    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+    x = torch.randn(BATCH, LENGTH, SHAPE.width)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = model(x)
+        (out if isinstance(out, Tensor) else out.states[-1]).square().mean().backward()
+    optimiser.step()
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    saved = sum(size for address, (size, _) in storages.items() if address not in own)
+    state = sum(t.nbytes for values in optimiser.state.values() for t in values.values() if isinstance(t, Tensor))
+    return saved + state + sum(2 * p.nbytes for p in model.parameters())
+
+
+def _same_as_plain(compacted: Backbone, full: Backbone, x: Tensor) -> None:
+    """Raise where an example's output differs from running it, uncompacted, for as many steps as it took."""
+    trace = compacted(x)
+    for steps in trace.steps.unique().int().tolist():
+        full.refiner.config = replace(full.refiner.config, steps=steps)
+        rows = trace.steps == steps
+        torch.testing.assert_close(trace.states[0, rows], full(x).states[0, rows], rtol=1e-4, atol=1e-4)
+    full.refiner.config = replace(full.refiner.config, steps=compacted.arm.refinement.steps)

@@ -1,0 +1,119 @@
+"""A fair comparison: arms of one size, the same data and recipe, paired seeds; then statistics and an honest verdict.
+
+output/comparison.json, comparison.csv, plan.json, runs/<arm>/seed<k>/ (each a run directory)
+"""
+
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from headwise.files import read_mapping, write_json, write_text
+from headwise.lab.comparison.parity import Mode
+from headwise.lab.comparison.plan import Plan, keep_plan, plan, share_cores
+from headwise.lab.comparison.results import summarise, table
+from headwise.lab.comparison.runs import Train, train_runs
+from headwise.lab.outputs import COMPARISON, COMPARISON_TABLE, refuse_other_work
+from headwise.lab.records import read_run
+from headwise.training.config import RunConfig
+
+PACKAGES = ("headwise", "torch", "numpy", "scipy")
+
+
+def compare(
+    arms: Sequence[tuple[str, RunConfig]],
+    seeds: int | Sequence[int] = 3,
+    parity: Mode = "parameters",
+    output: Path | str | None = None,
+    jobs: int | None = None,
+    train: Train | None = None,
+) -> dict[str, Any]:
+    """Train every arm with every seed and say what can be said.
+
+    A comparison that was stopped goes on where it was when called again with the same output; more seeds or arms may be
+    added the same way. A failed run is named in the result and leaves its directory readable. The page, report.html,
+    is not written here but by `headwise compare` and `headwise report`.
+
+    Args:
+        arms: label and configuration of each arm, the reference first. They may differ in `arm`, `model` and
+            `training.preset`, the learning rates.
+            `headwise.training.configuration.load_arms(["baseline", "hrm:refinement.steps=12"])` makes this list.
+        seeds: how many, counted from the configurations' own seed, or which. Seed k gives every arm the same data.
+        parity: what is made equal; see `headwise.lab.comparison.parity.match`.
+        output: directory of the comparison; default a new one in `runs/`.
+        jobs: processes side by side, which share the cores; default one for each core, 1 on an accelerator.
+        train: what trains one configuration; default `headwise.training.run.train`.
+
+    Returns:
+        the content of comparison.json.
+
+    Raises:
+        InputError: arms that differ in more, that parity cannot match, or an output that holds another comparison,
+            a scaling or a run. Nothing has been written then.
+    """
+    began = time.perf_counter()
+    planned = plan(arms, seeds, parity, output)
+    refuse_other_work(planned.output, ["a scaling", "a run"])
+    jobs, threads = share_cores(jobs, len(planned.runs), planned.base)
+    keep_plan(planned.output, planned.arms)
+    failures = train_runs(planned.runs, train or default_train(), jobs, threads)
+    return conclude(planned, failures, circumstances(planned.base, jobs, threads, time.perf_counter() - began))
+
+
+def conclude(planned: Plan, failures: Mapping[Path, str], how: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the runs of a comparison back, write comparison.json and comparison.csv, return the content of the former.
+
+    Args:
+        failures: what went wrong, by the run's directory.
+        how: date, command, machine; see `circumstances`.
+    """
+    runs = {(run.label, run.seed): read_run(run.directory) for run in planned.runs}
+    failed = {(run.label, run.seed): failures[run.directory] for run in planned.runs if run.directory in failures}
+    result = summarise(runs, planned.seeds, planned.sized, failed, _facts(planned.base))
+    for label, config in planned.arms.items():
+        result["arms"][label]["preset"] = config.to_plain()["training"]["preset"]
+    result["directory"] = str(planned.output)
+    result["how"] = dict(how)
+    write_json(planned.output / COMPARISON, result)
+    write_text(planned.output / COMPARISON_TABLE, table(result))
+    return read_mapping(planned.output / COMPARISON)
+
+
+def _facts(base: RunConfig) -> dict[str, Any]:
+    entry, plain = base.entry, base.to_plain()
+    return {
+        "task": entry.name,
+        "task_summary": entry.summary,
+        "task_config": {key: value for key, value in plain["task"].items() if key != "name"},
+        "training": plain["training"],
+        "metric": entry.task.metric,
+        "higher_is_better": entry.task.higher_is_better,
+        "quick": base.quick,
+    }
+
+
+def circumstances(base: RunConfig, jobs: int, threads: int, seconds: float) -> dict[str, Any]:
+    """When, by which command, on what and with which versions."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "processes": jobs,
+        "threads_per_process": threads,
+        "device": base.device,
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def default_train() -> Train:
+    """The one way to train a run."""
+    from headwise.training.run import train
+
+    return train

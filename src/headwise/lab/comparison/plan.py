@@ -1,0 +1,140 @@
+"""The plan of a comparison: arms of one size, the same data and recipe for all, a run for each arm and seed."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headwise.errors import InputError
+from headwise.files import write_json
+from headwise.lab.comparison.parity import Mode, Parity, match
+from headwise.lab.comparison.runs import PlannedRun
+from headwise.lab.outputs import PLAN, directory_name, run_directory
+from headwise.lab.records import readable_mapping
+from headwise.tasks.base import TaskData
+from headwise.training.config import RunConfig, differences
+from headwise.training.run import data_of
+
+ARM_KEYS = ("arm", "model", "name")
+"""What arms may differ in; everything else of a run, data and recipe above all, is shared."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison that may be made: every arm with its size, and a run for each arm and seed.
+
+    Attributes:
+        base: the first arm's configuration as it was given.
+        arms: configurations by label, each with the shape that parity gave it.
+    """
+
+    base: RunConfig
+    seeds: list[int]
+    sized: Parity
+    arms: dict[str, RunConfig]
+    runs: list[PlannedRun]
+    output: Path
+
+
+def plan(
+    arms: Sequence[tuple[str, RunConfig]],
+    seeds: int | Sequence[int] = 3,
+    parity: Mode = "parameters",
+    output: Path | str | None = None,
+    length: int | None = None,
+) -> Plan:
+    """What `compare` would train, refused as it would be; writes nothing.
+
+    Args:
+        length: tokens of an example, if it is known already; else the data are asked.
+    """
+    seeds = _seeds(seeds, arms)
+    check_alike(arms)
+    base = arms[0][1]
+    output = Path(output) if output else new_directory(base, "compare")
+    shapes = [(label, config.arm, config.model) for label, config in arms]
+    sized = match(shapes, length or length_of(base, data_of(base)), parity, base.entry.task.causal)
+    shaped = {
+        label: replace(config, model=one.model, name=label)
+        for one, (label, config) in zip(sized.arms, arms, strict=True)
+    }
+    runs = [
+        PlannedRun(label, seed, replace(config, seed=seed), run_directory(output, label, seed))
+        for seed in seeds
+        for label, config in shaped.items()
+    ]
+    return Plan(base, seeds, sized, shaped, runs, output)
+
+
+def _seeds(seeds: int | Sequence[int], arms: Sequence[tuple[str, RunConfig]]) -> list[int]:
+    if not arms:
+        raise InputError("arms=[]: name at least one arm")
+    chosen = [arms[0][1].seed + i for i in range(seeds)] if isinstance(seeds, int) else list(seeds)
+    if not chosen or min(chosen) < 0 or len(set(chosen)) < len(chosen):
+        raise InputError(f"seeds={seeds}: choose how many (1 or more), or different whole numbers from 0 on")
+    return chosen
+
+
+def check_alike(arms: Sequence[tuple[str, RunConfig]]) -> None:
+    """Refuse arms that differ in more than `ARM_KEYS`, or that would share a directory."""
+    (first, base), labels = arms[0], [label for label, _ in arms]
+    if len({directory_name(label) for label in labels}) < len(labels):
+        raise InputError(f"arms={','.join(labels)}: two arms need two names (apart from punctuation)")
+    shared = _shared_settings(base)
+    for label, config in arms[1:]:
+        for key, ours, theirs in differences(shared, _shared_settings(config)):
+            raise InputError(f"{key}={theirs} in arm {label} but {ours} in {first}: arms of a comparison share {key}")
+
+
+def _shared_settings(config: RunConfig) -> dict[str, Any]:
+    """What arms have in common; learning rates may be what is compared, and are then part of an arm's label."""
+    plain = {key: value for key, value in config.to_plain().items() if key not in ARM_KEYS}
+    return plain | {"training": {key: value for key, value in plain["training"].items() if key != "preset"}}
+
+
+def keep_plan(output: Path, arms: Mapping[str, RunConfig]) -> None:
+    """Write down what the runs of this directory are made of, and refuse to mix them with runs of another making."""
+    old = readable_mapping(output / PLAN)
+    changing = ("seed", "output", "device", "cache", "name")
+    new = {
+        directory_name(label): {key: value for key, value in config.to_plain().items() if key not in changing}
+        for label, config in arms.items()
+    }
+    for name in old.keys() & new.keys():
+        for key, before, after in differences(old[name], new[name]):
+            raise InputError(
+                f"output={output}: holds runs of {name} with {key}={before}, now {after}; choose another output"
+            )
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / PLAN, {**old, **new})
+
+
+def share_cores(jobs: int | None, runs: int, base: RunConfig) -> tuple[int, int]:
+    """Processes, and torch threads for each of them."""
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs={jobs}: choose 1 or more processes")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    accelerated = base.device in ("cuda", "mps") or (base.device == "auto" and _accelerator())
+    jobs = min(jobs or (1 if accelerated else cores), runs)
+    return jobs, base.training.threads or max(1, cores // jobs)
+
+
+def _accelerator() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def new_directory(base: RunConfig, kind: str) -> Path:
+    """Where a comparison, or another `kind` of work on several runs, goes by default."""
+    return Path(base.output) / f"{kind}-{base.entry.name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def length_of(config: RunConfig, data: TaskData) -> int:
+    """Tokens of an example as the backbone sees them, from one test example."""
+    batch = data.split("test").batch(torch.arange(1))
+    with torch.no_grad():
+        embedded, _ = config.entry.task(config.task, data.facts, config.model.width).embed(batch)
+    return int(embedded.shape[1])

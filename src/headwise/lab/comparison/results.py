@@ -1,0 +1,169 @@
+"""The result of a comparison: from run directories to means, intervals, pairs and verdicts."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headwise.lab.comparison.parity import Parity
+from headwise.lab.comparison.verdicts import MetricBounds, headline, standing, verdict
+from headwise.lab.records import Run, number
+from headwise.lab.statistics import Pair, compare_pair, holm, mean_interval
+from headwise.schema import to_plain
+
+
+def summarise(
+    runs: Mapping[tuple[str, int], Run],
+    seeds: Sequence[int],
+    sized: Parity,
+    failures: Mapping[tuple[str, int], str],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The content of comparison.json, without `how`.
+
+    Args:
+        runs: by (label, seed); a run without a summary counts as missing.
+        failures: what went wrong, by (label, seed).
+        facts: `task`, `metric`, `higher_is_better` and whatever else of the task the report shows.
+    """
+    labels = [one.label for one in sized.arms]
+    summaries = [run.summary for run in runs.values() if run.summary]
+    first = summaries[0] if summaries else {}
+    floor, ceiling = (_mean(summary.get(key) for summary in summaries) for key in ("floor", "ceiling"))
+    bounds = MetricBounds(floor, ceiling, bool(facts["higher_is_better"]))
+    values = {label: [number(runs[label, seed].summary.get("value")) for seed in seeds] for label in labels}
+    means = {label: mean_interval(_with_nan(values[label])) for label in labels}
+    pairs = _pairs(labels, values, runs, seeds)
+    verdicts = [verdict(pair, (means[pair.a], means[pair.b]), bounds) for pair in pairs]
+    return {
+        **facts,
+        "floor": floor,
+        "ceiling": ceiling,
+        "references": _means(summary.get("references") for summary in summaries),
+        "references_by_metric": _means(summary.get("references_by_metric") for summary in summaries),
+        "headline": headline(verdicts, labels[0]),
+        "seeds": list(seeds),
+        "updates": first.get("updates"),
+        "examples": first.get("examples"),
+        "parity": sized.to_plain(),
+        "arms": {
+            one.label: {
+                "values": values[one.label],
+                "mean": means[one.label].mean,
+                "interval": means[one.label].interval,
+                "standing": standing(means[one.label], bounds),
+                "parameters": one.size.parameters,
+                "parameter_ratio": one.parameter_ratio,
+                "flops_per_example": one.size.flops,
+                "flops_ratio": one.flops_ratio,
+                **_means_over_runs([runs[one.label, seed].summary for seed in seeds]),
+                "model": to_plain(one.model),
+                "arm": to_plain(one.arm),
+                "failures": {str(seed): failures[one.label, seed] for seed in seeds if (one.label, seed) in failures},
+            }
+            for one in sized.arms
+        },
+        "pairs": [
+            {**asdict(pair), "kind": said.kind, "verdict": said.sentence}
+            for pair, said in zip(pairs, verdicts, strict=True)
+        ],
+    }
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """One row for each run, as CSV, for those who want to do their own statistics."""
+    text = io.StringIO()
+    columns = (
+        "task",
+        "metric",
+        "arm",
+        "seed",
+        "value",
+        "floor",
+        "ceiling",
+        "parameters",
+        "flops_per_example",
+        "failure",
+    )
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(columns)
+    for label, arm in result["arms"].items():
+        for seed, value in zip(result["seeds"], arm["values"], strict=True):
+            ends = [result["floor"], result["ceiling"]]
+            size = [arm["parameters"], arm["flops_per_example"]]
+            row = [result["task"], result["metric"], label, seed, value, *ends, *size, arm["failures"].get(str(seed))]
+            rows.writerow(["" if entry is None else entry for entry in row])
+    return text.getvalue()
+
+
+def _pairs(
+    labels: Sequence[str],
+    values: Mapping[str, Sequence[float | None]],
+    runs: Mapping[tuple[str, int], Run],
+    seeds: Sequence[int],
+) -> list[Pair]:
+    """Every arm against the first, then the others among themselves; p values corrected for all of them."""
+    order = [(a, labels[0]) for a in labels[1:]]
+    order += [(a, b) for i, b in enumerate(labels[1:], 1) for a in labels[i + 1 :]]
+    pairs = [
+        compare_pair(a, b, (_with_nan(values[a]), _with_nan(values[b])), example_differences(a, b, runs, seeds))
+        for a, b in order
+    ]
+    corrected = holm([pair.p_paired for pair in pairs])
+    return [replace(pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True)]
+
+
+def example_differences(
+    a: str, b: str, runs: Mapping[tuple[str, int], Run], seeds: Sequence[int]
+) -> NDArray[np.float32] | None:
+    """a - b for each test example.
+
+    Where seeds share their test examples, the mean over those seeds: an example counts once. Where each seed draws its
+    own, those of all seeds stand side by side.
+    """
+    by_test_set: dict[str, list[NDArray[np.float32]]] = {}
+    for seed in seeds:
+        ours, theirs = runs[a, seed], runs[b, seed]
+        x, y = ours.test_values, theirs.test_values
+        if x is not None and y is not None and len(x) == len(y):
+            drawn = str(ours.summary.get("test_fingerprint", f"seed {seed}"))
+            by_test_set.setdefault(drawn, []).append(x - y)
+    return np.concatenate([np.mean(found, axis=0) for found in by_test_set.values()]) if by_test_set else None
+
+
+def _means_over_runs(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over the seeds of what a run's summary says beside its value; absent where no seed knows it."""
+    speeds = [
+        examples / seconds
+        for summary in summaries
+        if (examples := number(summary.get("examples"))) and (seconds := number(summary.get("train_seconds")))
+    ]
+    keys = ["updates", "examples", "flops_per_example", "train_seconds"]
+    keys += ["refinement_steps_mean", "heads_active_mean", "heads_executed_mean"]
+    means = {key: _mean(summary.get(key) for summary in summaries) for key in keys}
+    known = {key: mean for key, mean in means.items() if mean is not None or key == "train_seconds"}
+    return {**known, "samples_per_second": _mean(speeds), "metrics": _means(s.get("metrics") for s in summaries)}
+
+
+def _mean(values: Any) -> float | None:
+    known = [x for value in values if (x := number(value)) is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _means(mappings: Any) -> dict[str, Any]:
+    """Key by key the mean of several mappings, to any depth."""
+    known = [mapping for mapping in mappings if isinstance(mapping, Mapping)]
+    means: dict[str, Any] = {}
+    for key in dict.fromkeys(key for mapping in known for key in mapping):
+        found = [mapping[key] for mapping in known if key in mapping]
+        means[key] = _means(found) if isinstance(found[0], Mapping) else _mean(found)
+    return means
+
+
+def _with_nan(values: Sequence[float | None]) -> list[float]:
+    return [math.nan if value is None else value for value in values]

@@ -1,0 +1,216 @@
+"""Statistics put into words: what may be said of a pair of arms, of one arm, and of a whole comparison.
+
+One constant rules: `MEANINGFUL`, the difference in normalised score below which it does not matter. Two arms whose
+intervals end within it of the ceiling leave no room for a difference; a comparison whose smallest detectable effect
+exceeds it had too few seeds to say. Where no ceiling is known, as for open text, differences are measured against the
+better arm's gain over the floor; where no floor is known either, nothing is ever ruled out.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from headwise.lab.formatting import (
+    format_interval,
+    format_metric,
+    format_p,
+    format_percent,
+    format_quantity,
+    join_words,
+)
+from headwise.lab.statistics import ALPHA, Mean, Pair
+
+# 5 %: on sorting at n = 20 that is a Kendall's tau of 0.025, three times the tolerance asked of a correct model.
+MEANINGFUL = 0.05
+
+Kind = Literal["better", "worse", "no room", "at the floor", "identical", "no difference", "too few seeds", "no result"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`kind` for programs, `sentence` for people; both speak of arm `a` compared with arm `b`."""
+
+    a: str
+    b: str
+    kind: Kind
+    sentence: str
+
+
+@dataclass(frozen=True)
+class MetricBounds:
+    """Floor and ceiling of a metric on the test examples; with one unknown (`None`) there are no normalised scores."""
+
+    floor: float | None
+    ceiling: float | None
+    higher_is_better: bool = True
+
+    def normalised(self, value: float | None) -> float | None:
+        """The normalised score of `value`: 0 at the floor, 1 at the ceiling, in either direction of the metric."""
+        length = self.length
+        if value is None or length is None or self.floor is None:
+            return None
+        return (value - self.floor) / length
+
+    @property
+    def length(self) -> float | None:
+        """Ceiling minus floor, negative where lower is better; `None` if unknown or zero."""
+        if self.floor is None or self.ceiling is None or not math.isfinite(self.floor + self.ceiling):
+            return None
+        return (self.ceiling - self.floor) or None
+
+    def unit(self, means: tuple[Mean, Mean]) -> tuple[float, str] | None:
+        """What differences between two arms are measured against: its length, above 0, and how that is said."""
+        if self.length is not None:
+            return abs(self.length), "in normalised score"
+        if self.floor is None or not math.isfinite(self.floor):
+            return None
+        gained = (max if self.higher_is_better else min)(mean.mean for mean in means) - self.floor
+        gained = gained if self.higher_is_better else -gained
+        return (gained, "of the better arm's gain over the floor") if gained > 0 else None
+
+
+def _relative(difference: float, unit: tuple[float, str] | None) -> str:
+    """', 2.4 % in normalised score', or nothing where there is no unit."""
+    return "" if unit is None else f", {format_percent(abs(difference) / unit[0])} {unit[1]}"
+
+
+Standing = Literal["at the ceiling", "between", "at the floor", "unknown"]
+
+
+def standing(mean: Mean, bounds: MetricBounds) -> Standing:
+    """Where an arm stands: at an end only if its whole interval lies within `MEANINGFUL` of it (or beyond)."""
+    if mean.interval is None:
+        return "unknown"
+    scores = [bounds.normalised(bound) for bound in mean.interval]
+    known = [score for score in scores if score is not None]
+    if not known:
+        return "unknown"
+    if min(known) >= 1 - MEANINGFUL:
+        return "at the ceiling"
+    return "at the floor" if max(known) <= MEANINGFUL else "between"
+
+
+def verdict(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds) -> Verdict:
+    """The honest sentence about `pair`; `means` are those of its arms a and b over all their seeds."""
+    kind, sentence = _judge(pair, means, bounds)
+    return Verdict(pair.a, pair.b, kind, sentence)
+
+
+def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds) -> tuple[Kind, str]:
+    a, b, difference = pair.a, pair.b, pair.difference
+    if pair.n == 0 or difference is None:
+        return "no result", f"Nothing to compare: {a} and {b} have no seed on which both gave a result."
+    measured = f"{a} minus {b} is {format_metric(difference, signed=True)}"
+    if pair.n == 1 or pair.interval is None or pair.smallest_detectable is None:
+        return "too few seeds", f"Too few seeds to say: one seed allows no test ({measured})."
+    if pair.identical:
+        return "identical", f"No difference: {a} and {b} gave the same value on every seed; are they really two models?"
+    p = pair.p_paired if pair.p_holm is None else pair.p_holm
+    significant = p is not None and p < ALPHA
+    better = difference > 0 if bounds.higher_is_better else difference < 0
+    by = f"by {format_metric(abs(difference))}"
+    evidence = f"paired t test over {format_quantity(pair.n, 'seed')}, p {_equals(p)}"
+    evidence += "" if pair.p_holm is None else " after Holm's correction"
+
+    ends = {standing(mean, bounds) for mean in means}
+    if ends == {"at the ceiling"}:
+        lead = (
+            f"; {a if better else b} is ahead {by} ({evidence})" if significant else f" ({measured}, not significant)"
+        )
+        reach = f"{a} and {b} both reach it within {format_percent(MEANINGFUL)} in normalised score"
+        return "no room", f"No room left below the ceiling: {reach}{lead}."
+    if ends == {"at the floor"}:
+        return "at the floor", f"Nothing learned: neither {a} nor {b} rises above the floor ({measured})."
+    if significant:
+        size = (
+            f"{by} ({format_interval(_absolute(pair.interval, difference))}{_relative(difference, bounds.unit(means))})"
+        )
+        return (
+            "better" if better else "worse"
+        ), f"{a} is {'better' if better else 'worse'} than {b} {size}; {evidence}."
+    if p is None:
+        return "too few seeds", f"No test possible: {measured} on every seed, without variation."
+    return _undecided(pair, bounds.unit(means), f"{measured}, {evidence}")
+
+
+def _undecided(pair: Pair, unit: tuple[float, str] | None, evidence: str) -> tuple[Kind, str]:
+    """Not significant: either a difference that matters is ruled out, or nothing can be said.
+
+    Interval and detectable difference are those of this pair alone: Holm's correction is for claims, and none is made.
+    """
+    assert pair.interval is not None
+    assert pair.smallest_detectable is not None
+    largest, hidden = max(abs(bound) for bound in pair.interval), pair.smallest_detectable
+    matters = 0.0 if unit is None else MEANINGFUL * unit[0]
+    if max(largest, hidden) <= matters:
+        return "no difference", (
+            f"No difference shown: one larger than {format_metric(largest)}{_relative(largest, unit)}, is ruled out by "
+            f"the 95 % interval; a smaller one could be hidden ({evidence})."
+        )
+    seeds = format_quantity(pair.n, "seed")
+    if hidden > matters:
+        return "too few seeds", (
+            f"Too few seeds to say: {seeds} can show a difference of {format_metric(hidden)} or more"
+            f"{_relative(hidden, unit)}, in a single test ({evidence})."
+        )
+    return "too few seeds", (
+        f"Too few seeds to say: one of {format_metric(largest)}{_relative(largest, unit)}, is possible but not shown "
+        f"({evidence})."
+    )
+
+
+def headline(verdicts: list[Verdict], first: str) -> str:
+    """The comparison in one line: every arm against the first, then whatever was decided between the others."""
+    against = [verdict for verdict in verdicts if verdict.b == first]
+    if not against:
+        return "One arm, nothing to compare it with"
+    groups: dict[Kind, list[str]] = {}
+    for item in against:
+        groups.setdefault(item.kind, []).append(item.a)
+    said = [_together(kind, groups[kind], first) for kind in _ORDER if kind in groups]
+    others = [item for item in verdicts if item.b != first and item.kind in ("better", "worse")]
+    said += [f"{item.a} is {item.kind} than {item.b}" for item in others]
+    text = "; ".join(said)
+    starts_with_arm = any(text.startswith(f"{item.a}") for item in against)
+    return text if starts_with_arm else text[0].upper() + text[1:]
+
+
+_ORDER: tuple[Kind, ...] = (
+    "better",
+    "worse",
+    "no room",
+    "identical",
+    "no difference",
+    "too few seeds",
+    "at the floor",
+    "no result",
+)
+
+
+def _together(kind: Kind, arms: list[str], first: str) -> str:
+    names, everyone = join_words(arms), join_words([first, *arms])
+    one = len(arms) == 1
+    match kind:
+        case "better" | "worse":
+            return f"{names} {'is' if one else 'are'} {kind} than {first}"
+        case "no room":
+            return f"no room left below the ceiling: {everyone} {'both' if one else 'all'} reach it"
+        case "identical":
+            return f"exactly the results of {first}: {names}"
+        case "no difference":
+            return f"no difference shown between {everyone}"
+        case "too few seeds":
+            return f"too few seeds to say whether {names} {'differs' if one else 'differ'} from {first}"
+        case "at the floor":
+            return f"nothing learned: {everyone} stay at the floor"
+        case "no result":
+            return f"no result for {names}"
+
+
+def _absolute(bounds: tuple[float, float], difference: float) -> tuple[float, float]:
+    return bounds if difference > 0 else (-bounds[1], -bounds[0])
+
+
+def _equals(p: float | None) -> str:
+    text = format_p(p)
+    return text if text.startswith("<") else f"= {text}"

@@ -1,0 +1,88 @@
+"""How to read what a report shows: the captions under its plots and the notes under its tables."""
+
+RESULTS = (
+    "Each mark is an arm's mean over seeds, the bar its 95 % t interval, the small strokes below it the seeds. Left "
+    "over the whole range between floor and ceiling, right enlarged: judge the size of a difference on the left."
+)
+EFFICIENCY = (
+    "Each arm's score against the FLOPs of one example. Equal parameters do not mean equal compute: an arm that "
+    "applies its blocks several times stands further right. Up and to the left is better."
+)
+DIFFERENCES = "Mean difference over paired seeds with its 95 % interval. An interval that crosses 0 shows no difference"
+DIFFERENCES_ZONE = "in the grey zone a difference, real or not, is below {share} in normalised score"
+PAIRS = (
+    "Interval and paired p: Student's t over the differences seed by seed. Holm corrects the paired p for the number "
+    "of pairs; Welch's p ignores the pairing. g is Hedges' effect size, in standard deviations over seeds. “Can show” "
+    "is the smallest difference that so many seeds would show with 80 % power. The last column is a BCa bootstrap "
+    "over the test examples: it speaks of these trained models, not of the next seed."
+)
+CURVES = (
+    "Validation score over training: line, mean over seeds; band, from the lowest to the highest seed. Left the whole "
+    "range between floor and ceiling (those of the test examples), right the last stretch, enlarged."
+)
+CURVE = (
+    "Validation score over training; left the whole range between floor and ceiling, right the last stretch, enlarged."
+)
+LOSS = "The loss on training and on validation examples. If they part, the model learns its training set by heart."
+GATES = (
+    "Mean gate of each head at each refinement step over the test examples. 1, pale, is plain attention; orange heads "
+    "count more, blue ones less. Columns that look alike: the same at every step. All pale: the router does nothing."
+)
+GATES_FIRST_SEED = "Shown is the first seed, as heads have no identity across seeds."
+ENTROPY = (
+    "Entropy of the gates on the validation examples as a share of its maximum, ln H: line, mean over seeds; band, "
+    "lowest to highest. A line that stays at 1 is a router that never decides; one that drops to 0 early has "
+    "collapsed."
+)
+CHOICES = (
+    "What the gate functions chose on the validation examples: heads whose gate is not 0 and, where tokens predict "
+    "them, threshold, complexity and sharpness. Means over tokens, layers and steps; line, mean over seeds; band, "
+    "their range."
+)
+LOADS = (
+    "Share of the test tokens that use each head, layer by layer. All dark: nothing is switched off; a white cell is a "
+    "head that no token uses."
+)
+ROUTING = (
+    "On the test examples after training, mean over seeds. Spread: standard deviation of the gates, where 1 is plain "
+    "attention; over tokens and examples those of ten examples. Entropy 1 and Herfindahl 1/H: all heads alike; entropy "
+    "0 and Herfindahl 1: always one head. Active: a gate that is not 0. Dead: never active."
+)
+ROUTING_OF_ONE = "On the test examples for a finished run, else on the validation examples of the last look."
+METRICS = "Mean over seeds; floor and ceiling where the task knows them for the metric."
+METRICS_OF_ONE = "Means over the test examples."
+COSTS = "Parameters of backbone and controller; FLOPs of a forward pass; samples per second while training."
+ONE_RUN = "One run with one seed: another seed would give another score. headwise compare says by how much."
+QUICK = "A quick try with cut-down settings: its numbers are no results."
+SCOPE = (
+    "The verdicts hold for this task, these sizes, this recipe and this number of updates; another learning rate "
+    "could suit one arm better than another."
+)
+FAILED = "Failed runs are left out of their arm's mean, which flatters an arm that fails where it does badly."
+FEW_SEEDS = (
+    "With {seeds} the t tests allow for the small number, but cannot check that seeds scatter normally. Intervals are "
+    "not corrected for the number of pairs; the p values after Holm are."
+)
+WIDTHS = "To match their size, arms may be narrower than the first one; the widths stand in the table of arms."
+SPEED = "Samples per second were measured with {processes} runs side by side; for speed see headwise bench."
+SCALING = (
+    "At each size the first arm has the shape of that size and the others are matched to it within 1 %; all runs of a "
+    "seed see the same data in the same order and the same recipe. Each size is a comparison of its own, with its own "
+    "page."
+)
+SCALING_COSTS = (
+    "Parameters of backbone and controller, and their ratio to the first arm; FLOPs of a forward pass; training time, "
+    "mean over seeds; memory, the most that a process held, the interpreter and its libraries included."
+)
+AGAINST_PARAMETERS = (
+    "Mean over seeds of each arm against its parameters, arms of equal size a little apart; thin bars are 95 % t "
+    "intervals, where there are several seeds, and may leave the frame. Lines that stay apart: the advantage lasts."
+)
+ADVANTAGES = (
+    "How much better than the first arm, seed by seed: mean, and its 95 % t interval where there are several seeds. "
+    "Bars without one come from a single seed, and another seed would give others."
+)
+SCALING_SCOPE = (
+    "One recipe serves all sizes: a rate that suits the small ones may not suit the large ones, and with the same "
+    "number of updates larger models are further from their end."
+)

@@ -1,0 +1,133 @@
+"""The end of a comparison in a terminal: headline, table, one verdict for each pair."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from headwise.errors import InputError
+from headwise.files import read_text, write_text
+from headwise.lab.comparison.verdicts import MetricBounds
+from headwise.lab.formatting import (
+    format_count,
+    format_interval,
+    format_magnitude,
+    format_metric,
+    format_normalised,
+    format_quantity,
+)
+from headwise.lab.outputs import REPORT
+from headwise.lab.records import number
+from headwise.lab.report.descriptions import spaced
+
+Plain = Mapping[str, Any]
+STYLES = {"better": "bold green", "worse": "bold red", "too few seeds": "yellow", "no result": "yellow"}
+
+
+def comparison_text(result: Plain) -> list[RenderableType]:
+    """What to print of comparison.json, one after the other."""
+    failed = [
+        Text(f"{label}, seed {seed} failed: {error}", style="red")
+        for label, arm in result["arms"].items()
+        for seed, error in arm["failures"].items()
+    ]
+    where = Text(f"\nreport: {Path(result['directory']) / REPORT}")
+    return [
+        Text(f"\n{result['headline']}", style="bold"),
+        "",
+        comparison_table(result),
+        *failed,
+        verdicts(result),
+        where,
+    ]
+
+
+def comparison_table(result: Plain) -> Table:
+    """Every arm between ceiling and floor: score with interval, parameters, FLOPs and speed."""
+    seeds = format_quantity(len(result["seeds"]), "seed")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title_justify="left")
+    table.title = f"{result['task']}, {seeds}, {format_count(result.get('updates'))} updates"
+    table.add_column("arm", overflow="fold", min_width=12)
+    for title in (spaced(result["metric"]), "95 % interval", "normalised", "parameters", "FLOPs/example", "samples/s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    references = result.get("references") or {}
+    others = [(spaced(name), number(value)) for name, value in references.items() if name not in ("floor", "ceiling")]
+    for name, level in (("ceiling", number(result["ceiling"])), *others):
+        if level is not None:
+            table.add_row(Text(name, style="italic"), format_metric(level), "", _normalised(result, level), style="dim")
+    for label, arm in result["arms"].items():
+        mean = number(arm["mean"])
+        table.add_row(
+            escape(label),
+            format_metric(mean),
+            format_interval(arm["interval"]),
+            _normalised(result, mean),
+            format_count(arm["parameters"]),
+            format_magnitude(number(arm["flops_per_example"])),
+            format_count(number(arm["samples_per_second"])),
+        )
+    if (floor := number(result["floor"])) is not None:
+        table.add_row(Text("floor", style="italic"), format_metric(floor), "", _normalised(result, floor), style="dim")
+    return table
+
+
+def markdown_table(result: Plain) -> str:
+    """The same for a document, with the headline and the verdicts below."""
+    metric, others = spaced(result["metric"]), result.get("references") or {}
+    head = ["arm", metric, "95 % interval", "normalised score", "parameters", "FLOPs/example", "samples/s"]
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    levels = [("ceiling", result["ceiling"]), *((k, v) for k, v in others.items() if k not in ("floor", "ceiling"))]
+    rows += [
+        [f"*{spaced(k)}*", format_metric(number(v)), "", _normalised(result, number(v)), "", "", ""] for k, v in levels
+    ]
+    for label, arm in result["arms"].items():
+        mean = number(arm["mean"])
+        cost = [format_count(arm["parameters"]), format_magnitude(number(arm["flops_per_example"]))]
+        speed = format_count(number(arm["samples_per_second"]))
+        rows.append(
+            [label, format_metric(mean), format_interval(arm["interval"]), _normalised(result, mean), *cost, speed]
+        )
+    floor = number(result["floor"])
+    rows.append(["*floor*", format_metric(floor), "", _normalised(result, floor), "", "", ""])
+    lines = ["| " + " | ".join(cells) + " |" for cells in rows]
+    verdict = [f"- {pair['verdict']}" for pair in result["pairs"]]
+    seeds = format_quantity(len(result["seeds"]), "seed")
+    title = f"{result['headline']} ({result['task']}, {seeds}, {format_count(result.get('updates'))} updates)."
+    return "\n".join([title, "", *lines, "", *verdict])
+
+
+def insert_table(result: Plain, file: Path) -> None:
+    """Put `markdown_table` between the two marks in `file`; a file that is not there is made.
+
+    Raises:
+        InputError: the file has no marks.
+    """
+    begin, end = "<!-- result table -->", "<!-- end of result table -->"
+    text = read_text(file) if file.exists() else f"{begin}\n{end}\n"
+    if begin not in text or end not in text.partition(begin)[2]:
+        raise InputError(f"{file}: no place for the table; put the lines {begin} and {end} where it belongs")
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, f"{before}{begin}\n{markdown_table(result)}\n{end}{after}")
+
+
+def verdicts(result: Plain) -> Table:
+    """One line for each pair of arms."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for pair in result["pairs"]:
+        table.add_row(Text(pair["kind"], style=STYLES.get(pair["kind"], "cyan")), escape(pair["verdict"]))
+    return table
+
+
+def _normalised(result: Plain, value: float | None) -> str:
+    """The normalised score of a value: 0 % at the floor, 100 % at the ceiling; nothing where either is unknown."""
+    score = MetricBounds(number(result["floor"]), number(result["ceiling"])).normalised(value)
+    return "" if score is None else format_normalised(score)
