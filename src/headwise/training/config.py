@@ -11,7 +11,7 @@ import yaml
 from headwise.errors import InputError
 from headwise.models.arm import Arm, check
 from headwise.models.sizes import ModelConfig
-from headwise.schema import build, named, to_plain
+from headwise.schema import FilePath, build, named, to_plain
 from headwise.tasks import TASKS, entry
 from headwise.tasks.base import TaskEntry
 from headwise.training.files import CONFIG
@@ -167,8 +167,8 @@ class RunConfig:
     name: str = "custom"
     seed: int = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    output: str = "runs"
-    cache: str | None = None
+    output: FilePath = "runs"
+    cache: FilePath | None = None
     quick: bool = False
 
     def __post_init__(self) -> None:
