@@ -239,6 +239,8 @@ def _evaluated(module: str, node: ast.expr) -> Any:
             return _evaluated(module, node.left) | _evaluated(module, node.right)
         case ast.BinOp():
             return _OPERATORS[type(node.op)](_evaluated(module, node.left), _evaluated(module, node.right))
+        case ast.Subscript():
+            return _evaluated(module, node.value)[_evaluated(module, node.slice)]
         case ast.Attribute():
             owner = _evaluated(module, node.value)
             if isinstance(owner, Instance):

@@ -15,6 +15,7 @@ from headwise.errors import InputError
 from headwise.schema import suggestion
 from headwise.sources import ClassSource, Field, Instance, class_of, value
 from headwise.tasks import TASKS
+from headwise.training.presets import defaults
 
 ROOT = "headwise.training.config:RunConfig"
 
@@ -96,7 +97,7 @@ def _below(where: str, cls: ClassSource, under: str | None) -> Iterator[Setting]
             each = Field(
                 "task",
                 f"one of {', '.join(TASKS)}",
-                Instance(next(iter(task_classes().values())), {}),
+                Instance(task_classes()[defaults()["task"]], {}),
                 meaning=each.meaning,
                 choices=task_classes(),
             )

@@ -26,6 +26,12 @@ def presets(group: str) -> dict[str, str]:
     return found
 
 
+def defaults() -> dict[str, str]:
+    """The file that each group takes where none is chosen."""
+    listed = _mapping(CONF / "config.yaml")["defaults"]
+    return {group: name for choice in listed if isinstance(choice, dict) for group, name in choice.items()}
+
+
 def known(group: str, name: str) -> None:
     """Refuse a file that a group does not have.
 
