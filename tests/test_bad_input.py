@@ -4,7 +4,9 @@ Kinds come from public bug reports of configuration libraries: numbers of thousa
 YAML that refers to itself. Whatever it is, the line is short, and nothing is written.
 """
 
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -161,19 +163,13 @@ def test_all_commands_read_a_value_alike(text: str, value: object) -> None:
         (["arms=[baseline,", "hrm:refinement.steps=5]"], """'arms=[baseline,"hrm:refinement.steps=5"]'"""),
         (["arms=[baseline,hrm:refinement.steps=5]"], """'arms=[baseline,"hrm:refinement.steps=5"]'"""),
         (["arms=[baseline,hrm"], "'arms=[baseline,hrm]'"),
-        (["arms=[baseline,{a: 1]"], None),
         (["arms=baseline"], "'arms=[baseline]'"),
     ],
 )
-def test_what_the_remedy_says_can_be_typed(words: list[str], remedy: str | None, capsys: Captured) -> None:
+def test_what_the_remedy_says_can_be_typed(words: list[str], remedy: str, capsys: Captured) -> None:
     """The word between `write` and the end, given back as the shell would give it, is read as was meant."""
     said = line(capsys, "compare", *words)
-    if remedy is None:
-        assert "write" not in said
-        return
     assert f"write {remedy}" in said
-    import shlex
-
     (typed,) = shlex.split(remedy)
     arms = overrides.parse(typed).value
     assert arms[0] == "baseline"
@@ -251,6 +247,7 @@ def test_a_tilde_is_the_home_in_every_command(folder: Path, monkeypatch: pytest.
 
 def test_null_is_no_path(capsys: Captured) -> None:
     assert cli.main(["train", "resume=null", "cache=null", "--show", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cache"] is None
     assert "output=None: expected a path" in line(capsys, "train", "output=null")
 
 

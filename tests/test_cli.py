@@ -160,6 +160,13 @@ def test_train_without_json_prints_a_table_and_the_run_directory(capsys: Capture
     assert "update" not in out.replace("updates", "").replace("selected_update", ""), "progress is for standard error"
 
 
+def test_what_a_cluster_leaves_in_the_environment_does_not_matter(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "x")
+    assert cli.main(["train", *SHORT]) == 0
+
+
 def test_compare_prints_the_comparison_that_it_writes(capsys: Captured, folder: Path) -> None:
     words = ["compare", "task=sorting", 'arms=[baseline,"hrm:refinement.steps=5"]', "seeds=2", "jobs=1", *SHORT]
     assert cli.main([*words, "output=both", "--json"]) == 0

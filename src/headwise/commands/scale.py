@@ -27,8 +27,8 @@ class Options:
 
     At each size the first arm has the size's shape and the others its parameters within 1 %. What cannot fit into
     memory is refused. The directory of an unfinished scaling, as output=, goes on with what is missing; sizes, seeds
-    and arms may be added to it. The result is the content of scaling.json; the pages,
-    report.html, are written beside it and for each size.
+    and arms may be added to it. The result is the content of scaling.json; the pages, report.html, are written beside
+    it and for each size.
 
     Args:
         sizes: tiny, small, medium, large, xl, huge (0.4 to 521 million parameters).

@@ -6,6 +6,8 @@ words without a key by their place (`headwise.schema.argument`).
 """
 
 import dataclasses
+import glob
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -54,7 +56,7 @@ def read(command: Command, options: type[Options], words: Sequence[str]) -> Opti
             raise InputError(f"{command.name} {short(word)}: {unknown_key(key, keys, command.name)}")
     if rest is not None:
         values[rest] = settings
-    values |= _by_place(command, fields, places, placed)
+    values |= _by_place(command, options, fields, places, placed)
     for key in keys:
         if key not in values and fields[key].default is dataclasses.MISSING:
             raise InputError(f"{command.name}: {key}= is missing; write {command.usage}")
@@ -74,7 +76,9 @@ def _flag(command: Command, fields: Fields, word: str) -> str:
     return key
 
 
-def _by_place(command: Command, fields: Fields, places: Sequence[str], placed: Sequence[str]) -> dict[str, Any]:
+def _by_place(
+    command: Command, options: type, fields: Fields, places: Sequence[str], placed: Sequence[str]
+) -> dict[str, Any]:
     """The words without a key, by the fields that they fill."""
     values: dict[str, Any] = {}
     left = list(placed)
@@ -83,6 +87,8 @@ def _by_place(command: Command, fields: Fields, places: Sequence[str], placed: S
             values[name], left = left, []
         elif left:
             values[name] = left.pop(0)
+            if glob.has_magic(values[name]) and name in paths(options) and not os.path.lexists(values[name]):
+                raise InputError(f"{command.name} {short(values[name])}: no {name} met the pattern")
         elif fields[name].default is dataclasses.MISSING:
             raise InputError(f"{command.name}: which {name}? write {command.usage}")
     if not left:

@@ -102,6 +102,8 @@ def composed(files: Mapping[str, str]) -> dict[str, Any]:
 
 def _remedy(word: str) -> str:
     """What to type instead, tried before it is said; empty if nothing helps."""
+    if len(word) > 160:  # which nobody types again
+        return ""
     closed = word + "".join(reversed(unclosed(word)))
     key, _, text = word.partition("=")
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')

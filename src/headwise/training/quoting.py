@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from headwise.errors import InputError
+from headwise.schema import short
 
 _CLOSES = {"(": ")", "[": "]", "{": "}"}
 _QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
@@ -30,7 +31,8 @@ def refuse_parted(words: Sequence[str]) -> None:
             whole = "".join(words[index:end])
             if not unclosed(whole):
                 typed = shlex.join(words[index:end])
-                raise InputError(f"{typed}: parted at its spaces by the shell; write {shlex.quote(with_quotes(whole))}")
+                remedy = f"; write {shlex.quote(with_quotes(whole))}" if len(whole) <= 160 else "; put it into quotes"
+                raise InputError(f"{short(typed)}: parted at its spaces by the shell{remedy}")
 
 
 def unclosed(word: str) -> list[str]:
