@@ -121,6 +121,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "training=7",
         "model=7",
         "device=gpu",
+        "9" * 5000,
+        "x" * 100_000,
     ],
     ids=lambda word: f"{word[:24]}...{len(word)}",
 )

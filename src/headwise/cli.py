@@ -10,6 +10,7 @@ import importlib
 import io
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Generator, Sequence
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from headwise.commands.catalogue import Command
     from headwise.commands.result import Result
     from headwise.tasks.base import Ending, Writing
+
+_LONG_WORD = re.compile(r"(\S{200})\S{200,}")
+"""More than a path is long: a word of the input that a message would repeat by the thousand characters."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -175,7 +179,8 @@ def _close_output() -> None:
 
 def _fail(code: int, error: object) -> int:
     """One line on standard error, whatever the message was."""
-    print("headwise:", " ".join(str(error).split()) or "interrupted", file=sys.stderr)
+    line = " ".join(str(error).split()) or "interrupted"
+    print("headwise:", _LONG_WORD.sub(r"\1...", line) if code == 2 else line, file=sys.stderr)
     return code
 
 
