@@ -12,7 +12,7 @@ import headwise
 
 PACKAGE = Path(headwise.__file__).parent
 LAYERS = [
-    {"errors", "schema", "files"},
+    {"errors", "schema", "files", "registry", "plugins"},
     {"routing"},
     {"reasoning"},
     {"models"},
@@ -36,6 +36,8 @@ NUMERIC = {"torch", "numpy"}
 ALLOWED = {
     "errors": set(),
     "schema": set(),
+    "registry": set(),
+    "plugins": set(),
     "files": {"yaml"},
     "routing": NUMERIC,
     "reasoning": NUMERIC,

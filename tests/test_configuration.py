@@ -6,8 +6,8 @@ from headwise.errors import InputError
 from headwise.models.arm import Arm
 from headwise.models.sizes import SIZES, ModelConfig
 from headwise.reasoning.controllers import HRMConfig, NoController
+from headwise.routing import GATES
 from headwise.routing.gates import Gumbel, Soft, TopK
-from headwise.routing.mixtures import GATES
 from headwise.tasks import TASKS
 from headwise.training.config import RunConfig
 from headwise.training.configuration import CONF, load, load_arms, parse, presets, take

@@ -21,12 +21,10 @@ if TYPE_CHECKING:
     from headwise.reasoning.controllers import HRMActConfig as HRMActConfig
     from headwise.reasoning.controllers import HRMConfig as HRMConfig
     from headwise.reasoning.controllers import NoController as NoController
-    from headwise.reasoning.controllers import make_controller as make_controller
     from headwise.reasoning.halting import EntropyHalting as EntropyHalting
     from headwise.reasoning.halting import FixedHalting as FixedHalting
     from headwise.reasoning.halting import Halting as Halting
     from headwise.reasoning.halting import PonderHalting as PonderHalting
-    from headwise.reasoning.halting import make_halting as make_halting
     from headwise.reasoning.refinement import RefinementConfig as RefinementConfig
     from headwise.reasoning.refinement import Trace as Trace
     from headwise.routing.attention import LayerMemory as LayerMemory
@@ -49,7 +47,6 @@ if TYPE_CHECKING:
     from headwise.routing.routers import RandomRouter as RandomRouter
     from headwise.routing.routers import Router as Router
     from headwise.routing.routers import StaticRouter as StaticRouter
-    from headwise.routing.routers import make_router as make_router
     from headwise.training.config import RunConfig as RunConfig
     from headwise.training.config import TrainingConfig as TrainingConfig
     from headwise.training.configuration import load as configure  # noqa: F401 - under its public name
@@ -71,9 +68,9 @@ _DEFINED = {
     "headwise.routing.gates": "Gates Gumbel Sigmoid Soft TopK",
     "headwise.routing.layout": "Layout",
     "headwise.routing.mixtures": "Adaptive ReLU SharedRouted TopP",
-    "headwise.routing.routers": "LearnedRouter NoRouter RandomRouter Router StaticRouter make_router",
-    "headwise.reasoning.controllers": "ClassicalConfig Controller HRMActConfig HRMConfig NoController make_controller",
-    "headwise.reasoning.halting": "EntropyHalting FixedHalting Halting PonderHalting make_halting",
+    "headwise.routing.routers": "LearnedRouter NoRouter RandomRouter Router StaticRouter",
+    "headwise.reasoning.controllers": "ClassicalConfig Controller HRMActConfig HRMConfig NoController",
+    "headwise.reasoning.halting": "EntropyHalting FixedHalting Halting PonderHalting",
     "headwise.reasoning.refinement": "RefinementConfig Trace",
     "headwise.models.arm": "Arm check",
     "headwise.models.backbone": "Backbone",

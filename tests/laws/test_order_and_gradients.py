@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
-from headwise.routing import mixtures
+from headwise.routing import GATES, mixtures
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.gates import GateFunction, Gumbel, Sigmoid, Soft, TopK
-from headwise.routing.mixtures import GATES, Adaptive, ReLU, SharedRouted, TopP, preceding
+from headwise.routing.mixtures import Adaptive, ReLU, SharedRouted, TopP, preceding
 
 from .arms import SHAPE
 

@@ -24,9 +24,10 @@ def _arms() -> dict[str, str]:
 
 
 def _tasks() -> dict[str, str]:
-    from headwise.tasks import TASKS, entry
+    from headwise.tasks import TASKS
 
-    return {name: line or entry(name).summary if name in TASKS else line for name, line in _files("task").items()}
+    # A task of a plugin need not have a file; a file may be a variant of a task, under another name.
+    return TASKS.summaries() | {name: line for name, line in _files("task").items() if line or name not in TASKS}
 
 
 def _recipes() -> dict[str, str]:
@@ -34,27 +35,27 @@ def _recipes() -> dict[str, str]:
 
 
 def _routers() -> dict[str, str]:
-    from headwise.routing.routers import ROUTERS
+    from headwise.routing import ROUTERS
 
-    return _documented(ROUTERS)
+    return ROUTERS.summaries()
 
 
 def _gates() -> dict[str, str]:
-    from headwise.routing.mixtures import GATES
+    from headwise.routing import GATES
 
-    return _documented(GATES)
+    return GATES.summaries()
 
 
 def _controllers() -> dict[str, str]:
-    from headwise.reasoning.controllers import CONTROLLERS
+    from headwise.reasoning import CONTROLLERS
 
-    return _documented(CONTROLLERS)
+    return CONTROLLERS.summaries()
 
 
 def _halting() -> dict[str, str]:
-    from headwise.reasoning.halting import HALTING
+    from headwise.reasoning import HALTING
 
-    return _documented(HALTING)
+    return HALTING.summaries()
 
 
 def _presets() -> dict[str, str]:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from headwise.models.backbone import Backbone
 from headwise.models.blocks import Block
-from headwise.reasoning.controllers import HRM, Controller, ControllerState
+from headwise.reasoning.controllers import HRM, Controller
+from headwise.reasoning.state import ControllerState
 from headwise.routing.attention import LayerMemory
 
 

@@ -7,6 +7,7 @@ Legend: B batch, L length, D width, K supervised steps.
 from __future__ import annotations
 
 import hashlib
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -248,3 +249,10 @@ class TaskEntry:
     commands: Mapping[str, str] = field(default_factory=dict)
     sample: str | None = None
     analysis: str | None = None
+
+    @property
+    def about(self) -> str:
+        """What the module that defines the task's configuration, or its folder, says of the task."""
+        home = sys.modules[self.config.__module__]
+        folder = sys.modules.get(home.__package__ or "", home)
+        return ((folder if hasattr(folder, "ENTRY") else home).__doc__ or "").partition("\n\n")[0]

@@ -243,8 +243,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 
 def _task_name(config: Any) -> str:
-    module = type(config).__module__
-    for name, home in TASKS.items():
-        if module == home or module.startswith(home + "."):
-            return name
-    raise InputError(f"task={type(config).__name__}: not the configuration of a task; choose one of {', '.join(TASKS)}")
+    # Whatever made this configuration is loaded already, and asking it first loads no other task.
+    found = next((name for name, task in TASKS.loaded().items() if task.config is type(config)), None)
+    found = found or next((name for name, task in TASKS.items() if task.config is type(config)), None)
+    if found is None:
+        raise InputError(
+            f"task={type(config).__name__}: not the configuration of a task; choose one of {', '.join(TASKS)}"
+        )
+    return found
