@@ -18,7 +18,7 @@ LAYERS = [
     {"models"},
     {"tasks"},
     {"training"},
-    {"lab"},
+    {"lab", "laws"},
     {"cli", "commands"},
 ]
 # The rooms of the lab: what each may import from the lab beside itself. FILES lie left of them all.

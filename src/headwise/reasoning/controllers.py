@@ -203,9 +203,11 @@ class Controller(nn.Module, ABC):
         context_width: width of the context.
         per_position: whether S = L.
         slow_period: steps between slow updates where they are on a fixed schedule, else None.
+        reads_prefix: in a causal model it reads at each position the mean of the prefix; else that position alone.
     """
 
     role: ClassVar[str] = "controller"
+    reads_prefix: ClassVar[bool] = False
     context_width: int
     per_position: bool
     slow_period: int | None = None
@@ -280,6 +282,8 @@ class HRM(Controller):
     z_L = z_H = 0 at the start. Both modules train: the original ran GRU_H under no_grad. In a causal model pool is the
     mean of the prefix and every position has its own state.
     """
+
+    reads_prefix: ClassVar[bool] = True
 
     def __init__(self, config: HRMConfig | HRMActConfig, width: int, causal: bool = False) -> None:
         super().__init__()

@@ -77,12 +77,14 @@ class GateFunction(ABC):
         selects: it ranks heads and switches some off, so that a bias on the ranking has a meaning.
         varies: the number of active heads differs from token to token and can be steered.
         predicts_budget: it fills `Gates.budget`.
+        noisy: it draws random numbers in training.
     """
 
     softmax: ClassVar[bool] = False
     selects: ClassVar[bool] = False
     varies: ClassVar[bool] = False
     predicts_budget: ClassVar[bool] = False
+    noisy: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(
@@ -106,6 +108,13 @@ class GateFunction(ABC):
     def describe(self) -> str:
         """A word or two for reports: the kind of gates."""
         return name_of(GATES, type(self)).replace("_", " ")
+
+    def surrogate(self) -> "GateFunction | None":
+        """The differentiable gate function whose gradient this one has in training; by default it has its own.
+
+        None: its gradient is that of no gate function.
+        """
+        return self
 
     @classmethod
     def examples(cls) -> "Sequence[GateFunction]":
@@ -178,14 +187,19 @@ class TopK(GateFunction):
     def describe(self) -> str:
         return f"top-{self.k}"
 
+    def surrogate(self) -> GateFunction:
+        return Soft()
+
     @classmethod
     def examples(cls) -> "Sequence[TopK]":
-        return [cls(1), cls(2, renormalise=True)]
+        return [cls(2), cls(2, renormalise=True)]
 
 
 @dataclass(frozen=True)
 class Gumbel(TopK):
     """top-k of the logits plus Gumbel noise in training, without noise at evaluation; straight-through"""
+
+    noisy: ClassVar[bool] = True
 
     def __call__(
         self,

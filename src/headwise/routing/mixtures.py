@@ -10,7 +10,8 @@ training, the hard rule at evaluation. The soft form is a falling function of th
 sum: it suppressed the best heads and opened the worst).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -89,6 +90,14 @@ class SharedRouted(GateFunction):
                 f"choose 1..{heads - self.shared} (arm.gate.k)"
             )
 
+    def surrogate(self) -> GateFunction | None:
+        # Straight-through it is exact in the balance of the groups and soft in the choice of heads.
+        return self if self.training == "soft" else None
+
+    @classmethod
+    def examples(cls) -> "Sequence[SharedRouted]":
+        return [cls(1, 2, training="soft"), cls(2, 1)]
+
 
 @dataclass(frozen=True)
 class TopP(GateFunction):
@@ -158,6 +167,13 @@ class TopP(GateFunction):
 
     def validate(self, heads: int) -> None:
         _check_shared(self.shared, heads)
+
+    def surrogate(self) -> GateFunction:
+        return replace(self, training="soft")
+
+    @classmethod
+    def examples(cls) -> "Sequence[TopP]":
+        return [cls(), cls(0.6, shared=1), cls(fallback=0.4, renormalise=True), cls(training="soft")]
 
 
 @dataclass(frozen=True)
@@ -246,6 +262,14 @@ class Adaptive(GateFunction):
             raise ValueError(
                 f"minimum={self.minimum:g}: all {routed} routed heads, always; choose less (arm.gate.minimum)"
             )
+
+    def surrogate(self) -> GateFunction:
+        return replace(self, training="soft")
+
+    @classmethod
+    def examples(cls) -> "Sequence[Adaptive]":
+        fixed = cls(2.0, 3.0, sharpness=5.5, renormalise=True)
+        return [cls(), fixed, cls(shared=1), cls(training="soft")]
 
 
 @dataclass(frozen=True)

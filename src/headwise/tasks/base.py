@@ -239,6 +239,7 @@ class TaskEntry:
                 tables    [{title, caption, columns: [name, ...], rows: [[cell, ...], ...]}, ...], the first cell of a
                           row a name, the others numbers or text
                 figures   [{title, caption, svg}, ...], each an `<svg>` element that needs nothing from outside
+        example: settings, as in YAML, of a small instance for the laws; by default the settings of `config`.
     """
 
     name: str
@@ -249,6 +250,7 @@ class TaskEntry:
     commands: Mapping[str, str] = field(default_factory=dict)
     sample: str | None = None
     analysis: str | None = None
+    example: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def about(self) -> str:

@@ -12,6 +12,7 @@ ENTRY = TaskEntry(
     task=MazeTask,
     data=MazeData,
     analysis="headwise.tasks.maze.analysis.analyse",
+    example={"size": 4, "min_path_length": 1, "train_mazes": 40, "validation_mazes": 8, "test_mazes": 8},
 )
 
 __all__ = ["ENTRY", "MazeConfig", "MazeData", "MazeTask"]
