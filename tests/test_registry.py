@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from headwise.errors import InputError
-from headwise.lab.descriptions import describe_arm
+from headwise.lab.report.descriptions import describe_arm
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.flops import flops_per_example
@@ -93,7 +93,7 @@ def test_a_member_that_cannot_be_loaded_says_where_it_was_to_be_found() -> None:
     registry.register("gone", "no_such_package.routers:Gone")
     with pytest.raises(InputError, match=r"router 'gone': cannot be loaded from no_such_package.routers:Gone"):
         registry["gone"]
-    assert registry.summaries() == {"gone": ""}
+    assert registry.summaries() == {"gone": f"of {__name__}"}
 
 
 @pytest.mark.parametrize("key", ["router", "gate", "controller", "halting"])

@@ -18,6 +18,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from headwise.errors import InputError
+from headwise.plugins import taken
 
 if TYPE_CHECKING:
     from headwise.commands.result import Result
@@ -31,6 +32,7 @@ examples:
   headwise evaluate runs/sorting-hrm-seed0-... task.mask_rate=0.2
   headwise compare task=sorting 'arms=[baseline,looped,hrm,"hrm:refinement.steps=12"]' seeds=5
   headwise scale 'sizes=[tiny,small]' 'arms=[baseline,hrm]' dry_run=true
+  headwise list --plugin mine.py                     ... parts of your own included, with any command
   headwise list                                      what arms, tasks, gates, controllers there are
 """
 
@@ -118,6 +120,14 @@ COMMANDS = {
         "min_path_length=102 picture=first.svg, or input=<Maze-Hard .csv>; task=maze task.file= reads the result.",
         "data",
     ),
+    "check-laws": Command(
+        "run the laws that our own parts are tested on over those of a plugin",
+        "<module or file.py>",
+        "Every router, gate function, controller, halting policy, arm and task that the plugin registers, on what its "
+        "examples() returns: gradients that do not arrive, gates in the wrong order, examples that depend on their "
+        "batch. The exit code is 1 where a law is broken.",
+        "check_laws",
+    ),
     "list": Command(
         "what there is: arms, tasks, gates, controllers, ...",
         "[kind ...]",
@@ -138,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for a failed run, 2 for a mistake in the input, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        run, as_json = _read(words)
+        run, as_json = _read(taken(words))
         # Whatever libraries print on the way must not end up between the lines of a result
         with contextlib.redirect_stdout(sys.stderr):
             result = run()

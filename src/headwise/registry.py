@@ -71,19 +71,15 @@ class Registry(Mapping[str, T], Generic[T]):
         Raises:
             InputError: another member has that name.
         """
+        origin = loading.get() or str(sys._getframe(1).f_globals["__name__"])
         if member is None:
-            return lambda given: self.register(name, given)
-        if not name.isidentifier():
-            raise InputError(f"{self.kind} {name!r}: not a name; use letters, digits and underscores")
-        if name in self and _address(self._members[name]) != _address(member):
-            raise InputError(
-                f"{self.kind} {name!r} is there already ({_address(self._members[name])}); use another name"
-            )
-        self._members[name] = member
-        origin = loading.get() or _address(member).partition(":")[0]
-        if origin != "__main__":
-            self._plugins[name] = origin
-        return member
+            return lambda given: self._add(name, given, origin)
+        return self._add(name, member, origin)
+
+    def address(self, name: str) -> str:
+        """Where a member is defined, "module:attribute"; of an object without a name, its class."""
+        member = self._members.get(name)
+        return _address(self[name] if member is None else member)
 
     def loaded(self) -> dict[str, T]:
         """The members whose module is imported."""
@@ -91,13 +87,22 @@ class Registry(Mapping[str, T], Generic[T]):
         return {name: self[name] for name, home in homes.items() if home in sys.modules}
 
     def plugin(self, name: str) -> str | None:
-        """The plugin that brought the member along; None for headwise's own and for one of the running script."""
+        """The plugin that brought the member along, or the module that registered it; None for headwise's own."""
         return self._plugins.get(name)
 
     def summaries(self) -> dict[str, str]:
         """One line for each name: the first of its docstring, or its `summary`. Imports nothing but the parents of
         modules that are not yet loaded."""
-        return {name: _summary(member) for name, member in ((name, self._members[name]) for name in self)}
+        return {name: _summary(self._members[name]) or f"of {self.plugin(name)}" for name in self}
+
+    def _add(self, name: str, member: Any, origin: str) -> Any:
+        if not name.isidentifier():
+            raise InputError(f"{self.kind} {name!r}: not a name; use letters, digits and underscores")
+        before = _address(self._members[name]) if name in self else None
+        if before is not None and (self.plugin(name), before) != (origin, _address(member)):
+            raise InputError(f"{self.kind} {name!r} is there already ({before}); use another name")
+        self._members[name], self._plugins[name] = member, origin
+        return member
 
     def _add_entry_points(self) -> None:
         if self._complete:
@@ -153,7 +158,7 @@ def _summary(member: Any) -> str:
         if module not in sys.modules:
             return _read_summary(module, attribute)
         member = getattr(sys.modules[module], attribute)
-    text = getattr(member, "summary", None) or inspect.getdoc(member) or ""
+    text = getattr(member, "summary", "") or (inspect.getdoc(member) if isinstance(member, type) else "") or ""
     return str(text).partition("\n")[0]
 
 

@@ -24,10 +24,7 @@ def _arms() -> dict[str, str]:
 
 
 def _tasks() -> dict[str, str]:
-    from headwise.tasks import TASKS
-
-    # A task of a plugin need not have a file; a file may be a variant of a task, under another name.
-    return TASKS.summaries() | {name: line for name, line in _files("task").items() if line or name not in TASKS}
+    return _files("task")
 
 
 def _recipes() -> dict[str, str]:

@@ -22,9 +22,10 @@ from omegaconf import OmegaConf, open_dict
 from headwise.errors import InputError
 from headwise.models.sizes import SIZES
 from headwise.schema import to_plain
+from headwise.training import folders
 from headwise.training.config import RunConfig
+from headwise.training.folders import CONF
 
-CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("task", "arm", "training")
 # Between the overrides of an arm's label: a colon or comma outside of brackets
 _SEPARATOR = re.compile(r"[:,](?![^\[{(]*[\]})])")
@@ -125,12 +126,8 @@ def take(overrides: Sequence[str], names: Collection[str]) -> tuple[dict[str, An
 
 
 def presets(group: str) -> dict[str, str]:
-    """The files of a group of `conf`, by name, with the comment on their first line."""
-    found = {}
-    for file in sorted((CONF / group).glob("*.yaml")):
-        first = file.read_text(encoding="utf-8").partition("\n")[0]
-        found[file.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
-    return found
+    """What a group of `conf` offers, plugins and folders of the user's own included, each with one line."""
+    return folders.summaries(group)
 
 
 def suggestion(word: str, allowed: Iterable[str]) -> str:
@@ -183,17 +180,21 @@ def _plain(overrides: Sequence[Override], base: Mapping[str, Any] | None, label:
 
 def _composed(files: Mapping[str, str]) -> dict[str, Any]:
     """`conf/config.yaml` with the chosen file of each group, as plain data; `name` is that of the arm's file."""
+    ours = {group: name for group, name in files.items() if (CONF / group / f"{name}.yaml").is_file()}
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"{group}={name}" for group, name in files.items()], return_hydra_config=True)
+        config = compose("config", [f"{group}={name}" for group, name in ours.items()], return_hydra_config=True)
     name = config.hydra.runtime.choices["arm"]
     with open_dict(config):
         del config["hydra"]
-    return {**cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)), "name": name}
+    plain = {**cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)), "name": name}
+    # What is not of headwise's own folder is plain YAML: nothing in it is interpolated.
+    others = {group: folders.values(group, name) for group, name in files.items() if group not in ours}
+    return {**plain, **others} | ({"name": Path(files["arm"]).stem} if "arm" in others else {})
 
 
 def _known(group: str, name: str) -> None:
     available = presets(group)
-    if name not in available:
+    if name not in available and not folders.is_path(name):
         raise InputError(f"{group}={name}: unknown; available: {', '.join(available)}{suggestion(name, available)}")
 
 
@@ -214,7 +215,8 @@ def _quick(values: Sequence[Override], default: bool) -> bool:
 
 def _quick_values(plain: Mapping[str, Any]) -> Iterator[Override]:
     """What `quick=true` changes for the task at hand, as overrides of single values, so that they merge as those do."""
-    file = CONF / "quick" / f"{plain['task']['name']}.yaml"
+    offered = folders.files("quick")
+    file = offered.get(plain["task"]["name"], offered["default"])
 
     def leaves(node: Mapping[str, Any], prefix: str) -> Iterator[Override]:
         for key, value in node.items():
@@ -223,8 +225,7 @@ def _quick_values(plain: Mapping[str, Any]) -> Iterator[Override]:
             else:
                 yield Override(f"{prefix}{key}", value)
 
-    if file.is_file():
-        yield from leaves(cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file))), "")
+    yield from leaves(cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file))), "")
 
 
 def _apply(plain: dict[str, Any], override: Override) -> None:
