@@ -12,13 +12,13 @@ import headwise
 
 PACKAGE = Path(headwise.__file__).parent
 LAYERS = [
-    {"errors", "files", "schema", "sources"},
+    {"errors", "files", "schema", "sources", "registry", "plugins"},
     {"routing"},
     {"reasoning"},
     {"models"},
     {"tasks"},
     {"training"},
-    {"lab"},
+    {"lab", "laws"},
     {"cli", "commands", "__main__"},
 ]
 # The rooms of the lab: what each may import from the lab beside itself. FILES lie left of them all.
@@ -36,6 +36,8 @@ NUMERIC = {"torch", "numpy"}
 ALLOWED = {
     "errors": set(),
     "schema": set(),
+    "registry": set(),
+    "plugins": set(),
     "files": {"yaml"},
     "sources": set(),
     "routing": NUMERIC,

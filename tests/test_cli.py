@@ -320,7 +320,7 @@ def test_a_task_may_bring_commands_that_are_loaded_when_called(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found without importing anything of the task; `run` is given what loads a model."""
-    monkeypatch.setitem(TASKS, "recital", "tests.recital")
+    monkeypatch.setitem(TASKS._members, "recital", "tests.recital:ENTRY")
     commands.cache_clear()
     try:
         assert cli.main(["shuffle", "cards", "length=3", "--json"]) == 0

@@ -6,8 +6,8 @@ from headwise.errors import InputError
 from headwise.models.arm import Arm
 from headwise.models.sizes import SIZES, ModelConfig
 from headwise.reasoning.controllers import HRMConfig, NoController
+from headwise.routing import GATES
 from headwise.routing.gates import Gumbel, Soft, TopK
-from headwise.routing.mixtures import GATES
 from headwise.tasks import TASKS
 from headwise.training.config import RunConfig
 from headwise.training.configuration import load, load_arms
@@ -167,7 +167,7 @@ def test_the_environment_can_make_every_run_quick_unless_the_words_say_no(monkey
 
 
 def test_every_task_has_quick_values() -> None:
-    assert set(presets("quick")) == set(TASKS)
+    assert set(presets("quick")) == {*TASKS, "default"}
 
 
 # Arms of a comparison

@@ -2,7 +2,8 @@
 
 The `bash` and `python` blocks of a document run in their order, in one empty folder, as they are written, but with
 HEADWISE_QUICK=1: that is `quick=true` on every run, so a command is shown to work and its numbers are not looked at.
-A block that cannot run here says why in the line above it: `<!-- not run: it needs a GPU -->`.
+A block that cannot run here says why in the line above it: `<!-- not run: it needs a GPU -->`. One with
+`<!-- file: mine.py -->` above it is added to that file, for blocks below it to use.
 """
 
 import os
@@ -15,28 +16,33 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "docs/integration.md"]
+DOCUMENTS = ["README.md", "docs/integration.md", "docs/extending.md"]
 DOCS = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("docs/*.md")]
 RUNNABLE = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
-BLOCK = re.compile(r"(?:^<!-- not run:(?P<reason>[^\n]*)-->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"(?:^<!-- (?:not run:(?P<reason>[^\n]*)|file: (?P<file>[\w.]+) )-->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$",
+    re.M | re.S,
+)
 SECONDS = 600
 
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block; `reason` is None where it is to be run."""
+    """One fenced block; `reason` is None where it is to be run, `file` the file that it belongs to, if it does."""
 
     line: int
     language: str
     code: str
     reason: str | None
+    file: str | None = None
 
 
 def blocks(text: str) -> list[Block]:
     found = []
     for match in BLOCK.finditer(text):
         line = text[: match.start("code")].count("\n") + 1
-        found.append(Block(line, match["language"], match["code"], match["reason"] and match["reason"].strip()))
+        reason = match["reason"] and match["reason"].strip()
+        found.append(Block(line, match["language"], match["code"], reason, match["file"]))
     return found
 
 
@@ -76,6 +82,11 @@ not a command
 ```python
 print("hello")
 ```
+
+<!-- file: mine.py -->
+```python
+ONE = 1
+```
 """
 
 
@@ -85,6 +96,7 @@ def test_the_blocks_of_a_planted_document_are_found_with_their_lines_and_reasons
         Block(11, "bash", "headwise train device=cuda\n", "it needs a GPU"),
         Block(15, "", "not a command\n", None),
         Block(19, "python", 'print("hello")\n', None),
+        Block(24, "python", "ONE = 1\n", None, "mine.py"),
     ]
 
 
@@ -121,6 +133,9 @@ def test_the_commands_of_a_document_run(name: str, tmp_path: Path) -> None:
     if not document.is_file():
         pytest.skip(f"{name} is not there")
     for block in blocks(document.read_text(encoding="utf-8")):
-        if block.language in RUNNABLE and block.reason is None:
+        if block.file is not None:
+            with (tmp_path / block.file).open("a", encoding="utf-8") as out:
+                out.write(block.code + "\n\n")
+        elif block.language in RUNNABLE and block.reason is None:
             done = run(block, tmp_path)
             assert done.returncode == 0, f"{name}:{block.line}\n{block.code}\n{done.stdout}\n{done.stderr}"

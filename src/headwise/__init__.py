@@ -12,28 +12,36 @@ if TYPE_CHECKING:
     from headwise.errors import InputError as InputError
     from headwise.lab.comparison.compare import compare as compare
     from headwise.lab.scaling.scale import scale as scale
+    from headwise.models import ARMS as ARMS
     from headwise.models.arm import Arm as Arm
     from headwise.models.arm import check as check
     from headwise.models.backbone import Backbone as Backbone
     from headwise.models.sizes import ModelConfig as ModelConfig
+    from headwise.plugins import load as load_plugin  # noqa: F401 - under its public name
+    from headwise.reasoning import CONTROLLERS as CONTROLLERS
+    from headwise.reasoning import HALTING as HALTING
     from headwise.reasoning.controllers import ClassicalConfig as ClassicalConfig
     from headwise.reasoning.controllers import Controller as Controller
+    from headwise.reasoning.controllers import ControllerConfig as ControllerConfig
     from headwise.reasoning.controllers import HRMActConfig as HRMActConfig
     from headwise.reasoning.controllers import HRMConfig as HRMConfig
     from headwise.reasoning.controllers import NoController as NoController
-    from headwise.reasoning.controllers import make_controller as make_controller
     from headwise.reasoning.halting import EntropyHalting as EntropyHalting
     from headwise.reasoning.halting import FixedHalting as FixedHalting
     from headwise.reasoning.halting import Halting as Halting
+    from headwise.reasoning.halting import HaltingConfig as HaltingConfig
     from headwise.reasoning.halting import PonderHalting as PonderHalting
-    from headwise.reasoning.halting import make_halting as make_halting
     from headwise.reasoning.refinement import RefinementConfig as RefinementConfig
     from headwise.reasoning.refinement import Trace as Trace
+    from headwise.reasoning.state import ControllerState as ControllerState
+    from headwise.routing import GATES as GATES
+    from headwise.routing import ROUTERS as ROUTERS
     from headwise.routing.attention import LayerMemory as LayerMemory
     from headwise.routing.attention import RoutedAttention as RoutedAttention
     from headwise.routing.balance import BalanceConfig as BalanceConfig
     from headwise.routing.balance import steer as steer
     from headwise.routing.diagnostics import gate_statistics as gate_statistics
+    from headwise.routing.gates import GateFunction as GateFunction
     from headwise.routing.gates import Gates as Gates
     from headwise.routing.gates import Gumbel as Gumbel
     from headwise.routing.gates import Sigmoid as Sigmoid
@@ -48,8 +56,14 @@ if TYPE_CHECKING:
     from headwise.routing.routers import NoRouter as NoRouter
     from headwise.routing.routers import RandomRouter as RandomRouter
     from headwise.routing.routers import Router as Router
+    from headwise.routing.routers import RouterConfig as RouterConfig
+    from headwise.routing.routers import Scored as Scored
     from headwise.routing.routers import StaticRouter as StaticRouter
-    from headwise.routing.routers import make_router as make_router
+    from headwise.tasks import TASKS as TASKS
+    from headwise.tasks.base import Source as Source
+    from headwise.tasks.base import Task as Task
+    from headwise.tasks.base import TaskData as TaskData
+    from headwise.tasks.base import TaskEntry as TaskEntry
     from headwise.training.config import RunConfig as RunConfig
     from headwise.training.config import TrainingConfig as TrainingConfig
     from headwise.training.configuration import load as configure  # noqa: F401 - under its public name
@@ -68,13 +82,19 @@ _DEFINED = {
     "headwise.routing.attention": "LayerMemory RoutedAttention",
     "headwise.routing.balance": "BalanceConfig steer",
     "headwise.routing.diagnostics": "gate_statistics",
-    "headwise.routing.gates": "Gates Gumbel Sigmoid Soft TopK",
+    "headwise.reasoning": "CONTROLLERS HALTING",
+    "headwise.reasoning.state": "ControllerState",
+    "headwise.routing": "GATES ROUTERS",
+    "headwise.tasks": "TASKS",
+    "headwise.tasks.base": "Source Task TaskData TaskEntry",
+    "headwise.routing.gates": "GateFunction Gates Gumbel Sigmoid Soft TopK",
     "headwise.routing.layout": "Layout",
     "headwise.routing.mixtures": "Adaptive ReLU SharedRouted TopP",
-    "headwise.routing.routers": "LearnedRouter NoRouter RandomRouter Router StaticRouter make_router",
-    "headwise.reasoning.controllers": "ClassicalConfig Controller HRMActConfig HRMConfig NoController make_controller",
-    "headwise.reasoning.halting": "EntropyHalting FixedHalting Halting PonderHalting make_halting",
+    "headwise.routing.routers": "LearnedRouter NoRouter RandomRouter Router RouterConfig Scored StaticRouter",
+    "headwise.reasoning.controllers": "ClassicalConfig Controller ControllerConfig HRMActConfig HRMConfig NoController",
+    "headwise.reasoning.halting": "EntropyHalting FixedHalting Halting HaltingConfig PonderHalting",
     "headwise.reasoning.refinement": "RefinementConfig Trace",
+    "headwise.models": "ARMS",
     "headwise.models.arm": "Arm check",
     "headwise.models.backbone": "Backbone",
     "headwise.models.sizes": "ModelConfig",
@@ -88,6 +108,7 @@ _DEFINED = {
 }
 _HOMES = {name: (module, name) for module, names in _DEFINED.items() for name in names.split()}
 _HOMES["configure"] = ("headwise.training.configuration", "load")
+_HOMES["load_plugin"] = ("headwise.plugins", "load")
 
 __all__ = sorted(_HOMES)
 

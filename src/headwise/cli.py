@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from headwise.errors import InputError, StorageError
 from headwise.files import finite
+from headwise.plugins import taken
 
 if TYPE_CHECKING:
     from headwise.commands.catalogue import Command
@@ -60,6 +61,7 @@ def _run(words: list[str]) -> int:
         return 0
     from headwise.commands.catalogue import commands
 
+    typed, words = words, taken(words)
     if not words:
         raise InputError(f"which <command>? headwise --help says more; there are: {', '.join(commands())}")
     as_json = "--json" in words
@@ -80,7 +82,7 @@ def _run(words: list[str]) -> int:
         kept = getattr(module.Options, "kept", None)
         if kept is None:
             raise
-        again = shlex.join(["headwise", *words])
+        again = shlex.join(["headwise", *(word for word in typed if word != "--json")])
         raise KeyboardInterrupt(f"stopped; {kept}, continue with: {again}") from None
     _print(result, as_json)
     return result.code

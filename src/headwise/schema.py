@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from headwise.errors import InputError
 from headwise.files import user_path
+from headwise.registry import name_of
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ def to_plain(value: Any, registry: Mapping[str, type] | None = None) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         plain: dict[str, Any] = {}
         if registry is not None:
-            plain["name"] = next(name for name, cls in registry.items() if type(value) is cls)
+            plain["name"] = name_of(registry, type(value))
         for field in dataclasses.fields(value):
             if field.init:
                 plain[field.name] = to_plain(getattr(value, field.name), field.metadata.get("registry"))

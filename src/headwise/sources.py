@@ -6,6 +6,7 @@ names are followed through imports and assignments, and what only running the co
 """
 
 import ast
+import importlib
 import importlib.util
 import inspect
 import operator
@@ -19,6 +20,9 @@ from typing import Any
 
 from headwise.errors import InputError
 from headwise.files import read_text
+
+OPEN = ("headwise.routing", "headwise.reasoning")
+"""Modules of registries that plugins add to; they import nothing heavy, and are asked instead of read."""
 
 REQUIRED = object()
 """Default of a field that has none."""
@@ -93,7 +97,8 @@ class ClassSource:
         for base in self.bases:
             found |= base.fields
         meanings = self.meanings
-        for line in self.node.body:
+        is_dataclass = any("dataclass" in ast.unparse(decorator) for decorator in self.node.decorator_list)
+        for line in self.node.body if is_dataclass else ():
             if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
                 continue
             if "ClassVar" not in ast.unparse(line.annotation) and (made := _field(self.module, line)) is not None:
@@ -267,8 +272,8 @@ def _field(module: str, line: ast.AnnAssign) -> Field | None:
     first = line.value.args[0] if line.value.args else given.get("default")
     match line.value.func.id:
         case "named":
-            choices = _value(module, line.value.args[0])
-            if isinstance(choices, Mapping):
+            choices = _choices(module, line.value.args[0])
+            if choices is not None:
                 default = _value(module, line.value.args[1])
                 return Field(name, f"one of {', '.join(choices)}", default, choices=choices)
         case "argument":
@@ -284,6 +289,18 @@ def _field(module: str, line: ast.AnnAssign) -> Field | None:
             default = REQUIRED if first is None and made is None else made if first is None else _value(module, first)
             return Field(name, allowed, default, nested=nested)
     return Field(name, allowed, default, nested=nested)
+
+
+def _choices(module: str, node: ast.expr) -> Mapping[str, ClassSource] | None:
+    """The classes of a registry, by name: of an open one, plugins' included, or of a plain mapping."""
+    place = _bindings(module).get(node.id) if isinstance(node, ast.Name) else None
+    if isinstance(place, str) and place.partition(":")[0] in OPEN:
+        home, _, name = place.partition(":")
+        registry = getattr(importlib.import_module(home), name)
+        choices = {name: value(registry.address(name)) for name in registry}
+    else:
+        choices = _value(module, node)
+    return choices if isinstance(choices, Mapping) else None
 
 
 def _hint(module: str, node: ast.expr) -> tuple[str, ClassSource | None]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from headwise.laws.independence import batch, batch_mates, causality, rereading
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.reasoning.halting import EntropyHalting, FixedHalting, PonderHalting, ponder_distribution
@@ -12,31 +13,13 @@ from headwise.routing.attention import RoutedAttention
 from headwise.routing.reference import plain_attention
 from headwise.routing.routers import normalised_entropy
 
-from .arms import ARMS, HRM, SHAPE, TOKEN, Causal, fitted, perturbed
-from .test_reach import CAUSAL
+from .arms import ARMS, CAUSAL, HRM, SHAPE, TOKEN, perturbed
 
 
-def batch(count: int = 5, length: int = 6, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, length, SHAPE.width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize(
-    ("name", "training"),
-    [(name, training) for name in ARMS for training in (False, True) if (name, training) != ("gumbel", True)],
-)  # in training Gumbel noise is drawn for the whole batch
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ARMS)
 def test_an_example_depends_neither_on_padding_nor_on_its_batch(name: str, training: bool) -> None:
-    backbone = perturbed(ARMS[name]).train(training)
-    x = batch()
-    mask = torch.ones(5, 6, dtype=torch.bool)
-    mask[2, 4:] = False
-    with torch.no_grad():
-        together = backbone(x, mask, record=True)
-        for i in range(5):
-            length = int(mask[i].sum())
-            alone = backbone(x[i : i + 1, :length])
-            torch.testing.assert_close(together.states[:, i, :length], alone.states[:, 0])
-            torch.testing.assert_close(together.steps[i], alone.steps[0])
-            torch.testing.assert_close(together.weights[:, i], alone.weights[:, 0])
+    assert batch_mates(ARMS[name], training) == []
 
 
 def test_planted_halting_on_the_mean_of_the_batch_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,21 +132,14 @@ def test_reuse_equals_its_plain_definition(reuse: str, combine: str) -> None:
     torch.testing.assert_close(actual, expected)
 
 
-@pytest.mark.parametrize("name", sorted(CAUSAL))
+@pytest.mark.parametrize("name", CAUSAL)
 def test_no_output_depends_on_later_inputs(name: str) -> None:
-    backbone = perturbed(ARMS[name], causal=True)
-    x = batch(2)
-    changed = x.clone()
-    changed[:, 3:] = batch(2, 3, seed=9)
-    with torch.no_grad():
-        one, other = backbone(x, record=True), backbone(changed, record=True)
-    before, after = one.states, other.states
-    torch.testing.assert_close(before[:, :, :3], after[:, :, :3])
-    assert not torch.allclose(before[:, :, 3:], after[:, :, 3:])
-    for step, changed_step in zip(one.gates, other.gates, strict=True):  # routing and its biases see no future either
-        for gates, changed_gates in zip(step, changed_step, strict=True):
-            torch.testing.assert_close(gates.weight[:, :3], changed_gates.weight[:, :3])
-            assert torch.equal(gates.active[:, :3], changed_gates.active[:, :3])
+    assert causality(ARMS[name]) == []
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_reading_in_pieces_is_reading_at_once(name: str) -> None:
+    assert rereading(ARMS[name]) == []
 
 
 def test_ponder_distribution_is_one_and_as_the_paper_says() -> None:
@@ -181,19 +157,3 @@ def test_trace_weights_come_from_one_source_and_sum_to_one() -> None:
         trace = perturbed(ARMS[name])(batch())
         torch.testing.assert_close(trace.weights.sum(0), torch.ones(5, dtype=torch.float64))
         assert trace.states.shape[:2] == trace.weights.shape
-
-
-def test_causal_law_covers_every_arm_that_check_admits() -> None:
-    from headwise.errors import InputError
-    from headwise.models.arm import check
-
-    def admitted(name: str) -> bool:
-        try:
-            check(fitted(ARMS[name]), Causal(True), SHAPE)
-        except InputError:
-            return False
-        return True
-
-    halted_or_shortened = {"gradient_last", "gradient_truncated", "ramp", "last_supervised"}
-    missing = {name for name in ARMS if admitted(name)} - CAUSAL - halted_or_shortened
-    assert missing <= {"classical", "random", "static", "pointer", "sigmoid", "top_k_renormalised", "random_k"}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from headwise.errors import InputError
+from headwise.laws.reach import unreached
 from headwise.models.arm import check
 from headwise.models.backbone import Backbone
 from headwise.models.flops import flops_per_example
@@ -18,7 +19,6 @@ from headwise.routing.layout import Layout, Mask, RelativeBias, mask_of
 from headwise.routing.reference import plain_attention
 
 from .arms import ARMS, HRM, SHAPE, TOKEN, Causal, grid, perturbed
-from .test_reach import unreached
 from .test_skipping import SELECTIONS, B, H, L, layer, same, selection
 
 BOTH = replace(SHAPE, structural_heads=2, relative=1)  # heads 0 and 1 see neighbours, 2 and 3 everything
@@ -86,7 +86,7 @@ def test_every_entry_of_the_bias_gets_a_gradient_where_the_radius_is_within_the_
 
 @pytest.mark.parametrize(
     ("name", "training"),
-    [(name, training) for name in ARMS for training in (False, True) if (name, training) != ("gumbel", True)],
+    [(n, training) for n in ARMS for training in (False, True) if not (training and ARMS[n].gate.noisy)],
 )
 def test_with_a_layout_an_example_depends_neither_on_padding_nor_on_its_batch(name: str, training: bool) -> None:
     """Law 5; halted examples leave the batch with their part of the mask."""

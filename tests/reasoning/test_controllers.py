@@ -10,7 +10,6 @@ from headwise.reasoning.controllers import (
     HRMAct,
     HRMActConfig,
     HRMConfig,
-    make_controller,
 )
 from headwise.routing.gates import Soft
 from headwise.routing.routers import Learned, LearnedRouter
@@ -144,7 +143,7 @@ def test_classical_sees_the_previous_head_outputs_from_the_second_step_on() -> N
 def test_no_controller_is_none() -> None:
     from headwise.reasoning.controllers import NoController
 
-    assert make_controller(NoController(), 8, 2) is None
+    assert NoController().build(8, 2) is None
 
 
 @pytest.mark.parametrize(

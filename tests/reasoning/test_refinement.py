@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from headwise.errors import InputError
+from headwise.laws.independence import batch
 from headwise.models.arm import Arm, check
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
@@ -15,7 +16,7 @@ from headwise.reasoning.refinement import Carry, RefinementConfig
 from headwise.routing.routers import LearnedRouter
 
 from ..laws.arms import ARMS, Causal, perturbed
-from ..laws.test_independence import batch, middling_entropy
+from ..laws.test_independence import middling_entropy
 
 SHAPE = ModelConfig(width=16, heads=4, ffn=24)
 

@@ -21,7 +21,7 @@ from headwise.routing.balance import (
 )
 from headwise.routing.gates import GateFunction, Gates, TopK
 from headwise.routing.mixtures import Adaptive, ReLU, SharedRouted, TopP
-from headwise.routing.routers import LearnedRouter, make_router
+from headwise.routing.routers import LearnedRouter
 
 ONE = torch.tensor(1.0)
 
@@ -110,7 +110,7 @@ def test_a_relu_head_that_is_off_hears_the_budget() -> None:
 
 def test_the_bias_rises_for_heads_used_less_than_the_mean_and_falls_for_the_others() -> None:
     config = BalanceConfig(bias_rate=0.001)
-    router = make_router(LearnedRouter(), SharedRouted(1, 2), 8, 5, balance=config)
+    router = LearnedRouter().build(SharedRouted(1, 2), 8, 5, balance=config)
     steer([router], torch.tensor([[1.0, 0.9, 0.5, 0.1, 0.5]]), config)
     assert router.ranking_bias.tolist() == pytest.approx([-0.001, 0, 0.001, 0])
 
@@ -119,7 +119,7 @@ def test_the_bias_brings_a_neglected_head_back() -> None:
     """Four heads, one of which a frozen router never ranks among its two best."""
     torch.manual_seed(0)
     config = BalanceConfig(bias_rate=0.05)
-    router = make_router(LearnedRouter(), TopK(2), 8, 4, balance=config)
+    router = LearnedRouter().build(TopK(2), 8, 4, balance=config)
     with torch.no_grad():
         router.of_input.weight.normal_(std=0.3)
         router.of_input.bias.copy_(torch.tensor([2.0, 1.0, 0.0, -3.0]))
@@ -180,7 +180,7 @@ def test_a_budget_is_met(gate: GateFunction, target: float) -> None:
 )
 def test_a_target_out_of_reach_is_refused(gate: GateFunction, target: float, allowed: str) -> None:
     with pytest.raises(ValueError, match=rf"target={target:g} .*choose {allowed} \(arm\.balance\.target\)") as error:
-        make_router(LearnedRouter(), gate, 16, 8, balance=BalanceConfig(target=target))
+        LearnedRouter().build(gate, 16, 8, balance=BalanceConfig(target=target))
     assert "\n" not in str(error.value)
 
 
@@ -191,7 +191,7 @@ def test_impossible_settings_are_refused(values: dict[str, float]) -> None:
 
 
 def test_predictor_norms_grow_with_what_they_are_about() -> None:
-    router = make_router(LearnedRouter(), Adaptive(), 8, 4, context=3)
+    router = LearnedRouter().build(Adaptive(), 8, 4, context=3)
     assert router.predictor_norms() == dict.fromkeys(("heads", "threshold", "complexity", "sharpness"), 0.0)
     with torch.no_grad():
         router.of_input.weight[4] = 3 / 8**0.5

@@ -11,13 +11,12 @@ from headwise.routing.routers import (
     NoRouter,
     RandomRouter,
     StaticRouter,
-    make_router,
     normalised_entropy,
 )
 
 
 def test_the_static_router_keeps_its_k_heads_and_layers_differ() -> None:
-    routers = [make_router(StaticRouter(k=3), Soft(), 8, 8, layer=layer) for layer in range(4)]
+    routers = [StaticRouter(k=3).build(Soft(), 8, 8, layer=layer) for layer in range(4)]
     sets = set()
     for router in routers:
         gates, _ = router(torch.randn(2, 5, 8))
@@ -27,22 +26,22 @@ def test_the_static_router_keeps_its_k_heads_and_layers_differ() -> None:
 
 
 def test_the_random_router_is_frozen_saved_and_drawn_from_its_seed() -> None:
-    router = make_router(RandomRouter(seed=1), TopK(2), 8, 4)
+    router = RandomRouter(seed=1).build(TopK(2), 8, 4)
     assert list(router.parameters()) == []
     assert "projection" in router.state_dict()
-    again, other = (make_router(RandomRouter(seed=seed), TopK(2), 8, 4) for seed in (1, 2))
+    again, other = (RandomRouter(seed=seed).build(TopK(2), 8, 4) for seed in (1, 2))
     assert torch.equal(router.projection, again.projection)
     assert not torch.equal(router.projection, other.projection)
 
 
 def test_random_logits_have_the_scale_asked_for() -> None:
-    router = make_router(RandomRouter(scale=2.0), Soft(), 256, 64)
+    router = RandomRouter(scale=2.0).build(Soft(), 256, 64)
     assert router.logits(torch.randn(50, 20, 256), None, None).std().item() == pytest.approx(2.0, rel=0.05)
 
 
 def test_a_temperature_sharpens_and_is_no_parameter() -> None:
     """In the original the temperature became trainable by accident."""
-    router = make_router(LearnedRouter(), Soft(), 8, 4)
+    router = LearnedRouter().build(Soft(), 8, 4)
     torch.nn.init.normal_(router.of_input.weight)
     assert "temperature" not in dict(router.named_parameters())
     x = torch.randn(2, 5, 8)
@@ -53,7 +52,7 @@ def test_a_temperature_sharpens_and_is_no_parameter() -> None:
 
 def test_the_entropy_loss_carries_a_gradient() -> None:
     """In the original both regularisers were turned into floats."""
-    router = make_router(LearnedRouter(), Soft(), 8, 4)
+    router = LearnedRouter().build(Soft(), 8, 4)
     torch.nn.init.normal_(router.of_input.weight)
     _, losses = router(torch.randn(2, 5, 8))
     losses["entropy"].backward()
@@ -61,7 +60,7 @@ def test_the_entropy_loss_carries_a_gradient() -> None:
 
 
 def test_entropy_leaves_padding_out() -> None:
-    router = make_router(LearnedRouter(), Soft(), 8, 4)
+    router = LearnedRouter().build(Soft(), 8, 4)
     torch.nn.init.normal_(router.of_input.weight)
     x = torch.randn(1, 6, 8)
     mask = torch.tensor([[True] * 4 + [False] * 2])
@@ -69,11 +68,11 @@ def test_entropy_leaves_padding_out() -> None:
 
 
 def test_a_sigmoid_gate_has_no_entropy() -> None:
-    assert make_router(LearnedRouter(), Sigmoid(), 8, 4)(torch.randn(1, 2, 8))[1] == {}
+    assert LearnedRouter().build(Sigmoid(), 8, 4)(torch.randn(1, 2, 8))[1] == {}
 
 
 def test_no_router_is_none() -> None:
-    assert make_router(NoRouter(), Soft(), 8, 4) is None
+    assert NoRouter().build(Soft(), 8, 4) is None
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,7 @@ def test_no_router_is_none() -> None:
 )
 def test_more_heads_than_there_are_is_refused(router: object, gate: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make_router(router, gate, 8, 4)
+        router.build(gate, 8, 4)
 
 
 def gates_of(probs: list[list[float]]) -> Gates:

@@ -18,6 +18,7 @@ OWN = {
     "report": "headwise.commands.report",
     "bench": "headwise.commands.bench",
     "data get": "headwise.commands.data_get",
+    "check-laws": "headwise.commands.check_laws",
     "list": "headwise.commands.listing",
     "help": "headwise.commands.help",
 }

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from headwise.commands.result import Result, key_values
-from headwise.commands.settings import every, find, task_entry
+from headwise.commands.settings import every, find
 from headwise.errors import InputError
 from headwise.schema import argument, suggestion
 from headwise.sources import Instance, value
-from headwise.tasks import TASKS
 from headwise.training.presets import presets
 
 
@@ -39,9 +38,7 @@ def run(options: Options) -> Result:
 
 
 def _tasks() -> dict[str, str]:
-    return {
-        name: line or task_entry(name)["summary"] for name, line in presets("task").items() if line or name in TASKS
-    }
+    return presets("task")
 
 
 def _choices(key: str) -> Callable[[], dict[str, str]]:

@@ -85,9 +85,13 @@ def task_classes() -> dict[str, ClassSource]:
 
 
 def task_entry(name: str) -> Mapping[str, Any]:
-    """What the `ENTRY` of a task says, without importing the task."""
-    entry = value(f"{TASKS[name]}:ENTRY")
-    return entry.arguments if isinstance(entry, Instance) else {}
+    """What the `ENTRY` of a task says, where its source tells without importing the task."""
+    stated = value(TASKS.address(name))
+    if isinstance(stated, Instance):
+        return stated.arguments
+    found = TASKS[name]
+    config = value(f"{found.config.__module__}:{found.config.__qualname__}")
+    return {"summary": found.summary, "commands": found.commands, "config": config}
 
 
 def _below(where: str, cls: ClassSource, under: str | None) -> Iterator[Setting]:

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from headwise.models.arm import Arm
 from headwise.models.blocks import Block, BlockStack
 from headwise.models.sizes import ModelConfig
-from headwise.reasoning.controllers import ClassicalConfig, make_controller
-from headwise.reasoning.halting import FixedHalting, make_halting
 from headwise.reasoning.refinement import Carry, Refiner, Trace
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.layout import Layout, RelativeBias, mask_of
-from headwise.routing.routers import Router, make_router
+from headwise.routing.routers import Router
 
 
 class Backbone(nn.Module):
@@ -38,13 +36,13 @@ class Backbone(nn.Module):
         super().__init__()
         if causal and (model.structural_heads or model.relative):
             raise ValueError("structural_heads and relative are for models that are not causal; use 0")
-        if causal and (getattr(arm.router, "granularity", None) == "sequence" or arm.halting != FixedHalting()):
+        if causal and (arm.router.granularity == "sequence" or arm.halting.halts):
             raise ValueError("a causal model must not look at the whole sequence: use granularity=token, halting=fixed")
         self.model, self.arm, self.causal = model, arm, causal
-        controller = make_controller(arm.controller, model.width, model.heads, causal)
+        controller = arm.controller.build(model.width, model.heads, causal)
         context = controller.context_width if controller is not None else 0
         blocks = [self._block(layer, context) for layer in range(model.depth)]
-        halting = make_halting(arm.halting, context)
+        halting = arm.halting.build(context)
         self.refiner = Refiner(BlockStack(blocks), controller, halting, arm.refinement, arm.balance.steers)
         self.norm = nn.LayerNorm(model.width)
         self.relative = RelativeBias(model.heads, model.relative) if model.relative else None
@@ -53,7 +51,7 @@ class Backbone(nn.Module):
         model, arm = self.model, self.arm
         # Where a later step or the controller reads keys, values or head outputs, all of them are needed.
         looped = arm.refinement.steps > 1
-        read = looped and (arm.refinement.reuse != "none" or isinstance(arm.controller, ClassicalConfig))
+        read = looped and (arm.refinement.reuse != "none" or arm.controller.reads_heads)
         attention = RoutedAttention(
             model.width,
             model.heads,
@@ -63,7 +61,7 @@ class Backbone(nn.Module):
             model.kv_heads,
             "never" if read else model.skipping,
         )
-        router = make_router(arm.router, arm.gate, model.width, model.heads, context, layer, arm.balance)
+        router = arm.router.build(arm.gate, model.width, model.heads, context, layer, arm.balance)
         return Block(attention, router, model.ffn, model.dropout)
 
     def forward(

@@ -15,6 +15,7 @@ from headwise.routing.attention import LayerMemory, RoutedAttention
 from headwise.routing.gates import Gates
 from headwise.routing.layout import Mask
 from headwise.routing.routers import Router
+from headwise.routing.skipping import macs
 
 
 class Block(nn.Module):
@@ -68,6 +69,21 @@ class Block(nn.Module):
         attended, memory = self.attention(normed, weight, mask.attention, memory)
         x = x + self.dropout(attended)
         return x + self.dropout(self.ffn(self.ffn_norm(x))), gates, memory, losses
+
+    def macs(self, length: int, positions: int, reuse: str = "none") -> float:
+        """Multiply-accumulates for an example of L tokens with every head on.
+
+        Args:
+            length: L.
+            positions: S, of the context.
+            reuse: what the layer has left from an earlier step, as in `RefinementConfig`.
+        """
+        attention = self.attention
+        attended = macs(attention, length, length, reuse == "keys_values")
+        if reuse == "heads":
+            attended = length * attention.output.in_features * attention.width
+        routed = 0 if self.router is None else self.router.macs(length, positions)
+        return attended + 2 * length * attention.width * self.ffn_width + routed
 
 
 class BlockStack(nn.Module):

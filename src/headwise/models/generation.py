@@ -14,7 +14,8 @@ from torch import Tensor
 
 from headwise.models.backbone import Backbone
 from headwise.models.blocks import Block
-from headwise.reasoning.controllers import HRM, Controller, ControllerState
+from headwise.reasoning.controllers import Controller
+from headwise.reasoning.state import ControllerState
 from headwise.routing.attention import LayerMemory
 
 
@@ -109,7 +110,7 @@ def _steer(
     controller: Controller, hidden: Tensor, state: ControllerState | None, heads: Tensor | None, seen: _Seen
 ) -> tuple[Tensor, ControllerState | None, Tensor | None]:
     """The controller's context [B, L, C] for new tokens, its state, and the sum over all tokens up to the last one."""
-    if not isinstance(controller, HRM):  # reads each token by itself
+    if not controller.reads_prefix:
         context, state, _ = controller(hidden, None, state, heads)
         return context, state, None
     total = hidden.cumsum(1) if seen.total is None else hidden.cumsum(1) + seen.total

@@ -4,24 +4,81 @@ Legend: B batch, L length, S context positions (1, or L where each position has 
 hidden state, C controller width. One controller serves all layers; it runs once a step, on the previous hidden state.
 """
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from headwise.reasoning import CONTROLLERS
+from headwise.reasoning.state import ControllerState
+from headwise.registry import name_of
 from headwise.routing.gates import straight_through
 from headwise.routing.pooling import masked_mean, pooled
 
 
+class ControllerConfig(ABC):
+    """What a controller's configuration declares and builds; its subclasses are frozen dataclasses.
+
+    Attributes:
+        steers: whether there is a controller at all.
+        slow_period: steps between slow updates where they are on a fixed schedule, else None.
+        learns_schedule: whether it decides itself when its slow module runs.
+        least_steps: refinement steps it takes to reach all its weights (with a `slow_period`, one more than that).
+        carries_state: whether its state goes on from segment to segment, so that steps of all segments count.
+        reads_heads: whether it reads the head outputs of the step before.
+        reads_first_token: whether it reads the first token alone.
+    """
+
+    steers: ClassVar[bool] = True
+    learns_schedule: ClassVar[bool] = False
+    least_steps: ClassVar[int] = 1
+    carries_state: ClassVar[bool] = True
+    reads_heads: ClassVar[bool] = False
+
+    @property
+    def slow_period(self) -> int | None:
+        return None
+
+    @property
+    def reads_first_token(self) -> bool:
+        return False
+
+    @abstractmethod
+    def build(self, width: int, heads: int, causal: bool = False) -> "Controller | None":
+        """The controller for hidden width D and H heads; None where there is none.
+
+        Args:
+            width: D.
+            heads: H.
+            causal: every position has a state of its own and sees no later one.
+        """
+
+    def describe(self) -> str:
+        """A few words for reports."""
+        return f"{name_of(CONTROLLERS, type(self))} controller"
+
+    @classmethod
+    def examples(cls) -> "Sequence[ControllerConfig]":
+        """Small configurations, for four steps and more, that together use every option: the laws walk over them."""
+        return [cls()]
+
+
 @dataclass(frozen=True)
-class NoController:
+class NoController(ControllerConfig):
     """no context: routers see their layer's input alone"""
 
+    steers: ClassVar[bool] = False
+
+    def build(self, width: int, heads: int, causal: bool = False) -> None:
+        return None
+
 
 @dataclass(frozen=True)
-class ClassicalConfig:
+class ClassicalConfig(ControllerConfig):
     """stateless: an MLP on each token, from the second step on another that sees the previous head outputs
 
     Args:
@@ -29,13 +86,19 @@ class ClassicalConfig:
     """
 
     width: int | None = None
+    least_steps: ClassVar[int] = 3
+    carries_state: ClassVar[bool] = False
+    reads_heads: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _at_least_one("width", self.width)
 
+    def build(self, width: int, heads: int, causal: bool = False) -> "Classical":
+        return Classical(self, width, heads)
+
 
 @dataclass(frozen=True)
-class HRMConfig:
+class HRMConfig(ControllerConfig):
     """two recurrent modules: a fast one every step, a slow one every `period` steps
 
     Args:
@@ -57,9 +120,27 @@ class HRMConfig:
         _wide_enough(self.width)
         _probability("dropout", self.dropout)
 
+    @property
+    def slow_period(self) -> int:
+        return self.period
+
+    @property
+    def reads_first_token(self) -> bool:
+        return self.pool == "first"
+
+    def build(self, width: int, heads: int, causal: bool = False) -> "HRM":
+        return HRM(self, width, causal)
+
+    def describe(self) -> str:
+        return f"{super().describe()}, slow module every {self.period} steps"
+
+    @classmethod
+    def examples(cls) -> "Sequence[HRMConfig]":
+        return [cls(period=2), cls(period=2, additive=True, pool="first")]
+
 
 @dataclass(frozen=True)
-class HRMActConfig:
+class HRMActConfig(ControllerConfig):
     """as hrm, but how often the slow module fires is learned (adaptive computation time)
 
     Args:
@@ -75,6 +156,8 @@ class HRMActConfig:
     dropout: float = 0.0
     max_updates: int = 20
     eps: float = 0.01
+    learns_schedule: ClassVar[bool] = True
+    least_steps: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         _wide_enough(self.width)
@@ -83,19 +166,17 @@ class HRMActConfig:
         if not 0 < self.eps < 1:
             raise ValueError(f"eps={self.eps}: choose a number between 0 and 1")
 
+    @property
+    def reads_first_token(self) -> bool:
+        return self.pool == "first"
 
-ControllerConfig = NoController | ClassicalConfig | HRMConfig | HRMActConfig
-CONTROLLERS: dict[str, type] = {
-    "none": NoController,
-    "classical": ClassicalConfig,
-    "hrm": HRMConfig,
-    "hrm_act": HRMActConfig,
-}
+    def build(self, width: int, heads: int, causal: bool = False) -> "HRMAct":
+        return HRMAct(self, width, causal)
 
 
 @dataclass(frozen=True)
-class ControllerState:
-    """State of a recurrent controller between steps.
+class TwoLevelState(ControllerState):
+    """State of `HRM`.
 
     Attributes:
         slow, fast: z_H and z_L, [B, S, C].
@@ -110,16 +191,9 @@ class ControllerState:
     updates: Tensor
     accumulated: Tensor
 
-    def rows(self, index: Tensor) -> "ControllerState":
-        """The state of the examples in `index`."""
-        return ControllerState(
-            self.slow[index], self.fast[index], self.step, self.updates[index], self.accumulated[index]
-        )
-
-    def detach(self) -> "ControllerState":
-        return ControllerState(
-            self.slow.detach(), self.fast.detach(), self.step, self.updates.detach(), self.accumulated.detach()
-        )
+    @property
+    def slow_updates(self) -> Tensor:
+        return self.updates
 
 
 class Controller(nn.Module, ABC):
@@ -129,9 +203,11 @@ class Controller(nn.Module, ABC):
         context_width: width of the context.
         per_position: whether S = L.
         slow_period: steps between slow updates where they are on a fixed schedule, else None.
+        reads_prefix: in a causal model it reads at each position the mean of the prefix; else that position alone.
     """
 
     role: ClassVar[str] = "controller"
+    reads_prefix: ClassVar[bool] = False
     context_width: int
     per_position: bool
     slow_period: int | None = None
@@ -155,6 +231,10 @@ class Controller(nn.Module, ABC):
         Returns:
             context [B, S, context_width], the new state (None for a stateless controller), routing losses.
         """
+
+    @abstractmethod
+    def macs(self, steps: float, segments: int) -> float:
+        """Multiply-accumulates of so many steps, the first of so many segments among them, for one context position."""
 
 
 class Classical(Controller):
@@ -187,6 +267,9 @@ class Classical(Controller):
             second = nn.functional.gelu(self.feedback(torch.cat([x, heads.mean(-1)], -1)))
         return torch.cat([first, second], -1), None, {}
 
+    def macs(self, steps: float, segments: int) -> float:
+        return steps * self.first.weight.numel() + (steps - segments) * self.feedback.weight.numel()
+
 
 class HRM(Controller):
     """`HRMConfig`:
@@ -200,11 +283,13 @@ class HRM(Controller):
     mean of the prefix and every position has its own state.
     """
 
+    reads_prefix: ClassVar[bool] = True
+
     def __init__(self, config: HRMConfig | HRMActConfig, width: int, causal: bool = False) -> None:
         super().__init__()
         size = config.width or max(3, width // 2)
         self.size, self.pool, self.per_position = size, config.pool, causal
-        self.slow_period = config.period if isinstance(config, HRMConfig) else None
+        self.slow_period = config.slow_period
         self.dropout = nn.Dropout(config.dropout)
         self.of_input = nn.Linear(width, size)
         self.slow_cell, self.fast_cell = nn.GRUCell(size, size), nn.GRUCell(2 * size, size)
@@ -222,7 +307,8 @@ class HRM(Controller):
         u = self.of_input(self.dropout(self._pool(hidden, mask)))  # [B, S, C]
         if state is None:
             zero, count = torch.zeros_like(u), u.new_zeros(*u.shape[:2], 1)
-            state = ControllerState(zero, zero, 0, count, torch.ones_like(count))
+            state = TwoLevelState(zero, zero, 0, count, torch.ones_like(count))
+        assert isinstance(state, TwoLevelState)
         state, losses = self._slow(u, state, mask)
         fast = self.fast_norm(_gru(self.fast_cell, torch.cat([u, state.slow], -1), state.fast))
         state = replace(state, fast=fast, step=state.step + 1)
@@ -230,9 +316,7 @@ class HRM(Controller):
             return fast + self.of_slow(state.slow), state, losses
         return torch.cat([fast, state.slow], -1), state, losses
 
-    def _slow(
-        self, u: Tensor, state: ControllerState, mask: Tensor | None
-    ) -> tuple[ControllerState, dict[str, Tensor]]:
+    def _slow(self, u: Tensor, state: TwoLevelState, mask: Tensor | None) -> tuple[TwoLevelState, dict[str, Tensor]]:
         assert self.slow_period is not None
         if state.step % self.slow_period:
             return state, {}
@@ -247,6 +331,13 @@ class HRM(Controller):
             return pooled(hidden, mask)
         weight = torch.ones_like(hidden[..., :1]) if mask is None else mask.unsqueeze(-1).to(hidden.dtype)
         return (hidden * weight).cumsum(1) / weight.cumsum(1).clamp_min(1)  # mean of the prefix
+
+    def macs(self, steps: float, segments: int) -> float:
+        slow = self.slow_cell.weight_ih.numel() + self.slow_cell.weight_hh.numel()
+        fast = self.fast_cell.weight_ih.numel() + self.fast_cell.weight_hh.numel()
+        mixed = 0 if self.of_slow is None else self.of_slow.weight.numel()
+        updates = steps if self.slow_period is None else math.ceil(steps / self.slow_period)
+        return steps * (self.of_input.weight.numel() + fast + mixed) + updates * slow
 
 
 class HRMAct(HRM):
@@ -269,9 +360,7 @@ class HRMAct(HRM):
         self.fire = nn.Linear(self.size, 1)
         nn.init.zeros_(self.fire.bias)  # p = 1/2: starts by firing every other step
 
-    def _slow(
-        self, u: Tensor, state: ControllerState, mask: Tensor | None
-    ) -> tuple[ControllerState, dict[str, Tensor]]:
+    def _slow(self, u: Tensor, state: TwoLevelState, mask: Tensor | None) -> tuple[TwoLevelState, dict[str, Tensor]]:
         allowed = (state.updates < self.max_updates).to(u.dtype)
         p = self.fire(state.slow).sigmoid() * allowed  # [B, S, 1]
         accumulated = state.accumulated + p
@@ -281,16 +370,8 @@ class HRMAct(HRM):
         state = replace(state, slow=slow, updates=state.updates + fired, accumulated=accumulated.detach() * (1 - fired))
         return state, {"slow_updates": masked_mean(p[..., 0], mask)}
 
-
-def make_controller(config: ControllerConfig, width: int, heads: int, causal: bool = False) -> Controller | None:
-    """The controller for hidden width D and H heads, or None."""
-    if isinstance(config, ClassicalConfig):
-        return Classical(config, width, heads)
-    if isinstance(config, HRMActConfig):
-        return HRMAct(config, width, causal)
-    if isinstance(config, HRMConfig):
-        return HRM(config, width, causal)
-    return None
+    def macs(self, steps: float, segments: int) -> float:
+        return super().macs(steps, segments) + steps * self.fire.weight.numel()
 
 
 def _gru(cell: nn.GRUCell, x: Tensor, state: Tensor) -> Tensor:

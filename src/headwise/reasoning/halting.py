@@ -11,20 +11,54 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from headwise.reasoning import HALTING
+from headwise.registry import name_of
 from headwise.routing.gates import Gates
 from headwise.routing.pooling import pooled
 from headwise.routing.routers import normalised_entropy
 
 
+class HaltingConfig(ABC):
+    """What a halting policy's configuration declares and builds; its subclasses are frozen dataclasses.
+
+    Attributes:
+        halts: whether an example can stop before R.
+        learned: whether stopping is trained through the loss of every step.
+        reads_context: whether it reads the controller's context.
+        reads_distribution: whether it reads the gates' distribution over heads.
+    """
+
+    halts: ClassVar[bool] = True
+    learned: ClassVar[bool] = False
+    reads_context: ClassVar[bool] = False
+    reads_distribution: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, context: int) -> "Halting | None":
+        """The policy, or None where every example takes all R steps; `context` is C, 0 without a controller."""
+
+    def describe(self) -> str:
+        """A few words for reports."""
+        return f"{name_of(HALTING, type(self))} halting"
+
+    @classmethod
+    def examples(cls) -> "Sequence[HaltingConfig]":
+        """Configurations that together use every option: the laws walk over them."""
+        return [cls()]
+
+
 @dataclass(frozen=True)
-class FixedHalting:
+class FixedHalting(HaltingConfig):
     """every example takes all R steps"""
 
-    learned: ClassVar[bool] = False
+    halts: ClassVar[bool] = False
+
+    def build(self, context: int) -> None:
+        return None
 
 
 @dataclass(frozen=True)
-class EntropyHalting:
+class EntropyHalting(HaltingConfig):
     """at evaluation an example stops when its mean gate entropy falls below a share of ln H
 
     Args:
@@ -32,15 +66,22 @@ class EntropyHalting:
     """
 
     threshold: float = 0.385
-    learned: ClassVar[bool] = False
+    reads_distribution: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
             raise ValueError(f"threshold={self.threshold}: choose a share of ln H between 0 and 1")
 
+    def build(self, context: int) -> "Entropy":
+        return Entropy(self)
+
+    @classmethod
+    def examples(cls) -> "Sequence[EntropyHalting]":
+        return [cls(0.9)]
+
 
 @dataclass(frozen=True)
-class PonderHalting:
+class PonderHalting(HaltingConfig):
     """a learned stopping probability per step, trained through the expected loss (PonderNet, arXiv 2107.05407)
 
     Args:
@@ -50,10 +91,14 @@ class PonderHalting:
 
     bias: float = -3.0
     learned: ClassVar[bool] = True
+    reads_context: ClassVar[bool] = True
 
+    def build(self, context: int) -> "Ponder":
+        return Ponder(self, context)
 
-HaltingConfig = FixedHalting | EntropyHalting | PonderHalting
-HALTING: dict[str, type] = {"fixed": FixedHalting, "entropy": EntropyHalting, "ponder": PonderHalting}
+    @classmethod
+    def examples(cls) -> "Sequence[PonderHalting]":
+        return [cls(-0.5)]
 
 
 class Halting(nn.Module, ABC):
@@ -72,6 +117,10 @@ class Halting(nn.Module, ABC):
             mask: [B, L], True for real tokens, or None.
         """
 
+    @abstractmethod
+    def macs(self) -> float:
+        """Multiply-accumulates of one step for one example."""
+
 
 class Entropy(Halting):
     """`EntropyHalting`: 1 where the mean over layers and real tokens of H(softmax(logits / temperature)), before any
@@ -85,6 +134,9 @@ class Entropy(Halting):
         per_layer = [pooled(normalised_entropy(gate.probs).unsqueeze(-1), mask).flatten() for gate in gates]
         mean = torch.stack(per_layer).mean(0)  # [B]
         return (mean < self.threshold).to(mean.dtype)
+
+    def macs(self) -> float:
+        return 0
 
 
 class Ponder(Halting):
@@ -102,14 +154,8 @@ class Ponder(Halting):
             raise ValueError("ponder halting reads the controller's context and got none")
         return self.head(pooled(context, mask)).sigmoid().flatten()  # type: ignore[no-any-return]
 
-
-def make_halting(config: HaltingConfig, context: int) -> Halting | None:
-    """The policy, or None for `fixed`; `context` is C."""
-    if isinstance(config, EntropyHalting):
-        return Entropy(config)
-    if isinstance(config, PonderHalting):
-        return Ponder(config, context)
-    return None
+    def macs(self) -> float:
+        return self.head.weight.numel()
 
 
 def ponder_distribution(stopping: Tensor) -> Tensor:

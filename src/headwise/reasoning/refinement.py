@@ -15,8 +15,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from headwise.reasoning.controllers import Controller, ControllerState
+from headwise.reasoning.controllers import Controller
 from headwise.reasoning.halting import Halting, ponder_distribution
+from headwise.reasoning.state import ControllerState
 from headwise.routing.attention import LayerMemory
 from headwise.routing.balance import head_loads
 from headwise.routing.gates import Gates
@@ -316,9 +317,4 @@ def _in_order(halted: list[tuple[Tensor, ControllerState | None]]) -> Controller
     if not states:
         return None
     order = torch.cat([index for index, _ in halted]).argsort()
-    last = states[-1].step
-    merged = {
-        name: torch.cat([getattr(state, name) for state in states])[order]
-        for name in ("slow", "fast", "updates", "accumulated")
-    }
-    return ControllerState(step=last, **merged)
+    return ControllerState.joined(states, order)

@@ -1,5 +1,5 @@
 """Gate functions: head logits to gates. Here those of all heads and of a fixed number; mixtures of heads have their own
-file, which also lists them all by name.
+file.
 
 Legend: B batch, L length (1 where all tokens share their gates), H heads, S shared heads (always on), R = H - S routed.
 
@@ -8,12 +8,16 @@ zero starts as plain attention. A gate function is a frozen dataclass (its field
 with logits; it holds no state and no parameters.
 """
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from headwise.registry import name_of
+from headwise.routing import GATES
 
 
 @dataclass(frozen=True)
@@ -65,19 +69,24 @@ class Gates:
         return Gates(**parts, predicted=predicted)
 
 
-class GateFunction(Protocol):
-    """What a gate function offers.
+class GateFunction(ABC):
+    """Head logits to gates; subclasses are frozen dataclasses, their fields the configuration.
 
     Attributes:
         softmax: `probs` is a distribution over heads.
         selects: it ranks heads and switches some off, so that a bias on the ranking has a meaning.
         varies: the number of active heads differs from token to token and can be steered.
+        predicts_budget: it fills `Gates.budget`.
+        noisy: it draws random numbers in training.
     """
 
-    softmax: ClassVar[bool]
-    selects: ClassVar[bool]
-    varies: ClassVar[bool]
+    softmax: ClassVar[bool] = False
+    selects: ClassVar[bool] = False
+    varies: ClassVar[bool] = False
+    predicts_budget: ClassVar[bool] = False
+    noisy: ClassVar[bool] = False
 
+    @abstractmethod
     def __call__(
         self,
         logits: Tensor,
@@ -89,19 +98,35 @@ class GateFunction(Protocol):
         """Gates of `logits` [B, L|1, sum of `columns`]; `bias` [R] is added to the ranking score only."""
 
     def columns(self, heads: int) -> dict[str, int]:
-        """How many numbers per token a router supplies, by what they mean, in their order: first `heads`, R."""
+        """How many numbers per token a router supplies, by what they mean, in their order: first `heads`, R; by
+        default one for each head."""
+        return {"heads": heads}
 
-    def validate(self, heads: int) -> None:
-        """Raise a ValueError when the settings do not fit a layer of so many heads."""
+    def validate(self, heads: int) -> None:  # noqa: B027 - a hook
+        """Raise a ValueError when the settings do not fit a layer of so many heads; by default all fit."""
+
+    def describe(self) -> str:
+        """A word or two for reports: the kind of gates."""
+        return name_of(GATES, type(self)).replace("_", " ")
+
+    def surrogate(self) -> "GateFunction | None":
+        """The differentiable gate function whose gradient this one has in training; by default it has its own.
+
+        None: its gradient is that of no gate function.
+        """
+        return self
+
+    @classmethod
+    def examples(cls) -> "Sequence[GateFunction]":
+        """Small configurations, for a layer of four heads, that together use every option: the laws walk over them."""
+        return [cls()]
 
 
 @dataclass(frozen=True)
-class Soft:
+class Soft(GateFunction):
     """all heads on, weighted H·softmax(z)"""
 
     softmax: ClassVar[bool] = True
-    selects: ClassVar[bool] = False
-    varies: ClassVar[bool] = False
 
     def __call__(
         self,
@@ -115,15 +140,9 @@ class Soft:
         weight = probs * logits.shape[-1]
         return Gates(weight, torch.ones_like(weight, dtype=torch.bool), probs)
 
-    def columns(self, heads: int) -> dict[str, int]:
-        return {"heads": heads}
-
-    def validate(self, heads: int) -> None:
-        """Fits any number of heads."""
-
 
 @dataclass(frozen=True)
-class TopK:
+class TopK(GateFunction):
     """the k largest heads on, weighted H·softmax(z); straight-through: backward as if all were on
 
     Args:
@@ -135,7 +154,6 @@ class TopK:
     renormalise: bool = False
     softmax: ClassVar[bool] = True
     selects: ClassVar[bool] = True
-    varies: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -162,17 +180,26 @@ class TopK:
             hard = hard * (self.k / hard.sum(-1, keepdim=True))
         return Gates(straight_through(hard, soft), chosen, probs)
 
-    def columns(self, heads: int) -> dict[str, int]:
-        return {"heads": heads}
-
     def validate(self, heads: int) -> None:
         if self.k > heads:
             raise ValueError(f"top_k={self.k} but the block has {heads} heads; choose 1..{heads} (arm.gate.k)")
+
+    def describe(self) -> str:
+        return f"top-{self.k}"
+
+    def surrogate(self) -> GateFunction:
+        return Soft()
+
+    @classmethod
+    def examples(cls) -> "Sequence[TopK]":
+        return [cls(2), cls(2, renormalise=True)]
 
 
 @dataclass(frozen=True)
 class Gumbel(TopK):
     """top-k of the logits plus Gumbel noise in training, without noise at evaluation; straight-through"""
+
+    noisy: ClassVar[bool] = True
 
     def __call__(
         self,
@@ -188,14 +215,15 @@ class Gumbel(TopK):
             logits = logits - (-uniform.clamp_min(tiny).log()).clamp_min(tiny).log()
         return self.select(logits / temperature, bias)
 
+    def describe(self) -> str:
+        return f"Gumbel {super().describe()}"
+
 
 @dataclass(frozen=True)
-class Sigmoid:
+class Sigmoid(GateFunction):
     """each head on its own: 2·sigmoid(z) (head-wise gated attention, arXiv 2505.06708)"""
 
     softmax: ClassVar[bool] = False
-    selects: ClassVar[bool] = False
-    varies: ClassVar[bool] = False
 
     def __call__(
         self,
@@ -207,12 +235,6 @@ class Sigmoid:
     ) -> Gates:
         probs = (logits / temperature).sigmoid()
         return Gates(2 * probs, torch.ones_like(probs, dtype=torch.bool), probs)
-
-    def columns(self, heads: int) -> dict[str, int]:
-        return {"heads": heads}
-
-    def validate(self, heads: int) -> None:
-        """Fits any number of heads."""
 
 
 def largest(scores: Tensor, k: int) -> Tensor:

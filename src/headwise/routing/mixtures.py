@@ -10,20 +10,21 @@ training, the hard rule at evaluation. The soft form is a falling function of th
 sum: it suppressed the best heads and opened the worst).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headwise.routing.gates import Gates, Gumbel, Sigmoid, Soft, TopK, largest, straight_through
+from headwise.routing.gates import GateFunction, Gates, largest, straight_through
 
 Training = Literal["straight_through", "soft"]
 
 
 @dataclass(frozen=True)
-class SharedRouted:
+class SharedRouted(GateFunction):
     """MoH: the first heads always on, the k largest of the others, the two groups balanced per token
 
         routed  2·a_2·k·p_i / sum of p over the chosen       shared  2·a_1·S·softmax_s        (a_1, a_2) a softmax
@@ -43,7 +44,6 @@ class SharedRouted:
     training: Training = "straight_through"
     softmax: ClassVar[bool] = True
     selects: ClassVar[bool] = True
-    varies: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.shared < 1:
@@ -91,9 +91,17 @@ class SharedRouted:
                 f"choose 1..{heads - self.shared} (arm.gate.k)"
             )
 
+    def surrogate(self) -> GateFunction | None:
+        # Straight-through it is exact in the balance of the groups and soft in the choice of heads.
+        return self if self.training == "soft" else None
+
+    @classmethod
+    def examples(cls) -> "Sequence[SharedRouted]":
+        return [cls(1, 2, training="soft"), cls(2, 1)]
+
 
 @dataclass(frozen=True)
-class TopP:
+class TopP(GateFunction):
     """routed heads in falling p until their probability reaches a threshold, weighted R·p
 
     A head is on iff the probability C of the heads before it is below the threshold: at least one is on, and the one
@@ -162,9 +170,16 @@ class TopP:
     def validate(self, heads: int) -> None:
         _check_shared(self.shared, heads)
 
+    def surrogate(self) -> GateFunction:
+        return replace(self, training="soft")
+
+    @classmethod
+    def examples(cls) -> "Sequence[TopP]":
+        return [cls(), cls(0.6, shared=1), cls(fallback=0.4, renormalise=True), cls(training="soft")]
+
 
 @dataclass(frozen=True)
-class Adaptive:
+class Adaptive(GateFunction):
     """fully adaptive: threshold, head budget and sharpness predicted per token, weighted R·p
 
         threshold theta = 0.3 + 0.5·sigmoid      budget k = minimum + sigmoid·(maximum - minimum)
@@ -193,6 +208,7 @@ class Adaptive:
     softmax: ClassVar[bool] = True
     selects: ClassVar[bool] = True
     varies: ClassVar[bool] = True
+    predicts_budget: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.minimum < 1:
@@ -250,17 +266,23 @@ class Adaptive:
                 f"minimum={self.minimum:g}: all {routed} routed heads, always; choose less (arm.gate.minimum)"
             )
 
+    def surrogate(self) -> GateFunction:
+        return replace(self, training="soft")
+
+    @classmethod
+    def examples(cls) -> "Sequence[Adaptive]":
+        fixed = cls(2.0, 3.0, sharpness=5.5, renormalise=True)
+        return [cls(), fixed, cls(shared=1), cls(training="soft")]
+
 
 @dataclass(frozen=True)
-class ReLU:
+class ReLU(GateFunction):
     """each head on its own: relu(1 + z), off where that is 0 (ReMoE, arXiv 2412.14711, with gates that start at 1)
 
     `expected` is the L1 norm of the gates. Differs from the paper: its gradient is that of softplus(1 + z), so that a
     head which is off can still be called back when there are too few.
     """
 
-    softmax: ClassVar[bool] = False
-    selects: ClassVar[bool] = False
     varies: ClassVar[bool] = True
 
     def __call__(
@@ -275,24 +297,6 @@ class ReLU:
         weight = raw.relu()
         norm = straight_through(weight, F.softplus(raw)).sum(-1)
         return Gates(weight, weight > 0, weight, expected=norm)
-
-    def columns(self, heads: int) -> dict[str, int]:
-        return {"heads": heads}
-
-    def validate(self, heads: int) -> None:
-        """Fits any number of heads."""
-
-
-GATES: dict[str, type] = {
-    "soft": Soft,
-    "top_k": TopK,
-    "gumbel": Gumbel,
-    "sigmoid": Sigmoid,
-    "shared_routed": SharedRouted,
-    "top_p": TopP,
-    "adaptive": Adaptive,
-    "relu": ReLU,
-}
 
 
 def preceding(scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,28 +6,89 @@ gate function takes (the head logits first, then whatever it predicts).
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from headwise.registry import name_of
+from headwise.routing import ROUTERS
 from headwise.routing.balance import BalanceConfig, balance_losses, budget_loss
 from headwise.routing.gates import GateFunction, Gates
 from headwise.routing.pooling import masked_mean, pooled
 
 Granularity = Literal["token", "sequence", "layer"]
+OFF = BalanceConfig()  # no losses, nothing steered
+
+
+class RouterConfig(ABC):
+    """What a router's configuration declares and builds; its subclasses are frozen dataclasses.
+
+    Attributes:
+        granularity: what shares its gates: nothing (token), a sequence, the layer; None without head logits.
+        scores: whether head logits go through the gate function.
+        learned: whether routing losses train it.
+        reads_context: whether it reads the controller's context.
+    """
+
+    granularity: Granularity | None = None
+    scores: ClassVar[bool] = True
+    learned: ClassVar[bool] = False
+    reads_context: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(
+        self, gate: GateFunction, width: int, heads: int, context: int = 0, layer: int = 0, balance: BalanceConfig = OFF
+    ) -> "Router | None":
+        """The router of one layer.
+
+        Args:
+            gate: the gate function.
+            width: D.
+            heads: H.
+            context: C, the controller's context width, 0 without one.
+            layer: its number, for what differs from layer to layer.
+            balance: losses and steering; none by default.
+
+        Returns:
+            The module; None where every gate is 1 and nothing is computed for it.
+
+        Raises:
+            ValueError: gate function, router or target ask for more heads than there are.
+        """
+
+    def validate(self, heads: int) -> None:  # noqa: B027 - a hook
+        """Raise a ValueError when the settings do not fit a layer of so many heads; by default all fit."""
+
+    def describe(self) -> str:
+        """A few words for reports."""
+        return f"{name_of(ROUTERS, type(self)).replace('_', ' ')} router"
+
+    @classmethod
+    def examples(cls) -> "Sequence[RouterConfig]":
+        """Small configurations, for a layer of two heads, that together use every option: the laws walk over them."""
+        return [cls()]
 
 
 @dataclass(frozen=True)
-class NoRouter:
+class NoRouter(RouterConfig):
     """plain attention: every gate is 1 and nothing is computed for it"""
 
-    learned: ClassVar[bool] = False
+    scores: ClassVar[bool] = False
+
+    def build(
+        self, gate: GateFunction, width: int, heads: int, context: int = 0, layer: int = 0, balance: BalanceConfig = OFF
+    ) -> None:
+        return None
+
+    def describe(self) -> str:
+        return "no router: all heads alike"
 
 
 @dataclass(frozen=True)
-class StaticRouter:
+class StaticRouter(RouterConfig):
     """a fixed set of k heads per layer, drawn once from the seed (control)
 
     Args:
@@ -37,15 +98,31 @@ class StaticRouter:
 
     k: int = 4
     seed: int = 0
-    learned: ClassVar[bool] = False
+    scores: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ValueError(f"k={self.k}: choose at least 1")
 
+    def build(
+        self, gate: GateFunction, width: int, heads: int, context: int = 0, layer: int = 0, balance: BalanceConfig = OFF
+    ) -> "Static":
+        return Static(self, gate, heads, layer)
+
+    def validate(self, heads: int) -> None:
+        if self.k > heads:
+            raise ValueError(f"arm.router.k={self.k} but the block has {heads} heads; choose 1..{heads}")
+
+    def describe(self) -> str:
+        return f"a fixed choice of {self.k} heads"
+
+    @classmethod
+    def examples(cls) -> "Sequence[StaticRouter]":
+        return [cls(k=1)]
+
 
 @dataclass(frozen=True)
-class RandomRouter:
+class RandomRouter(RouterConfig):
     """a frozen random projection of the input (control)
 
     Args:
@@ -57,11 +134,22 @@ class RandomRouter:
     granularity: Literal["token", "sequence"] = "token"
     seed: int = 0
     scale: float = 1.0
-    learned: ClassVar[bool] = False
+
+    def build(
+        self, gate: GateFunction, width: int, heads: int, context: int = 0, layer: int = 0, balance: BalanceConfig = OFF
+    ) -> "Random":
+        return Random(self, gate, width, heads, layer, balance)
+
+    def describe(self) -> str:
+        return f"frozen random router per {self.granularity}"
+
+    @classmethod
+    def examples(cls) -> "Sequence[RandomRouter]":
+        return [cls("token"), cls("sequence")]
 
 
 @dataclass(frozen=True)
-class LearnedRouter:
+class LearnedRouter(RouterConfig):
     """a linear map that starts at zero, so that training starts as plain attention
 
     Args:
@@ -72,9 +160,21 @@ class LearnedRouter:
     granularity: Granularity = "token"
     learned: ClassVar[bool] = True
 
+    @property
+    def reads_context(self) -> bool:  # type: ignore[override]
+        return self.granularity != "layer"
 
-RouterConfig = NoRouter | StaticRouter | RandomRouter | LearnedRouter
-ROUTERS: dict[str, type] = {"none": NoRouter, "static": StaticRouter, "random": RandomRouter, "learned": LearnedRouter}
+    def build(
+        self, gate: GateFunction, width: int, heads: int, context: int = 0, layer: int = 0, balance: BalanceConfig = OFF
+    ) -> "Learned":
+        return Learned(self, gate, width, heads, context, balance)
+
+    def describe(self) -> str:
+        return f"learned router per {self.granularity}"
+
+    @classmethod
+    def examples(cls) -> "Sequence[LearnedRouter]":
+        return [cls(granularity) for granularity in get_args(Granularity)]
 
 
 class Router(nn.Module, ABC):
@@ -102,6 +202,8 @@ class Router(nn.Module, ABC):
 
     def __init__(self, gate: GateFunction, heads: int, balance: BalanceConfig) -> None:
         super().__init__()
+        gate.validate(heads)
+        balance.validate(gate, heads)
         self.gate, self.balance, self.columns = gate, balance, gate.columns(heads)
         steered = balance.target is not None
         self.register_buffer("temperature", torch.tensor(1.0))
@@ -111,6 +213,10 @@ class Router(nn.Module, ABC):
     def predictor_norms(self) -> dict[str, float]:
         """Norm of the weights behind each of `columns`; {} where they are not learned."""
         return {}
+
+    @abstractmethod
+    def macs(self, length: int, positions: int) -> float:
+        """Multiply-accumulates for an example of `length` tokens, with a context of so many positions."""
 
     @abstractmethod
     def forward(
@@ -172,9 +278,9 @@ class Learned(Scored):
         width: int,
         heads: int,
         context: int = 0,
-        balance: BalanceConfig | None = None,
+        balance: BalanceConfig = OFF,
     ) -> None:
-        super().__init__(gate, heads, balance or BalanceConfig())
+        super().__init__(gate, heads, balance)
         self.granularity, outputs = config.granularity, sum(self.columns.values())
         reads_input = self.granularity == "token" or not context
         if self.granularity == "layer":
@@ -198,6 +304,14 @@ class Learned(Scored):
             parts.append(self.of_context(context))
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
+    def macs(self, length: int, positions: int) -> float:
+        if self.granularity == "layer":
+            return 0
+        if self.granularity == "sequence":
+            length = positions = 1
+        of_input = 0 if self.of_input is None else self.of_input.weight.numel() * length
+        return of_input + (0 if self.of_context is None else self.of_context.weight.numel() * positions)
+
     @torch.no_grad()
     def predictor_norms(self) -> dict[str, float]:
         # Every parameter has the N outputs as its first dimension.
@@ -220,9 +334,9 @@ class Random(Scored):
         width: int,
         heads: int,
         layer: int,
-        balance: BalanceConfig | None = None,
+        balance: BalanceConfig = OFF,
     ) -> None:
-        super().__init__(gate, heads, balance or BalanceConfig())
+        super().__init__(gate, heads, balance)
         self.granularity = config.granularity
         generator = torch.Generator().manual_seed(config.seed * 1009 + layer)
         scale = config.scale / width**0.5  # a normed input has about unit variance per channel
@@ -234,6 +348,9 @@ class Random(Scored):
         x = pooled(x, mask) if self.granularity == "sequence" else x
         return x @ self.projection.to(x.dtype)
 
+    def macs(self, length: int, positions: int) -> float:
+        return self.projection.numel() * (length if self.granularity == "token" else 1)
+
 
 class Static(Router):
     """`StaticRouter` as a module: gate 1 for k heads, 0 for the rest."""
@@ -241,7 +358,8 @@ class Static(Router):
     chosen: Tensor
 
     def __init__(self, config: StaticRouter, gate: GateFunction, heads: int, layer: int) -> None:
-        super().__init__(gate, heads, BalanceConfig())
+        super().__init__(gate, heads, OFF)
+        config.validate(heads)
         generator = torch.Generator().manual_seed(config.seed * 1009 + layer)
         chosen = torch.zeros(heads, dtype=torch.bool)
         chosen[torch.randperm(heads, generator=generator, device="cpu")[: config.k].to(chosen.device)] = True
@@ -254,33 +372,8 @@ class Static(Router):
         weight = active.to(x.dtype)
         return Gates(weight, active, weight / weight.sum(-1, keepdim=True)), {}
 
-
-def make_router(
-    config: RouterConfig,
-    gate: GateFunction,
-    width: int,
-    heads: int,
-    context: int = 0,
-    layer: int = 0,
-    balance: BalanceConfig | None = None,
-) -> Router | None:
-    """The router of layer number `layer`, or None where every gate is 1.
-
-    Raises:
-        ValueError: gate function, router or target ask for more heads than there are.
-    """
-    gate.validate(heads)
-    if balance is not None:
-        balance.validate(gate, heads)
-    if isinstance(config, LearnedRouter):
-        return Learned(config, gate, width, heads, context, balance)
-    if isinstance(config, RandomRouter):
-        return Random(config, gate, width, heads, layer, balance)
-    if isinstance(config, StaticRouter):
-        if config.k > heads:
-            raise ValueError(f"k={config.k} but the block has {heads} heads; choose 1..{heads} (arm.router.k)")
-        return Static(config, gate, heads, layer)
-    return None
+    def macs(self, length: int, positions: int) -> float:
+        return 0
 
 
 def normalised_entropy(probs: Tensor) -> Tensor:

@@ -1,22 +1,25 @@
-"""The tasks by name. Each is a folder, imported when it is first asked for."""
+"""Tasks: each a folder with an `ENTRY`; here what there is by name."""
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from headwise.errors import InputError
+from headwise.registry import Registry
 
 if TYPE_CHECKING:
     from headwise.tasks.base import TaskEntry
 
-TASKS = {
-    "language": "headwise.tasks.language",
-    "maze": "headwise.tasks.maze",
-    "parsing": "headwise.tasks.parsing",
-    "sorting": "headwise.tasks.sorting",
-}
-"""Name of a task -> the module that holds its `ENTRY`."""
+TASKS: Registry[TaskEntry] = Registry(
+    "task",
+    "headwise.tasks",
+    {
+        "language": "headwise.tasks.language:ENTRY",
+        "maze": "headwise.tasks.maze:ENTRY",
+        "parsing": "headwise.tasks.parsing:ENTRY",
+        "sorting": "headwise.tasks.sorting:ENTRY",
+    },
+)
 
 
 def entry(name: str) -> TaskEntry:
@@ -27,5 +30,4 @@ def entry(name: str) -> TaskEntry:
     """
     if name not in TASKS:
         raise InputError(f"task={name}: unknown; choose one of {', '.join(TASKS)}")
-    found: TaskEntry = importlib.import_module(TASKS[name]).ENTRY
-    return found
+    return TASKS[name]

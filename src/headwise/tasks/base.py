@@ -7,6 +7,7 @@ Legend: B batch, L length, D width, K supervised steps.
 from __future__ import annotations
 
 import hashlib
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -239,6 +240,7 @@ class TaskEntry:
                 tables    [{title, caption, columns: [name, ...], rows: [[cell, ...], ...]}, ...], the first cell of a
                           row a name, the others numbers or text
                 figures   [{title, caption, svg}, ...], each an `<svg>` element that needs nothing from outside
+        example: settings, as in YAML, of a small instance for the laws; by default the settings of `config`.
     """
 
     name: str
@@ -249,3 +251,11 @@ class TaskEntry:
     commands: Mapping[str, str] = field(default_factory=dict)
     sample: str | None = None
     analysis: str | None = None
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def about(self) -> str:
+        """What the module that defines the task's configuration, or its folder, says of the task."""
+        home = sys.modules[self.config.__module__]
+        folder = sys.modules.get(home.__package__ or "", home)
+        return ((folder if hasattr(folder, "ENTRY") else home).__doc__ or "").partition("\n\n")[0]

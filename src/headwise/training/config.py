@@ -6,10 +6,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from headwise import plugins
 from headwise.errors import InputError
 from headwise.files import read_yaml
 from headwise.models.arm import Arm, check
 from headwise.models.sizes import ModelConfig
+from headwise.reasoning import CONTROLLERS, HALTING
+from headwise.registry import name_of
+from headwise.routing import GATES, ROUTERS
 from headwise.schema import FilePath, build, named, short, to_plain
 from headwise.tasks import TASKS, entry
 from headwise.tasks.base import TaskEntry
@@ -186,16 +190,56 @@ class RunConfig:
         """From nested mappings, as in YAML or JSON.
 
         Raises:
-            InputError: an unknown key or name, a value of the wrong type or out of range, a refused combination.
+            InputError: an unknown key or name, a value of the wrong type or out of range, a refused combination; a
+                plugin that brought along what is named is not loaded.
         """
-        rest = {key: value for key, value in values.items() if key != "task"}
-        return build(cls, {"task": task_from_plain(values.get("task")), **rest}, "")
+        rest = {key: value for key, value in values.items() if key not in ("task", "plugins")}
+        try:
+            return build(cls, {"task": task_from_plain(values.get("task")), **rest}, "")
+        except InputError as error:
+            needed = values.get("plugins")
+            for plugin in plugins.missing(needed) if isinstance(needed, list) else ():
+                raise InputError(f"{error} (plugin {plugin} is not loaded: --plugin {plugin})") from error
+            raise
 
     def to_plain(self) -> dict[str, Any]:
-        """Nested dictionaries of plain values; `RunConfig.from_plain` reverses it."""
+        """Nested dictionaries of plain values, and the plugins that they need; `RunConfig.from_plain` reverses it."""
         task = {"name": _task_name(self.task), **to_plain(self.task)}
-        rest = {item.name: item for item in fields(self) if item.name != "task"}
-        return {"task": task} | {key: to_plain(getattr(self, key)) for key in rest}
+        rest = [item.name for item in fields(self) if item.name != "task"]
+        needed = {"plugins": list(self.plugins)} if self.plugins else {}
+        return {"task": task} | {key: to_plain(getattr(self, key)) for key in rest} | needed
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The plugins, or modules, that registered its task and the parts of its arm, headwise's own left out."""
+        arm = self.arm
+        found = [
+            TASKS.plugin(_task_name(self.task)),
+            ROUTERS.plugin(name_of(ROUTERS, type(arm.router))),
+            GATES.plugin(name_of(GATES, type(arm.gate))),
+            CONTROLLERS.plugin(name_of(CONTROLLERS, type(arm.controller))),
+            HALTING.plugin(name_of(HALTING, type(arm.halting))),
+        ]
+        return tuple(dict.fromkeys(plugin for plugin in found if plugin is not None))
+
+    def __reduce__(self) -> Any:
+        """Travel to another process as plain values, which load there the plugins that they need.
+
+        Raises:
+            InputError: a part is defined in the running script, which the other process does not have.
+        """
+        if "__main__" in self.plugins:
+            raise InputError(
+                "the running script registers a part of this run, which other processes would not find: move it into "
+                "a file, and load that with headwise.load_plugin or --plugin (or train in one process)"
+            )
+        return _arrived, (self.to_plain(),)
+
+
+def _arrived(plain: Mapping[str, Any]) -> RunConfig:
+    for plugin in plain.get("plugins", ()):
+        plugins.load(plugin)
+    return RunConfig.from_plain(plain)
 
 
 def task_from_plain(values: Any) -> Any:
@@ -239,8 +283,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 
 def _task_name(config: Any) -> str:
-    module = type(config).__module__
-    for name, home in TASKS.items():
-        if module == home or module.startswith(home + "."):
-            return name
-    raise InputError(f"task={type(config).__name__}: not the configuration of a task; choose one of {', '.join(TASKS)}")
+    # Whatever made this configuration is loaded already, and asking it first loads no other task.
+    found = next((name for name, task in TASKS.loaded().items() if task.config is type(config)), None)
+    found = found or next((name for name, task in TASKS.items() if task.config is type(config)), None)
+    if found is None:
+        raise InputError(
+            f"task={type(config).__name__}: not the configuration of a task; choose one of {', '.join(TASKS)}"
+        )
+    return found

@@ -18,7 +18,7 @@ from headwise.schema import paths, short, suggestion, to_plain
 from headwise.tasks import TASKS, entry
 from headwise.training.config import RunConfig
 from headwise.training.overrides import LONGEST, Override, composed, parse
-from headwise.training.presets import CONF, known, preset, presets
+from headwise.training.presets import files, known, preset, presets
 from headwise.training.quoting import key_of
 
 # Between the overrides of an arm's label: a colon or comma outside of brackets
@@ -126,7 +126,8 @@ def _quick(values: Sequence[Override], default: bool) -> bool:
 
 def _quick_values(plain: Mapping[str, Any]) -> Iterator[Override]:
     """What `quick=true` changes for the task at hand, as overrides of single values, so that they merge as those do."""
-    file = CONF / "quick" / f"{_task(plain)}.yaml"
+    offered = files("quick")
+    file = offered.get(str(_task(plain)), offered["default"])
 
     def leaves(node: Mapping[str, Any], prefix: str) -> Iterator[Override]:
         for key, value in node.items():
@@ -135,8 +136,7 @@ def _quick_values(plain: Mapping[str, Any]) -> Iterator[Override]:
             else:
                 yield Override(f"{prefix}{key}", value)
 
-    if file.is_file():
-        yield from leaves(read_yaml(file), "")
+    yield from leaves(read_yaml(file), "")
 
 
 def _apply(plain: dict[str, Any], override: Override) -> None:

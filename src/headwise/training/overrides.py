@@ -7,6 +7,7 @@ Hydra's grammar reads the value of `key=value`, and its compose API puts the cho
 import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
@@ -85,11 +86,12 @@ def composed(files: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         InputError: no such file, or one that cannot be read or put together with the others.
     """
-    for group, name in files.items():
-        preset(group, name)  # says what is wrong with it in one line, as Hydra does not
+    # A file that cannot be read is refused here in one line, as Hydra does not.
+    values = {group: preset(group, name) for group, name in files.items()}
+    ours = [f"{group}={name}" for group, name in files.items() if (CONF / group / f"{name}.yaml").is_file()]
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("config", [f"{group}={name}" for group, name in files.items()], return_hydra_config=True)
+            config = compose("config", ours, return_hydra_config=True)
         name = config.hydra.runtime.choices["arm"]
         with open_dict(config):
             del config["hydra"]
@@ -97,7 +99,9 @@ def composed(files: Mapping[str, str]) -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
         chosen = " ".join(f"{group}={name}" for group, name in files.items())
         raise InputError(f"{chosen or CONF}: cannot be put together ({' '.join(str(error).split())[:160]})") from None
-    return {**plain, "name": name}
+    # What lies elsewhere is plain YAML: nothing in it is interpolated.
+    others = {group: value for group, value in values.items() if f"{group}={files[group]}" not in ours}
+    return {**plain, "name": Path(files["arm"]).stem if "arm" in others else name, **others}
 
 
 def _remedy(word: str) -> str:

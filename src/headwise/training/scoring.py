@@ -116,8 +116,8 @@ class _Routing:
         self.rows += batch
         self._sum("steps", trace.steps.sum().item())
         state = trace.carry.state
-        if state is not None:
-            self._sum("slow_updates", pooled(state.updates, mask).sum().item())
+        if state is not None and state.slow_updates is not None:
+            self._sum("slow_updates", pooled(state.slow_updates, mask).sum().item())
         by_layer: dict[int, list[tuple[Gates, Tensor | None]]] = {}
         for t, layers in enumerate(trace.gates or [], start=1):
             running = (trace.steps >= t).nonzero().flatten()

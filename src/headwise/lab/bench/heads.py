@@ -28,7 +28,7 @@ from torch import Tensor
 from headwise.lab import plot_style as style
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.gates import TopK
-from headwise.routing.routers import Granularity, LearnedRouter, Router, make_router
+from headwise.routing.routers import Granularity, LearnedRouter, Router
 
 WIDTH = 512
 LENGTHS, HEADS, PERCENT = (512, 1024, 2048), (8, 16), (25, 50, 75)
@@ -93,7 +93,7 @@ def _together(length: int, heads: int, mode: str) -> Iterator[Measured]:
     x = torch.randn(batch, length, WIDTH, requires_grad=mode == "train")
     parts: dict[Cell | None, Callable[[], Tensor]] = {None: lambda: layers["never"](x)[0]}
     for kind, percent in product(KINDS, PERCENT):
-        router = make_router(LearnedRouter(kind), TopK(heads * percent // 100), WIDTH, heads)
+        router = LearnedRouter(kind).build(TopK(heads * percent // 100), WIDTH, heads)
         assert router is not None
         with torch.no_grad():
             for parameter in router.parameters():

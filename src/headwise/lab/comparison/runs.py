@@ -4,6 +4,7 @@ A comparison that was stopped goes on where it was: finished runs are kept, one 
 checkpoint, one that failed is tried again.
 """
 
+import pickle
 import shutil
 import signal
 import threading
@@ -112,6 +113,7 @@ def _outcomes(
         for run in runs:
             yield run, train_run(run, train)
         return
+    pickle.dumps([run.config for run in runs])  # what cannot travel is said here, and not in each worker
     interruption = Interruption()
     waiting = takewhile(lambda _: not interruption.requested, enumerate(runs))
     # Processes, not threads: training holds global state (random numbers, the trainer). Workers start with the

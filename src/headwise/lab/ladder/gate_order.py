@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headwise.routing.gates import GateFunction, Gates, Gumbel
-from headwise.routing.routers import Router, Static
+from headwise.routing.gates import GateFunction, Gates
+from headwise.routing.routers import Router, Scored
 from headwise.tasks.base import Batch, TaskModel
 
 TOLERANCE = 1e-5  # of the largest gate: what rounding may turn around
@@ -42,7 +42,7 @@ def disorder(model: TaskModel, batch: Batch, seed: int = 0) -> dict[str, float]:
     with torch.random.fork_rng(devices=[]):
         for mode in MODES[:2]:
             for router, numbers, gates in _routed(model.train(mode == MODES[0]), batch):
-                if mode == MODES[1] or not isinstance(router.gate, Gumbel):
+                if mode == MODES[1] or not router.gate.noisy:
                     _note(worst, mode, _share(router, numbers, gates))
                 random = torch.randn(numbers.shape, generator=generator).to(numbers)
                 for probe in (numbers, 0.1 * numbers, random):
@@ -61,7 +61,7 @@ def _routed(model: TaskModel, batch: Batch) -> list[tuple[Router, Tensor, Gates]
         x, context, mask = (*inputs, None, None)[:3]
         found.append((router, router.logits(x, context, mask), output[0]))
 
-    routers = [router for router in model.backbone.routers() if not isinstance(router, Static)]
+    routers = [router for router in model.backbone.routers() if isinstance(router, Scored)]
     hooks = [router.register_forward_hook(hook) for router in routers]
     try:
         model(batch)
@@ -83,7 +83,7 @@ def _share(router: Router, numbers: Tensor, gates: Gates) -> float:
 def _forms(gate: GateFunction) -> dict[str, GateFunction]:
     """By mode: the gate function as it is trained (unless that is noisy), evaluated, and softened, if that differs."""
     forms = {MODES[1]: gate}
-    if not isinstance(gate, Gumbel):
+    if not gate.noisy:
         forms[MODES[0]] = gate
     if getattr(gate, "training", None) == "straight_through":
         changed: Any = gate

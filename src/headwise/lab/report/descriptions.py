@@ -1,11 +1,12 @@
 """Arms, tasks and what their gates did, in words for a reader who did not run the comparison."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headwise.lab.formatting import format_count, format_quantity, join_words
 from headwise.lab.records import number
+from headwise.models.arm import Arm
+from headwise.schema import build
 from headwise.tasks import TASKS
 
 Plain = Mapping[str, Any]
@@ -18,15 +19,19 @@ COLLAPSED = 1.2  # refinement steps below which learned halting has given refine
 
 
 def describe_arm(arm: Plain, model: Plain) -> str:
-    """One line: shape, loop, controller, router and gates, halting."""
+    """One line: shape, loop, controller, router and gates, halting, each as it describes itself.
+
+    Raises:
+        InputError: a router, gate function, controller or halting policy that is not registered.
+    """
+    built = build(Arm, arm, "arm")
     parts = [_shape(model), _loop(arm["refinement"])]
-    controller = arm["controller"]
-    if controller["name"] != "none":
-        period = f", slow module every {controller['period']} steps" if "period" in controller else ""
-        parts.append(f"{controller['name']} controller{period}")
-    parts.append(_routing(arm["router"], arm["gate"]))
-    if arm["halting"]["name"] != "fixed":
-        parts.append(f"{arm['halting']['name']} halting")
+    if built.controller.steers:
+        parts.append(built.controller.describe())
+    gates = f", {built.gate.describe()} gates" if built.router.scores else ""
+    parts.append(built.router.describe() + gates)
+    if built.halting.halts:
+        parts.append(built.halting.describe())
     if arm["combine"] != "mask_concat":
         parts.append(f"heads combined as {arm['combine']}")
     return "; ".join(parts)
@@ -34,9 +39,7 @@ def describe_arm(arm: Plain, model: Plain) -> str:
 
 def describe_task(name: str, summary: str, config: Plain) -> str:
     """What the task is, and with which settings it was run."""
-    about = ""
-    if name in TASKS:
-        about = (importlib.import_module(TASKS[name]).__doc__ or "").partition("\n\n")[0]
+    about = TASKS[name].about if name in TASKS else ""
     text = " ".join((about or summary).split())
     settings = ", ".join(f"{spaced(key)} {_short(value)}" for key, value in config.items() if value not in (None, 0))
     return f"{text.rstrip('.')}. Settings: {settings}." if settings else f"{text.rstrip('.')}."
@@ -52,7 +55,8 @@ def diagnose(label: str, arm: Plain, routing: Plain, spread: Plain) -> list[str]
         spread: `Run.gate_spread()`.
     """
     said = []
-    chooses = arm["router"]["name"] == "learned" and arm["router"]["granularity"] != "layer"
+    router = build(Arm, arm, "arm").router
+    chooses = router.learned and router.granularity != "layer"
     by_input, by_step = number(spread.get("inputs")), number(spread.get("steps"))
     if spread and max(map(float, spread.values())) < STILL:
         said.append(
@@ -139,16 +143,6 @@ def _loop(loop: Plain) -> str:
     if loop["gradient"] != "full":
         text += f", gradient {loop['gradient']}" + (f" {loop['window']}" if loop["gradient"] == "truncated" else "")
     return text + (f", {spaced(loop['reuse'])} reused" if loop["reuse"] != "none" else "")
-
-
-def _routing(router: Plain, gate: Plain) -> str:
-    if router["name"] == "none":
-        return "no router: all heads alike"
-    if router["name"] == "static":
-        return f"a fixed choice of {router['k']} heads"
-    kind = "frozen random" if router["name"] == "random" else router["name"]
-    gates = f"top-{gate['k']}" if gate["name"] == "top_k" else spaced(gate["name"])
-    return f"{kind} router per {router['granularity']}, {gates} gates"
 
 
 def _short(value: Any) -> str:

@@ -13,6 +13,7 @@ ENTRY = TaskEntry(
     data=LanguageData,
     commands={"generate": "headwise.tasks.language.command"},
     sample="headwise.tasks.language.sample.sample",
+    example={"context": 32},
 )
 
 __all__ = ["ENTRY", "LanguageConfig", "LanguageData", "LanguageTask"]

@@ -13,6 +13,7 @@ ENTRY = TaskEntry(
     data=MazeData,
     commands={"data mazes": "headwise.tasks.maze.command"},
     analysis="headwise.tasks.maze.analysis.analyse",
+    example={"size": 4, "min_path_length": 1, "train_mazes": 40, "validation_mazes": 8, "test_mazes": 8},
 )
 
 __all__ = ["ENTRY", "MazeConfig", "MazeData", "MazeTask"]

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from headwise.models.backbone import Backbone
-from headwise.reasoning.halting import EntropyHalting
 from headwise.tasks.base import Batch, Source, TaskData, TaskModel
 from headwise.tasks.maze import gates, references, render
 from headwise.tasks.maze.data import MazeSource
@@ -131,7 +130,7 @@ def _routing(model: TaskModel, batches: Batches) -> tuple[dict[str, float], list
     mean, steps = used.mean(), backbone.arm.refinement.steps_in_all
     local = backbone.model.structural_heads
     tables = gates.tables(used, local) if 0 < local < backbone.model.heads else []
-    if isinstance(backbone.arm.halting, EntropyHalting):
+    if backbone.arm.halting.reads_distribution:
         return {}, tables  # it halts by the router's choice, of which forced gates leave none
     optimal: list[Tensor] = []
     for batch in batches():

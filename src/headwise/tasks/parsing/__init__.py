@@ -13,6 +13,11 @@ ENTRY = TaskEntry(
     data=ParsingData,
     commands={"parse": "headwise.tasks.parsing.command"},
     analysis="headwise.tasks.parsing.analysis.analyse",
+    example={
+        "encoder": {"name": "scratch", "word": 8, "characters": 8, "hidden": 8, "layers": 1},
+        "arcs": 8,
+        "labels": 8,
+    },
 )
 
 __all__ = ["ENTRY", "ParsingConfig", "ParsingData", "ParsingTask"]

@@ -11,6 +11,7 @@ ENTRY = TaskEntry(
     config=SortingConfig,
     task=SortingTask,
     data=SortingData,
+    example={"length": 5, "train_examples": 64, "validation_examples": 8, "test_examples": 8},
 )
 
 __all__ = ["ENTRY", "SortingConfig", "SortingData", "SortingTask"]

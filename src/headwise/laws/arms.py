@@ -1,0 +1,191 @@
+"""The arms that the laws walk: the shipped ones, variants for options that no shipped arm has, and for every example of
+a registered part one that has it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headwise.errors import InputError
+from headwise.files import read_yaml
+from headwise.models.arm import Arm, check
+from headwise.models.backbone import Backbone
+from headwise.models.sizes import ModelConfig
+from headwise.reasoning import CONTROLLERS, HALTING
+from headwise.reasoning.controllers import ClassicalConfig, HRMActConfig, HRMConfig
+from headwise.reasoning.halting import EntropyHalting, PonderHalting
+from headwise.reasoning.refinement import RefinementConfig
+from headwise.registry import Registry
+from headwise.routing import GATES, ROUTERS
+from headwise.routing.balance import BalanceConfig
+from headwise.routing.gates import Gumbel, Sigmoid, TopK
+from headwise.routing.mixtures import Adaptive, ReLU, SharedRouted, TopP
+from headwise.routing.routers import LearnedRouter
+from headwise.schema import build
+
+PARTS: Mapping[str, Registry[Any]] = {"router": ROUTERS, "gate": GATES, "controller": CONTROLLERS, "halting": HALTING}
+SHAPE = ModelConfig(width=16, heads=4, ffn=24, depth=2)
+FOLDER = Path(__file__).parents[1] / "conf" / "arm"
+
+
+@dataclass(frozen=True)
+class Causal:
+    """A stand-in for a task: what `check` asks of one."""
+
+    causal: bool = False
+    has_neighbours: bool = False
+    has_positions: bool = False
+
+
+def shipped() -> dict[str, Arm]:
+    return {path.stem: build(Arm, read_yaml(path), "arm") for path in sorted(FOLDER.glob("*.yaml"))}
+
+
+def _loop(**changes: Any) -> RefinementConfig:
+    return replace(RefinementConfig(steps=5, injection="input"), **changes)
+
+
+HRM = Arm(router=LearnedRouter("sequence"), controller=HRMConfig(period=2), refinement=_loop())
+TOKEN = replace(HRM, router=LearnedRouter("token"))
+VARIANTS = {
+    "mixture": replace(TOKEN, combine="mixture"),
+    "top_k": replace(TOKEN, gate=TopK(2)),
+    "top_k_renormalised": replace(TOKEN, gate=TopK(2, renormalise=True)),
+    "gumbel": replace(HRM, gate=Gumbel(2)),
+    "sigmoid": replace(HRM, gate=Sigmoid()),
+    "layer": Arm(router=LearnedRouter("layer")),
+    "pooled_input": Arm(router=LearnedRouter("sequence")),
+    "additive_first": replace(HRM, controller=HRMConfig(period=2, additive=True, pool="first")),
+    "act_token": replace(TOKEN, controller=HRMActConfig()),
+    "entropy_halting": replace(HRM, halting=EntropyHalting(0.9), refinement=_loop(supervision="uniform")),
+    "ponder_halting": replace(HRM, halting=PonderHalting(bias=-0.5)),
+    "gradient_last": replace(HRM, refinement=_loop(gradient="last", supervision="uniform", steps=6)),
+    "gradient_truncated": replace(HRM, refinement=_loop(gradient="truncated", window=2)),
+    "ramp": replace(HRM, refinement=_loop(supervision="ramp")),
+    "last_supervised": replace(HRM, refinement=_loop(supervision="uniform", supervised=2)),
+    # The slow module runs once in each segment.
+    "segments": replace(TOKEN, refinement=_loop(steps=2, segments=3)),
+    "segments_of_one_step": Arm(LearnedRouter(), refinement=_loop(steps=1, segments=3)),
+    "segments_last": replace(HRM, refinement=_loop(steps=4, segments=2, gradient="last", supervision="uniform")),
+    "segments_reuse": Arm(
+        LearnedRouter(), controller=ClassicalConfig(), refinement=_loop(steps=3, segments=2, reuse="keys_values")
+    ),
+    "reuse_keys_values": replace(HRM, refinement=_loop(reuse="keys_values")),
+    "reuse_heads": replace(TOKEN, refinement=_loop(reuse="heads")),
+    "two_shared": replace(TOKEN, gate=SharedRouted(2, 1), balance=BalanceConfig(("router_z",))),
+    "moh_soft": Arm(router=LearnedRouter(), gate=SharedRouted(1, 2, training="soft")),
+    "top_p_fixed": replace(TOKEN, gate=TopP(0.6, shared=1), balance=BalanceConfig(bias_rate=0.01)),
+    "top_p_fallback": Arm(router=LearnedRouter(), gate=TopP(fallback=0.4, renormalise=True)),
+    "top_p_soft": Arm(router=LearnedRouter(), gate=TopP(training="soft")),
+    "adaptive_soft": Arm(
+        router=LearnedRouter(),
+        gate=Adaptive(training="soft"),
+        balance=BalanceConfig(("complexity", "sparsity", "load_balance"), target=2.0),
+    ),
+    "adaptive_fixed": Arm(router=LearnedRouter(), gate=Adaptive(2.0, 3.0, sharpness=5.5, renormalise=True)),
+    "adaptive_shared": replace(HRM, gate=Adaptive(shared=1), balance=BalanceConfig(target=2.5, bias_rate=0.01)),
+    "relu_layer": Arm(router=LearnedRouter("layer"), gate=ReLU(), balance=BalanceConfig(target=2)),
+}
+
+
+@cache
+def arms() -> dict[str, Arm]:
+    """By name every arm that is walked.
+
+    Raises:
+        InputError: a registered part that no arm can have, so that no law would see it.
+    """
+    return named_arms() | {f"{key}:{name}": arm for key in PARTS for name, arm in arms_with(key).items()}
+
+
+def named_arms() -> dict[str, Arm]:
+    """The shipped arms and the variants."""
+    return shipped() | VARIANTS
+
+
+def arms_with(key: str, names: Sequence[str] = ()) -> dict[str, Arm]:
+    """For every example of a kind of part that no named arm has (or for all examples of `names`) an arm that has it."""
+    there = [] if names else [getattr(fitted(arm), key) for arm in named_arms().values()]
+    return {
+        f"{name}-{number}": admitted(key, example)
+        for name in names or PARTS[key]
+        for number, example in enumerate(examples(key, name))
+        if example not in there
+    }
+
+
+def examples(key: str, name: str) -> Sequence[Any]:
+    """What a registered part gives to be tested on.
+
+    Raises:
+        InputError: nothing.
+    """
+    found: Sequence[Any] = PARTS[key][name].examples()
+    if not found:
+        raise InputError(
+            f"{PARTS[key].kind} {name!r}: has no examples, so no law covers it; return some from examples()"
+        )
+    return found
+
+
+def every_example(key: str) -> list[Any]:
+    """The examples of all registered parts of a kind."""
+    return [example for name in PARTS[key] for example in examples(key, name)]
+
+
+def admitted(key: str, part: Any) -> Arm:
+    """An arm with this part that `check` lets through.
+
+    Raises:
+        InputError: none of those tried, with the last refusal.
+    """
+    refusal = ""
+    for plain in (Arm(), Arm(LearnedRouter()), Arm(LearnedRouter("sequence")), TOKEN, HRM, VARIANTS["ponder_halting"]):
+        arm = replace(plain, **{key: part})
+        try:
+            check(arm, Causal(), SHAPE)
+        except InputError as error:
+            refusal = str(error)
+        else:
+            return arm
+    raise InputError(f"{part}: refused in every arm, so no law covers it; the last time: {refusal}")
+
+
+def causal(arm: Arm) -> bool:
+    """Whether the arm may be that of a causal model."""
+    try:
+        check(fitted(arm), Causal(True), SHAPE)
+    except InputError:
+        return False
+    return True
+
+
+def fitted(arm: Arm) -> Arm:
+    """The arm for the four heads of these laws: at most two where it fixes a number."""
+    changes = {key: replace(part, k=2) for key, part in _parts(arm).items() if getattr(part, "k", 0) > 2}
+    return replace(arm, **changes)
+
+
+def _parts(arm: Arm) -> dict[str, Any]:
+    return {"router": arm.router, "gate": arm.gate}
+
+
+def perturbed(
+    arm: Arm, causal: bool = False, seed: int = 0, dtype: torch.dtype = torch.float64, shape: ModelConfig = SHAPE
+) -> Backbone:
+    """A backbone away from its start: a router at zero would hide what is behind it."""
+    torch.manual_seed(seed)
+    backbone = Backbone(shape, fitted(arm), causal).to(dtype)
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        for router in backbone.routers():
+            if router.ranking_bias is not None:
+                router.ranking_bias.normal_()
+            if router.multiplier is not None:
+                router.multiplier.fill_(0.1)
+    return backbone

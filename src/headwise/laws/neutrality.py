@@ -1,0 +1,97 @@
+"""Law 1: with gates of 1 the block is a plain pre-norm transformer layer."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from headwise.laws.arms import SHAPE, fitted
+from headwise.models.arm import Arm
+from headwise.models.backbone import Backbone
+from headwise.models.blocks import Block
+from headwise.reasoning.halting import FixedHalting
+
+
+def torch_layer(block: Block) -> nn.TransformerEncoderLayer:
+    """torch's layer with the block's weights; `mixture` is plain attention whose heads share their output rows."""
+    attention = block.attention
+    layer = nn.TransformerEncoderLayer(
+        SHAPE.width, SHAPE.heads, SHAPE.ffn, 0.0, "gelu", batch_first=True, norm_first=True, dtype=torch.float64
+    )
+    rows = attention.output.weight
+    if attention.combination == "mixture":
+        rows = torch.cat([rows / SHAPE.heads] * SHAPE.heads, 1)
+    first, _, second = block.ffn
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.Linear)
+    shifted_keys = torch.randn(SHAPE.width, dtype=torch.float64)  # a bias of keys shifts all scores of a query alike
+    pairs = [
+        (layer.self_attn.in_proj_weight, attention.projection),
+        (layer.self_attn.in_proj_bias, torch.cat([attention.query_bias, shifted_keys, attention.value_bias])),
+        (layer.self_attn.out_proj.weight, rows),
+        (layer.self_attn.out_proj.bias, attention.output.bias),
+        (layer.linear1.weight, first.weight),
+        (layer.linear1.bias, first.bias),
+        (layer.linear2.weight, second.weight),
+        (layer.linear2.bias, second.bias),
+    ]
+    for ours, theirs in ((block.attention_norm, layer.norm1), (block.ffn_norm, layer.norm2)):
+        pairs += [(theirs.weight, ours.weight), (theirs.bias, ours.bias)]
+    with torch.no_grad():
+        for target, source in pairs:
+            target.copy_(source)
+    return layer
+
+
+def plain_twin(backbone: Backbone, x: Tensor, padding: Tensor) -> Tensor:
+    layers = [torch_layer(block) for block in backbone.modules() if isinstance(block, Block)]
+    loop, hidden = backbone.arm.refinement, x
+    for t in range(loop.steps):
+        hidden = hidden + x if t and loop.injection == "input" else hidden
+        for layer in layers:
+            hidden = layer(hidden, src_key_padding_mask=padding)
+    out: Tensor = backbone.norm(hidden)
+    return out
+
+
+def random_backbone(arm: Arm) -> Backbone:
+    """Everything random but the routers, which stay at zero."""
+    backbone = Backbone(SHAPE, arm).double()
+    routers = {id(p) for router in backbone.routers() for p in router.parameters()}
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            if id(parameter) not in routers:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    return backbone
+
+
+def departure(backbone: Backbone, gates: list[list[Tensor]] | None) -> float:
+    """How far the outputs are from those of the plain layers, padded on the right."""
+    x = torch.randn(3, 5, SHAPE.width, dtype=torch.float64)
+    mask = torch.ones(3, 5, dtype=torch.bool)
+    mask[1, 3:] = False
+    with torch.no_grad():
+        ours = backbone(x, mask, gates=gates).states[-1]
+        return float((ours[mask] - plain_twin(backbone, x, ~mask)[mask]).abs().max())
+
+
+def neutrality(arm: Arm) -> list[str]:
+    """Departures from plain attention with forced gates of 1, and with a router at its start if it starts there."""
+    if arm.refinement.reuse != "none":  # each reuse has a plain definition of its own
+        return []
+    torch.manual_seed(0)
+    backbone = random_backbone(replace(fitted(arm), halting=FixedHalting()))
+    ones = [[torch.ones(3, 1, SHAPE.heads, dtype=torch.float64)] * SHAPE.depth]
+    broken = [
+        f"{far:.2g} away from the plain layer with gates of 1" for far in [departure(backbone, ones)] if far > 1e-6
+    ]
+    if is_neutral_at_start(arm):
+        far = departure(backbone, None)
+        broken += [f"{far:.2g} away from the plain layer at the start"] if far > 1e-6 else []
+    return broken
+
+
+def is_neutral_at_start(arm: Arm) -> bool:
+    """Whether a router at its start opens all heads alike: it is learned, and the gate switches none off at a tie."""
+    selects = arm.gate.selects and getattr(arm.gate, "fallback", None) is None
+    return arm.router.learned and arm.refinement.reuse == "none" and not selects

@@ -1,0 +1,91 @@
+"""Laws of tasks: data is a function of settings, seed and index; an example's loss is its own; all of it trains."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headwise.laws.arms import SHAPE, Causal
+from headwise.models.arm import Arm, check
+from headwise.models.backbone import Backbone
+from headwise.schema import build
+from headwise.tasks import TASKS
+from headwise.tasks.base import Batch, Source, TaskData, TaskEntry, TaskModel
+
+SPLITS = ("train", "validation", "test")
+EXAMPLES = 5
+
+
+def of_task(name: str) -> list[str]:
+    """What of a registered task breaks any of these laws, on the small instance that its entry gives."""
+    entry = TASKS[name]
+    config = build(entry.config, dict(entry.example), "task")
+    data, again = entry.data(config, 0), entry.data(config, 0)
+    return [*declarations(name, entry), *of_data(data, again), *of_model(entry, config, data)]
+
+
+def declarations(name: str, entry: TaskEntry) -> list[str]:
+    """What its entry and its class say differently."""
+    task = entry.task
+    rules = {
+        f"registered as {name}, its entry says {entry.name} and its class {task.name}": name == entry.name == task.name,
+        "no summary": bool(entry.summary),
+        "the direction of the primary metric is said twice, differently": (task.metric in task.lower_is_better)
+        != task.higher_is_better,
+    }
+    return [text for text, holds in rules.items() if not holds]
+
+
+def of_data(data: TaskData, again: TaskData) -> list[str]:
+    """Splits that are empty, differ from seed to the same seed, or change with the batch; facts that are not plain."""
+    broken = [] if json.loads(json.dumps(data.facts)) == data.facts else ["facts are not plain JSON"]
+    for split in SPLITS:
+        source = data.split(split)
+        if not len(source):
+            broken.append(f"{split} has no examples")
+        elif source.fingerprint() != again.split(split).fingerprint():
+            broken.append(f"{split}: the same seed gives other examples")
+    source = data.split("test")
+    for who, values in data.references(source).items():
+        if values.shape != (len(source),):
+            broken.append(f"reference {who}: {list(values.shape)} values for {len(source)} examples")
+    return broken
+
+
+def of_model(entry: TaskEntry, config: Any, data: TaskData) -> list[str]:
+    """Losses that depend on other examples, metrics that are missing, parameters without a gradient."""
+    torch.manual_seed(0)
+    shape = replace(SHAPE, depth=1)
+    check(Arm(), Causal(entry.task.causal), shape)
+    model = TaskModel(entry.task(config, data.facts, shape.width), Backbone(shape, Arm(), entry.task.causal)).double()
+    source = data.split("test")
+    index = torch.arange(min(EXAMPLES, len(source)))
+    model.eval()
+    with torch.no_grad():
+        together = _losses(model, source.batch(index))
+        alone = torch.cat([_losses(model, source.batch(index[i : i + 1])) for i in range(len(index))])
+        metrics = _metrics(model, source.batch(index))
+    broken = []
+    if together.shape != (len(index),) or not torch.allclose(together, alone, rtol=1e-7, atol=1e-7, equal_nan=True):
+        broken.append("the loss of an example depends on its batch")
+    if entry.task.metric not in metrics:
+        broken.append(f"metrics: no {entry.task.metric}, which is the primary one")
+    broken += [f"metric {name}: not one value an example" for name, v in metrics.items() if v.shape != (len(index),)]
+    return broken + [f"no gradient reaches {name}" for name in _unreached(model, data.split("train"))]
+
+
+def _losses(model: TaskModel, batch: Batch) -> Tensor:
+    return model.task.loss(model.task.read_out(model(batch).states[-1], batch), batch)
+
+
+def _metrics(model: TaskModel, batch: Batch) -> dict[str, Tensor]:
+    return model.task.metrics(model.task.read_out(model(batch).states[-1], batch), batch)
+
+
+def _unreached(model: TaskModel, source: Source) -> list[str]:
+    model.train()
+    (first, *_) = source.plan(32, 0, 0, shuffle=True)
+    torch.autograd.backward(_losses(model, source.batch(first)).sum())
+    return [n for n, p in model.task.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]

@@ -1,0 +1,277 @@
+"""What is refused: combinations in which something would have no effect, no gradient or no meaning, and why.
+
+A refusal is one line: the key with its value, the reason, the remedy. The rules ask what the parts of an arm declare
+(`RouterConfig.scores`, `ControllerConfig.least_steps`, ...), so they hold for parts from plugins as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from headwise.reasoning import CONTROLLERS, HALTING
+from headwise.registry import name_of
+from headwise.routing import GATES, ROUTERS
+from headwise.routing.gates import Soft
+
+if TYPE_CHECKING:
+    from headwise.models.arm import Arm
+    from headwise.models.sizes import ModelConfig
+    from headwise.reasoning.refinement import RefinementConfig
+
+
+class TaskFacts(Protocol):
+    """What of a task decides which arms and shapes it takes."""
+
+    @property
+    def causal(self) -> bool: ...
+    @property
+    def has_neighbours(self) -> bool: ...
+    @property
+    def has_positions(self) -> bool: ...
+
+
+def refusals(arm: Arm, task: TaskFacts, model: ModelConfig | None) -> Iterator[str]:
+    """Every reason to refuse the combination, in the order of their subjects; nothing where it works."""
+    yield from _of_routing(arm, task.causal)
+    yield from _of_controller(arm, task.causal)
+    yield from _of_halting(arm, task.causal)
+    yield from _of_gradient(arm)
+    yield from _of_supervision(arm)
+    yield from _of_loop(arm.refinement)
+    yield from _of_segments(arm)
+    yield from _of_reuse(arm)
+    yield from _of_balance(arm)
+    if model is not None:
+        yield from _of_heads(arm, model.heads)
+        yield from _of_layout(model, task)
+
+
+def _of_routing(arm: Arm, causal: bool) -> Iterator[str]:
+    router, controller = arm.router, arm.controller
+    if controller.steers and router.granularity == "layer":
+        yield (
+            f"arm.router.granularity=layer: a learned constant does not read controller {_controller(arm)}; use token "
+            "or sequence"
+        )
+    elif controller.steers and not router.reads_context:
+        yield (
+            f"arm.controller.name={_controller(arm)}: a {_router(arm)} router does not read the controller, which "
+            "would never train; use arm.router.name=learned or arm.controller.name=none"
+        )
+    if not router.scores and not isinstance(arm.gate, Soft):
+        yield (
+            f"arm.gate.name={_gate(arm)}: router {_router(arm)} has no logits for it; "
+            "use arm.gate.name=soft or another router"
+        )
+    if causal and router.granularity == "sequence":
+        yield (
+            "arm.router.granularity=sequence: in a causal model a gate of the whole sequence sees the future; "
+            "use token or layer"
+        )
+
+
+def _of_controller(arm: Arm, causal: bool) -> Iterator[str]:
+    controller, loop = arm.controller, arm.refinement
+    period = controller.slow_period
+    if period is not None and loop.steps_in_all <= period:
+        yield (
+            f"arm.controller.period={period}: with {loop.steps_in_all} refinement steps the slow module runs once and "
+            f"its recurrent weights never train; choose 1..{max(loop.steps_in_all - 1, 1)} or more arm.refinement.steps"
+        )
+    if (loop.steps_in_all if controller.carries_state else loop.steps) < controller.least_steps:
+        yield (
+            f"arm.refinement.steps={loop.steps}: controller {_controller(arm)} needs at least "
+            f"{controller.least_steps} steps to reach all its weights"
+        )
+    if causal and controller.reads_first_token:
+        yield ("arm.controller.pool=first: in a causal model every position would read the same first token; use mean")
+
+
+def _of_halting(arm: Arm, causal: bool) -> Iterator[str]:
+    halting, loop = arm.halting, arm.refinement
+    if not halting.halts:
+        return
+    key = f"arm.halting.name={name_of(HALTING, type(halting))}"
+    if causal:
+        yield f"{key}: halting looks at the whole sequence, which a causal model must not; use fixed"
+    if loop.steps_in_all == 1:
+        yield f"{key}: with 1 refinement step there is nothing to halt; use fixed or more arm.refinement.steps"
+    if halting.reads_distribution and not (arm.router.scores and arm.gate.softmax):
+        yield f"{key}: needs a router with a softmax gate (all but sigmoid, relu); use fixed or ponder"
+    if halting.reads_distribution and arm.router.granularity == "layer":
+        yield (
+            f"{key}: with layer granularity the entropy is the same for every example and step; use token or sequence"
+        )
+    if halting.reads_context and not arm.controller.steers:
+        yield f"{key}: reads the controller's context; choose arm.controller.name=hrm, hrm_act or classical"
+    if halting.learned and loop.supervision != "last":
+        yield f"arm.refinement.supervision={loop.supervision}: ponder halting already weighs the steps; use last"
+    if halting.learned and loop.gradient != "full":
+        yield f"arm.refinement.gradient={loop.gradient}: ponder halting needs every step's gradient; use full"
+
+
+def _of_gradient(arm: Arm) -> Iterator[str]:
+    loop, period = arm.refinement, arm.controller.slow_period
+    if loop.gradient != "truncated" and loop.window != 1:
+        yield f"arm.refinement.window={loop.window}: has an effect only with arm.refinement.gradient=truncated"
+    if loop.gradient == "full":
+        return
+    key, first = f"arm.refinement.gradient={loop.gradient}", loop.first_with_gradient(period)
+    if loop.injection != "input":
+        yield f"{key}: without arm.refinement.injection=input the embedding gets no gradient"
+    if loop.reuse != "none":
+        yield (
+            f"{key}: reuse={loop.reuse} computes keys or heads in steps without gradient; use reuse=none or "
+            "gradient=full"
+        )
+    if arm.controller.learns_schedule:
+        yield (
+            f"{key}: {_controller(arm)} decides itself when the slow module runs, so no window is sure to hold an "
+            "update; use full"
+        )
+    if loop.gradient == "truncated" and loop.window == loop.steps:
+        yield f"arm.refinement.window={loop.window}: all {loop.steps} steps are in the window; use gradient=full"
+    if loop.gradient == "last" and first == 1 and loop.steps > 1:
+        yield f"{key}: the last slow update is the first step; use full"
+    if period is not None and not any((t - 1) % period == 0 for t in range(first, loop.steps + 1)):
+        yield (
+            f"arm.refinement.window={loop.window}: no update of the slow module (every {period} steps) falls into it, "
+            "so it never trains; widen it or use gradient=last"
+        )
+    if loop.steps == 1:
+        yield f"{key}: with 1 refinement step there is nothing to cut; use full"
+
+
+def _of_supervision(arm: Arm) -> Iterator[str]:
+    loop = arm.refinement
+    trained = loop.steps - loop.first_with_gradient(arm.controller.slow_period) + 1
+    if loop.supervision != "last" and trained < 2:
+        yield f"arm.refinement.supervision={loop.supervision}: only one step is trained; use last or more steps"
+    if loop.supervised is None:
+        return
+    key = f"arm.refinement.supervised={loop.supervised}"
+    if loop.supervision == "last":
+        yield f"{key}: has an effect only with arm.refinement.supervision=uniform or ramp"
+    if not 1 < loop.supervised <= trained:
+        yield f"{key}: choose 2..{trained}, steps with gradient, or arm.refinement.supervision=last"
+
+
+def _of_loop(loop: RefinementConfig) -> Iterator[str]:
+    if (loop.steps_in_all == 1 and loop.injection != "none") or (loop.steps == 1 and loop.reuse != "none"):
+        yield (
+            f"arm.refinement.steps=1: injection={loop.injection} and reuse={loop.reuse} act from the second step on; "
+            "use none or more steps"
+        )
+
+
+def _of_segments(arm: Arm) -> Iterator[str]:
+    loop, period = arm.refinement, arm.controller.slow_period
+    if loop.segments == 1:
+        return
+    key = f"arm.refinement.segments={loop.segments}"
+    if loop.injection != "input":
+        yield (
+            f"{key}: later segments start from a detached state, so without arm.refinement.injection=input they do "
+            "not train the embedding"
+        )
+    if arm.halting.learned:
+        yield (
+            f"{key}: ponder halting learns where to stop within one segment and would never reach another; use fixed "
+            "or entropy, or segments=1"
+        )
+    if loop.gradient != "full" and period is not None and loop.steps % period:
+        yield (
+            f"{key}: with gradient={loop.gradient} the window would lie differently in each segment; choose "
+            f"arm.refinement.steps a multiple of {period} (the controller's period)"
+        )
+
+
+def _of_reuse(arm: Arm) -> Iterator[str]:
+    if arm.refinement.reuse == "heads" and not arm.router.scores:
+        yield (
+            "arm.refinement.reuse=heads: only the gates change over steps, and this arm has none that do; use "
+            "keys_values"
+        )
+
+
+def _of_balance(arm: Arm) -> Iterator[str]:
+    balance, router, gate, losses = arm.balance, arm.router, arm.gate, arm.balance.losses
+    key = f"arm.balance.losses={list(losses)}"
+    if repeated := sorted({name for name in losses if losses.count(name) > 1}):
+        yield f"{key}: {', '.join(repeated)} twice; name each once (its weight is training.losses.<name>)"
+    if losses and not router.learned:
+        yield f"{key}: a {_router(arm)} router learns nothing from them; use arm.router.name=learned or no losses"
+    if balance.target is not None and not router.learned:
+        yield (
+            f"arm.balance.target={balance.target}: a {_router(arm)} router cannot be steered; use "
+            "arm.router.name=learned or null"
+        )
+    if balance.bias_rate and not router.scores:
+        yield (
+            f"arm.balance.bias_rate={balance.bias_rate}: a {_router(arm)} router ranks no heads; use "
+            "arm.router.name=learned or 0"
+        )
+    if "load_balance" in losses and not gate.selects:
+        yield (
+            f"{key}: load_balance has no effect with gate {_gate(arm)}, which ranks no heads; use gate top_k, gumbel, "
+            "shared_routed, top_p or adaptive"
+        )
+    if balance.bias_rate and not gate.selects:
+        yield (
+            f"arm.balance.bias_rate={balance.bias_rate}: gate {_gate(arm)} ranks no heads; use 0, or gate top_k, "
+            "gumbel, shared_routed, top_p or adaptive"
+        )
+    if router.granularity == "layer" and ("load_balance" in losses or balance.bias_rate):
+        yield (
+            "arm.router.granularity=layer: all tokens use the same heads, so there is no load to balance; use token "
+            "or sequence, or neither load_balance nor bias_rate"
+        )
+    if "router_z" in losses and not gate.softmax:
+        yield (f"{key}: router_z is about the logits of a softmax, gate {_gate(arm)} has none; leave it out")
+    if "complexity" in losses and not gate.predicts_budget:
+        yield (
+            f"{key}: complexity compares with a predicted head budget, gate {_gate(arm)} has none; use gate adaptive"
+        )
+    if "sparsity" in losses and not gate.varies:
+        yield (
+            f"{key}: sparsity has no effect with gate {_gate(arm)}, whose number of active heads is fixed; use gate "
+            "top_p, adaptive or relu"
+        )
+    if balance.target is not None and not gate.varies:
+        yield (
+            f"arm.balance.target={balance.target}: gate {_gate(arm)} has a fixed number of active heads; set "
+            "arm.gate.k where it has one, or use gate top_p, adaptive or relu"
+        )
+
+
+def _of_heads(arm: Arm, heads: int) -> Iterator[str]:
+    try:
+        arm.gate.validate(heads)
+        arm.balance.validate(arm.gate, heads)
+        arm.router.validate(heads)
+    except ValueError as error:
+        yield str(error)
+
+
+def _of_layout(model: ModelConfig, task: TaskFacts) -> Iterator[str]:
+    near, radius = model.structural_heads, model.relative
+    key = f"model.structural_heads={near}" if near else f"model.relative={radius}"
+    if task.causal and (near or radius):
+        yield f"{key}: a causal model reads its past through a cache that knows no layout; use 0"
+    if near and not task.has_neighbours:
+        yield f"{key}: the task does not say which tokens are neighbours; use 0, or a task that does"
+    if radius and not task.has_positions:
+        yield (f"model.relative={radius}: the task's tokens have no rows and columns; use 0, or a task on a grid")
+
+
+def _router(arm: Arm) -> str:
+    return name_of(ROUTERS, type(arm.router))
+
+
+def _gate(arm: Arm) -> str:
+    return name_of(GATES, type(arm.gate))
+
+
+def _controller(arm: Arm) -> str:
+    return name_of(CONTROLLERS, type(arm.controller))

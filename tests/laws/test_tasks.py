@@ -1,0 +1,45 @@
+"""The laws of tasks, for every registered one; and mistakes that they find."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from headwise.laws.tasks import of_task
+from headwise.tasks import TASKS
+from headwise.tasks.base import Batch
+from headwise.tasks.sorting import ENTRY, SortingTask
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_keeps_the_laws(name: str) -> None:
+    assert of_task(name) == []
+
+
+class Planted(SortingTask):
+    """normalises its loss over the batch, has a layer that nothing reads, and forgot its metric"""
+
+    name = "planted"
+
+    def __init__(self, config: Any, facts: dict[str, Any], width: int) -> None:
+        super().__init__(config, facts, width)
+        self.spare = nn.Linear(2, 2)
+
+    def loss(self, prediction: Any, batch: Batch) -> Tensor:
+        loss = super().loss(prediction, batch)
+        return loss - loss.mean()
+
+    def metrics(self, prediction: Any, batch: Batch) -> dict[str, Tensor]:
+        return {"other": torch.zeros(())}
+
+
+def test_a_registered_task_that_breaks_them_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS._members, "planted", replace(ENTRY, task=Planted))
+    broken = of_task("planted")
+    assert "registered as planted, its entry says sorting and its class planted" in broken
+    assert "the loss of an example depends on its batch" in broken
+    assert "metrics: no rank_tau, which is the primary one" in broken
+    assert "metric other: not one value an example" in broken
+    assert {"no gradient reaches spare.weight", "no gradient reaches spare.bias"} <= set(broken)
