@@ -152,8 +152,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whatever libraries print on the way must not end up between the lines of a result
         with contextlib.redirect_stdout(sys.stderr):
             result = run()
-        _print(result, as_json)
-        sys.stdout.flush()
+        if _speaks():
+            _print(result, as_json)
+            sys.stdout.flush()
     except InputError as error:
         return _fail(2, error)
     except KeyboardInterrupt as stop:
@@ -269,9 +270,15 @@ def _print(result: "Result", as_json: bool) -> None:
             console.print(part)
 
 
+def _speaks() -> bool:
+    """Whether this process reports: not one of several that torchrun started, but the first of them."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK") == "0"
+
+
 def _fail(code: int, error: object) -> int:
     """One line on standard error, whatever the message was."""
-    print("headwise:", " ".join(str(error).split()) or "interrupted", file=sys.stderr)
+    if _speaks():
+        print("headwise:", " ".join(str(error).split()) or "interrupted", file=sys.stderr)
     return code
 
 
