@@ -82,7 +82,8 @@ def _run(words: list[str]) -> int:
             raise
         again = shlex.join(["headwise", *words])
         raise KeyboardInterrupt(f"stopped; {kept}, continue with: {again}") from None
-    _print(result, as_json)
+    if _speaks():
+        _print(result, as_json)
     return result.code
 
 
@@ -179,10 +180,16 @@ def _close_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _speaks() -> bool:
+    """Whether this process reports: not one of several that torchrun started, but the first of them."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK") == "0"
+
+
 def _fail(code: int, error: object) -> int:
     """One line on standard error, whatever the message was."""
     line = " ".join(str(error).split()) or "interrupted"
-    print("headwise:", _LONG_WORD.sub(r"\1...", line) if code == 2 else line, file=sys.stderr)
+    if _speaks():
+        print("headwise:", _LONG_WORD.sub(r"\1...", line) if code == 2 else line, file=sys.stderr)
     return code
 
 

@@ -1,7 +1,9 @@
 """Runs in float64 that several processes share; started by `launch`, so they live in a module of their own."""
 
+import contextlib
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,102 +11,109 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headwise.tasks.base import Batch, Source, TaskData
+from headwise.tasks.base import Batch, Source
 from headwise.training.config import RunConfig
 from headwise.training.fit import fit
 from headwise.training.processes import joined
 from headwise.training.run import build, reproducible
+from headwise.training.state import whole
+from headwise.training.stops import TrainingDiverged, TrainingInterrupted
+
+Weights = dict[str, "np.ndarray[Any, Any]"]
+Change = Callable[[int, Batch], Batch]
 
 
-class Doubled(Source):
-    """A source whose numbers are float64."""
+class Changed(Source):
+    """A source in float64 whose batches are changed, told how many were asked for before."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, change: Change) -> None:
+        self.source, self.change, self.asked = source, change, 0
 
     def __len__(self) -> int:
         return len(self.source)
 
     def batch(self, index: Tensor) -> Batch:
-        return {
-            name: tensor.double() if tensor.is_floating_point() else tensor
-            for name, tensor in self.source.batch(index).items()
-        }
+        batch = self.change(self.asked, self.source.batch(index))
+        self.asked += 1
+        return {name: part.double() if part.is_floating_point() else part for name, part in batch.items()}
 
     def plan(self, batch_size: int, seed: int, epoch: int, shuffle: bool) -> list[Tensor]:
         return self.source.plan(batch_size, seed, epoch, shuffle)
 
 
-class DoubledData:
-    """Data whose splits are `Doubled`."""
-
-    def __init__(self, data: TaskData) -> None:
-        self.data, self.facts = data, data.facts
-
-    def split(self, name: str) -> Source:
-        return Doubled(self.data.split(name))
-
-
-Weights = dict[str, "np.ndarray[Any, Any]"]
-
-
-def trained(config: RunConfig, directory: Path, resume: bool = False) -> Weights:
-    """Weights of a run in float64, in the directory, whose metrics.jsonl has its losses."""
+@contextlib.contextmanager
+def in_float64() -> Iterator[None]:
+    """Inside the block new weights are float64."""
     torch.set_default_dtype(torch.float64)
     try:
-        with joined("cpu") as processes, reproducible(config):
-            data, model = build(config)
-            directory.mkdir(exist_ok=True)
-            fit(config, model, DoubledData(data), directory, resume, False, processes)  # type: ignore[arg-type]
-            return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+        yield
     finally:
         torch.set_default_dtype(torch.float32)
 
 
-def trained_all(configs: dict[str, RunConfig], directory: Path) -> dict[str, Weights]:
-    """Several runs, one after the other."""
-    return {name: trained(config, directory / name) for name, config in configs.items()}
+def same(asked: int, batch: Batch) -> Batch:
+    """The batch as it is."""
+    return batch
 
 
-class Dying(Source):
-    """In process 1 the source of a batch dies after some, without a word."""
+def trained(config: RunConfig, directory: Path, resume: bool = False, change: Change = same, rank: int = 0) -> Weights:
+    """Weights of a run in float64, in the directory, whose metrics.jsonl has its losses.
 
-    def __init__(self, source: Source, rank: int, after: int) -> None:
-        self.source, self.rank, self.left = source, rank, after
+    `change` is made to the training batches of process `rank`.
+    """
+    with in_float64(), joined("cpu") as processes, reproducible(config):
+        data, model = build(config)
+        split, own = data.split, change if processes.rank == rank else same
+        data.split = lambda name: Changed(split(name), own if name == "train" else same)  # type: ignore[method-assign]
+        directory.mkdir(exist_ok=True, parents=True)
+        fit(config, model, data, directory, resume, False, processes)
+        return {name: whole(tensor).numpy() for name, tensor in model.state_dict().items()}
 
-    def __len__(self) -> int:
-        return len(self.source)
 
-    def batch(self, index: Tensor) -> Batch:
-        self.left -= 1
-        if self.left < 0 and self.rank == 1:
+def stopped(config: RunConfig, directory: Path, update: int) -> int | None:
+    """A run that is asked to stop in one of its processes, while a batch is made; the update after which it did."""
+
+    def pressing(asked: int, batch: Batch) -> Batch:
+        if asked == update - 1:
+            signal.raise_signal(signal.SIGINT)
+        return batch
+
+    try:
+        trained(config, directory, change=pressing)
+    except TrainingInterrupted as end:
+        return end.update
+    raise AssertionError("was not stopped")
+
+
+def spoiled(config: RunConfig, directory: Path) -> int:
+    """A run of which one process's batch is not finite; the update that is named."""
+
+    def spoil(asked: int, batch: Batch) -> Batch:
+        return batch if asked < 3 else batch | {"values": batch["values"] * torch.nan}
+
+    try:
+        trained(config, directory, change=spoil, rank=1)
+    except TrainingDiverged as end:
+        return end.update
+    raise AssertionError("was not noticed")
+
+
+def killed(config: RunConfig, directory: Path) -> None:
+    """A run of which one process is killed, after a checkpoint."""
+
+    def die(asked: int, batch: Batch) -> Batch:
+        if asked == 7:
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.source.batch(index)
+        return batch
+
+    trained(config, directory, change=die, rank=1)
 
 
-def dying(config: RunConfig, directory: Path, after: int) -> Any:
-    """A run of whose two processes one is killed."""
-    with joined("cpu") as processes, reproducible(config):
-        data, model = build(config)
-        split, directory_ = data.split, directory
-        directory_.mkdir(exist_ok=True)
-        data.split = lambda name: Dying(split(name), processes.rank, after) if name == "train" else split(name)  # type: ignore[method-assign]
-        return fit(config, model, data, directory_, False, False, processes)
-
-
-def spoiled(config: RunConfig, directory: Path) -> Any:
-    """A run in whose second process a batch holds a NaN."""
-
-    class Spoiled(Doubled):
-        def batch(self, index: Tensor) -> Batch:
-            batch = super().batch(index)
-            batch["values"] = batch["values"] * torch.nan
-            return batch
-
-    with joined("cpu") as processes, reproducible(config):
-        data, model = build(config)
-        split = data.split
-        directory.mkdir(exist_ok=True)
-        if processes.rank == 1:
-            data.split = lambda name: Spoiled(split(name)) if name == "train" else split(name)  # type: ignore[method-assign]
-        return fit(config, model, data, directory, False, False, processes)
+def all_of(configs: dict[str, RunConfig], directory: Path) -> dict[str, Any]:
+    """Several runs one after the other, since starting processes takes longer than a run."""
+    plain = configs["plain"]
+    found: dict[str, Any] = {name: trained(config, directory / name) for name, config in configs.items()}
+    found["stopped"] = stopped(plain, directory / "stopped", 8)
+    trained(plain, directory / "continued", resume=True)
+    found["spoiled"] = spoiled(plain, directory / "spoiled")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,8 +12,10 @@ from typing import Any
 
 from rich.console import Console
 
+from headwise.errors import InputError
 from headwise.models.blocks import Block, BlockStack
 from headwise.models.roles import parameters_by_role
+from headwise.reasoning.halting import FixedHalting
 from headwise.tasks.base import TaskData, TaskModel
 from headwise.training.average import WeightAverage
 from headwise.training.checkpoints import newest_readable, read_checkpoint
@@ -74,7 +77,9 @@ def fit(
     found = newest_readable(folder) if resume else None
     console = Console(stderr=True) if progress and processes.first else None
     interruption = Interruption()
-    with interruption.watched(), reported(console):
+    with interruption.watched(), reported(console), warnings.catch_warnings():
+        # torch fears that what a sharded block returns might be changed in place; nothing does.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
         if resume and found is None:
             log.info("%s: no checkpoint yet, the run starts afresh", directory)
         resumed_at = None if found is None else found[1]["update"]
@@ -85,17 +90,19 @@ def fit(
             processes.of_first(partial(tidy, directory, run.batches.position))
         log.info("run directory: %s", directory)
         try:
-            if not finished(run):
+            ended = finished(run)
+            if ended:
+                log.info("%s: finished already, after %d updates", directory, run.batches.position)
+            else:
                 run.recorder.start_clock()
                 with run.progress.shown(run.batches.position):
-                    train_loop(run)
+                    ended = train_loop(run)
                 run.recorder.stop_clock()
         except TrainingDiverged as error:
             raise error.keeping(next((p for n in (LAST, BEST) if (p := folder / n).exists()), None)) from None
         finally:
             run.recorder.close()
-    model.cpu()
-    if interruption.requested and not finished(run):
+    if not ended:
         raise TrainingInterrupted(directory, run.batches.position)
     restore_model(model, read_checkpoint(folder / BEST), folder / BEST, averaged=True)
     recorder, batches = run.recorder, run.batches
@@ -120,6 +127,15 @@ def assembled(
             part.checkpointing = training.checkpointing
     if training.compile:
         compile_blocks(model)
+    if training.shard:
+        if config.arm.halting != FixedHalting():
+            raise InputError(
+                "training.shard=true: examples that halt early would leave the processes at different steps, and "
+                "sharded weights are put together by all at once; use arm.halting=fixed, or shard=false"
+            )
+        if processes.count == 1:
+            raise InputError("training.shard=true: one process shares nothing; use training.processes=2 or torchrun")
+        processes.sharded(model, [part for part in model.backbone.modules() if isinstance(part, Block)])
     seed_process(config.seed, processes.rank)
     step = processes.shared(Step(model, training.precision), unused=leaves_parameters_out(model))
     batches = TrainingBatches(

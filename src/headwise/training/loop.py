@@ -60,8 +60,11 @@ class Training:
     processes: Processes
 
 
-def train_loop(run: Training) -> None:
+def train_loop(run: Training) -> bool:
     """Take updates until the last one, an early stop, the limit on time, or a request to stop.
+
+    Returns:
+        Whether it came to its end; not if one of the processes was asked to stop before.
 
     Raises:
         TrainingDiverged: loss or gradients are no longer finite.
@@ -111,8 +114,11 @@ def train_loop(run: Training) -> None:
             if validated or stopping:
                 save(run)
         run.progress.advance(update, validated)
-        if stopping or ending or run.validation.exhausted:
-            break
+        if ending or run.validation.exhausted:
+            return True
+        if stopping:
+            return False
+    return True
 
 
 def terms_of(model: TaskModel, parts: list[Batch]) -> Tensor:

@@ -14,10 +14,11 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,11 +29,27 @@ from headwise.training.stops import TrainingDiverged, TrainingInterrupted
 
 GRACE = 10.0  # seconds that the others have to end when one process has died
 LONGEST_WAIT = timedelta(minutes=30)  # for another process that is at an analysis, say, before it counts as lost
+DIRECTORY = "directory"
 EXPECTED = (InputError, StorageError, TrainingDiverged, TrainingInterrupted)
 
 
 class ProcessLostError(RuntimeError):
-    """One of the processes of a run ended before the run did."""
+    """One of the processes of a run ended before the run did.
+
+    Attributes:
+        how: what happened.
+        directory: of the run, where it has one; it can be resumed.
+    """
+
+    def __init__(self, how: str, directory: Path | None = None) -> None:
+        self.how, self.directory = how, directory
+        super().__init__(how + (f"; continue with: headwise train resume={directory}" if directory else ""))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.how, self.directory)
+
+
+_to_parent: Any = None  # the queue to the process that started this one
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,10 @@ class Processes:
         distributed.all_reduce(noted, op=distributed.ReduceOp.MAX)
         return tuple(map(bool, noted.tolist()))
 
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        self.any(False)
+
     def gather(self, value: Any) -> list[Any]:
         """The plain values or CPU tensors of all processes, in each of them."""
         if self.count == 1:
@@ -97,18 +118,45 @@ class Processes:
             step: a module whose forward pass ends in the loss.
             unused: whether an update may leave parameters without gradient.
         """
-        if self.count == 1:
-            return step
+        if self.count == 1 or any(hasattr(parameter, "full_tensor") for parameter in step.parameters()):
+            return step  # alone, or sharded, where gradients are averaged as they come
         # Buffers are written between updates, alike in all processes. The argument's name depends on torch's version.
         known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
-        buffers = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
+        buffers: dict[str, Any] = {
+            "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+        }
         return nn.parallel.DistributedDataParallel(step, find_unused_parameters=unused, **buffers)
+
+    def sharded(self, model: nn.Module, parts: Sequence[nn.Module]) -> None:
+        """Split weights, gradients and optimiser state of `model` over processes (FSDP), in place.
+
+        Args:
+            model: the whole.
+            parts: of it, put together one at a time when they are used; the rest is one part more.
+        """
+        from torch.distributed.fsdp import fully_shard
+
+        for part in (*parts, model):
+            fully_shard(part)
 
     def reducing(self, step: nn.Module, now: bool) -> AbstractContextManager[None]:
         """Inside the block a backward pass averages gradients if it is `now` that they are complete."""
         if now or not isinstance(step, nn.parallel.DistributedDataParallel):
             return contextlib.nullcontext()
         return step.no_sync()
+
+
+@contextlib.contextmanager
+def unsharded(model: nn.Module) -> Iterator[None]:
+    """Inside the block the methods of a sharded model can be called as those of any other, its forward pass apart."""
+    if not hasattr(model, "unshard"):
+        yield
+        return
+    model.unshard()  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        model.reshard()  # type: ignore[operator]
 
 
 def launched() -> bool:
@@ -149,41 +197,53 @@ def launch(count: int, device: str, function: Callable[..., Any], *arguments: An
     """
     from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
-    outcomes = multiprocessing.get_context("spawn").SimpleQueue()
+    messages = multiprocessing.get_context("spawn").SimpleQueue()
+    received: dict[int | str, Any] = {}
+
+    def receive() -> None:
+        while not messages.empty():
+            received.__setitem__(*messages.get())
+
     with tempfile.TemporaryDirectory(prefix="headwise-") as folder:
         meeting = f"file://{folder}/meeting"
         context = start_processes(  # type: ignore[no-untyped-call]
-            _enter, (count, meeting, device, function, arguments, outcomes), nprocs=count, join=False
+            _enter, (count, meeting, device, function, arguments, messages), nprocs=count, join=False
         )
-        found: dict[int, Any] = {}
-        with _passing_on_signals(context.pids):
+        with _passing_on_signals(context.pids()):
             try:
                 while not context.join(timeout=0.2, grace_period=GRACE):
-                    while not outcomes.empty():
-                        found.__setitem__(*outcomes.get())
+                    receive()
             except ProcessExitedException as error:
-                raise ProcessLostError(_how_it_ended(error, count)) from None
-        while not outcomes.empty():
-            found.__setitem__(*outcomes.get())
-    outcome = found[min(found)]
+                receive()
+                raise ProcessLostError(_how_it_ended(error, count), received.get(DIRECTORY)) from None
+        receive()
+    outcome = next(received[rank] for rank in range(count) if rank in received)
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome
 
 
+def announce(directory: Path) -> None:
+    """Tell the process that started this one where the run is written."""
+    if _to_parent is not None:
+        _to_parent.put((DIRECTORY, directory))
+
+
 def _enter(
-    rank: int, count: int, meeting: str, device: str, function: Callable[..., Any], arguments: Any, outcomes: Any
+    rank: int, count: int, meeting: str, device: str, function: Callable[..., Any], arguments: Any, messages: Any
 ) -> None:
     """Be process `rank` of a run: join the others, call the function, and report what came of it."""
+    global _to_parent
+    _to_parent = messages
     os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which passes it on once
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
     try:
         _join(device, rank, count, meeting)
         with _losses_named():
-            outcomes.put((rank, function(*arguments)))
+            messages.put((rank, function(*arguments)))
         distributed.destroy_process_group()
     except EXPECTED as error:
-        outcomes.put((rank, error))
+        messages.put((rank, error))
     except ProcessLostError:
         pass  # the parent sees which one died
 

@@ -59,9 +59,12 @@ class Recorder:
         self._before: dict[str, list[Tensor]] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """With what is noted for the line that is not closed yet, so that a resumed run writes the same line."""
+        """With what is noted for the line that is not closed yet, so that a resumed run writes the same line, on
+        however many processes. All of them must ask for it."""
         names = self._logs[0] if self._logs else {}
-        noted = {name: torch.stack([log[name] for log in self._logs]).cpu() for name in names}
+        count = self.processes.count
+        noted = {name: self.processes.sum(torch.stack([log[name] for log in self._logs]).cpu()) for name in names}
+        noted = {name: values if name == "tokens" else values / count for name, values in noted.items()}
         return {
             "seconds": self.elapsed(),
             "examples": self.examples,
@@ -72,7 +75,8 @@ class Recorder:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.seconds, self.examples = state["seconds"], state["examples"]
         self._line_start = tuple(state["line_start"])
-        noted: dict[str, Tensor] = state["noted"]
+        count = self.processes.count
+        noted = {name: values / count if name == "tokens" else values for name, values in state["noted"].items()}
         self._logs = [dict(zip(noted, values, strict=True)) for values in zip(*noted.values(), strict=True)]
 
     def before_step(self, update: int, optimizer: torch.optim.Optimizer) -> None:

@@ -23,11 +23,12 @@ from headwise.models.roles import parameters_by_role
 from headwise.tasks.base import Source, TaskData, TaskModel
 from headwise.training.config import RunConfig, differences, read
 from headwise.training.files import ANALYSIS, CONFIG, ROUTING, SUMMARY, TEST_VALUES
-from headwise.training.fit import fit
+from headwise.training.fit import Fitted, fit
 from headwise.training.lines import write_last_line
 from headwise.training.machine import device_of, require_loggers
-from headwise.training.processes import joined, launch, launched
+from headwise.training.processes import announce, joined, launch, launched
 from headwise.training.scoring import Score, score, uncompiled
+from headwise.training.state import whole
 from headwise.training.stops import TrainingInterrupted
 
 EXAMPLES = 10  # evaluation examples whose gates are kept
@@ -92,34 +93,45 @@ def _train(config: RunConfig, resume: str | Path | None, directory: str | Path |
         for name in ("train", "validation", "test"):  # what is wrong with the data is said before there is a directory
             data.split(name)
         path = Path(resume) if resume is not None else processes.of_first(lambda: new_directory(config, directory))
+        announce(path)
         with resumable(path):
             fitted = fit(config, model, data, path, resume is not None, progress, processes)
-            if not processes.first:
-                return path
             test = data.split("test")
-            result = score_on_device(config, model, test, config.training.evaluation_batch_size, EXAMPLES)
-            save(path, model, {"run": config.to_plain(), "facts": data.facts})  # safe, whatever the analysis meets
-            analysis = analyse(config, model, data, test, config.training.evaluation_batch_size)
-            summary = summarise(config, model, data, test, result, analysis) | {
-                "train_seconds": fitted.seconds,
-                "samples_per_second": fitted.examples / max(fitted.seconds, 1e-9),
-                "updates": fitted.updates,
-                "selected_update": fitted.selected_update,
-                "examples": fitted.examples,
-            }
-            line = {
-                "update": fitted.updates,
-                "epoch": fitted.epoch,
-                "split": "test",
-                "selected": fitted.selected_update,
-            }
-            write_last_line(path / ROUTING, line | result.routing | {"examples": result.examples})
-            with writing(path / TEST_VALUES) as out:
-                np.save(out, result.metrics[model.task.metric].float().numpy(), allow_pickle=False)
-            if analysis:
-                write_json(path / ANALYSIS, analysis)
-            write_json(path / SUMMARY, summary)
+            result = score(model, test, config.training.evaluation_batch_size, EXAMPLES, processes)
+            weights = {name: whole(tensor) for name, tensor in model.state_dict().items()}
+            if processes.first:
+                if config.training.shard:
+                    model = build_model(config, data.facts)
+                    model.load_state_dict(weights)
+                finish(config, model.cpu(), data, path, fitted, result)
+            processes.wait()
     return path
+
+
+def finish(config: RunConfig, model: TaskModel, data: TaskData, path: Path, fitted: Fitted, result: Score) -> None:
+    """Write what a run leaves behind: weights, analysis, test values and summary, for its score on the test split."""
+    test = data.split("test")
+    save(path, model, {"run": config.to_plain(), "facts": data.facts})  # safe, whatever the analysis meets
+    analysis = analyse(config, model, data, test, config.training.evaluation_batch_size)
+    summary = summarise(config, model, data, test, result, analysis) | {
+        "train_seconds": fitted.seconds,
+        "samples_per_second": fitted.examples / max(fitted.seconds, 1e-9),
+        "updates": fitted.updates,
+        "selected_update": fitted.selected_update,
+        "examples": fitted.examples,
+    }
+    line = {
+        "update": fitted.updates,
+        "epoch": fitted.epoch,
+        "split": "test",
+        "selected": fitted.selected_update,
+    }
+    write_last_line(path / ROUTING, line | result.routing | {"examples": result.examples})
+    with writing(path / TEST_VALUES) as out:
+        np.save(out, result.metrics[model.task.metric].float().numpy(), allow_pickle=False)
+    if analysis:
+        write_json(path / ANALYSIS, analysis)
+    write_json(path / SUMMARY, summary)
 
 
 def evaluate(

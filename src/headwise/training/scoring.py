@@ -5,7 +5,7 @@ Legend: B batch, L length, H heads, N examples of the source.
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from headwise.routing.gates import Gates
 from headwise.routing.pooling import pooled
 from headwise.routing.routers import Router
 from headwise.tasks.base import Source, TaskModel
+from headwise.training.processes import Processes, unsharded
 
 COLLAPSED = 1.2  # mean refinement steps below which learned halting has given up on refinement
 
@@ -48,7 +49,9 @@ class Score:
 
 
 @torch.no_grad()
-def score(model: TaskModel, source: Source, batch_size: int, examples: int = 0) -> Score:
+def score(
+    model: TaskModel, source: Source, batch_size: int, examples: int = 0, processes: Processes | None = None
+) -> Score:
     """Run `model` over `source` in evaluation mode, on the device where it is.
 
     Draws nothing from the global random numbers, so that validating more often does not change what is trained.
@@ -58,35 +61,53 @@ def score(model: TaskModel, source: Source, batch_size: int, examples: int = 0) 
         source: all of its examples are used.
         batch_size: at most so many at once; does not change the result.
         examples: keep the gates of so many of the first examples.
+        processes: that share the source, each with batches of its own; all get the same score. Default this one alone.
     """
+    processes = processes or Processes()
     training, device = model.training, next(model.parameters()).device
     model.eval()
-    metrics: dict[str, list[Tensor]] = {}
-    routing, steps, total, count = _Routing(model, examples), [], 0.0, 0.0
+    routing, scored = _Routing(model, examples), list[_Batch]()
     plan = source.plan(batch_size, seed=0, epoch=0, shuffle=False)
+    own = plan[processes.rank :: processes.count]
     try:
-        with torch.random.fork_rng(devices=[]), uncompiled():
-            for index in plan:
+        with torch.random.fork_rng(devices=[]), uncompiled(), unsharded(model):
+            for number in range(math.ceil(len(plan) / processes.count)):
+                # One batch more than its own keeps the others company: all put sharded weights together at once.
+                index = own[number] if number < len(own) else plan[0]
                 batch = {name: tensor.to(device) for name, tensor in source.batch(index).items()}
                 x, layout = model.embed(batch)
                 trace = model.backbone(x, layout, record=True)
                 prediction = model.task.read_out(trace.states[-1], batch)
-                total = total + model.task.loss(prediction, batch).sum().item()
-                count = count + model.task.terms(batch).sum().item()
-                for name, values in model.task.metrics(prediction, batch).items():
-                    metrics.setdefault(name, []).append(values.cpu())
-                steps.append(trace.steps.cpu())
-                routing.add(trace, layout.padding, index)
+                if number < len(own):
+                    loss, terms = model.task.loss(prediction, batch).sum(), model.task.terms(batch).sum()
+                    metrics = {name: values.cpu() for name, values in model.task.metrics(prediction, batch).items()}
+                    scored.append(_Batch(index, metrics, trace.steps.cpu(), loss.item(), terms.item()))
+                    routing.add(trace, layout.padding, index)
     finally:
         model.train(training)
-    order = torch.cat(list(plan)).argsort()  # a plan may group examples by length
+    for rank, (others, found) in enumerate(processes.gather((scored, routing.found()))):
+        if rank != processes.rank:
+            scored.extend(others)
+            routing.absorb(found)
+    order = torch.cat([part.index for part in scored]).argsort()  # a plan may group examples by length
     return Score(
-        {name: torch.cat(parts)[order] for name, parts in metrics.items()},
-        total / max(count, 1.0),
-        torch.cat(steps)[order],
+        {name: torch.cat([part.metrics[name] for part in scored])[order] for name in scored[0].metrics},
+        sum(part.loss for part in scored) / max(sum(part.terms for part in scored), 1),
+        torch.cat([part.steps for part in scored])[order],
         routing.line(),
         routing.kept(),
     )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What is kept of a batch: indices, metrics and steps [B] each, summed loss and number of terms."""
+
+    index: Tensor
+    metrics: dict[str, Tensor]
+    steps: Tensor
+    loss: float
+    terms: float
 
 
 def uncompiled() -> AbstractContextManager[None]:
@@ -132,6 +153,25 @@ class _Routing:
         for layer, pairs in by_layer.items():
             self._layer(layer, pairs)
         self._keep(trace, index)
+
+    def found(self) -> dict[str, Any]:
+        """What was added up so far, for `absorb` in another process."""
+        return {name: value for name, value in vars(self).items() if name not in ("backbone", "attentions", "examples")}
+
+    def absorb(self, found: Mapping[str, Any]) -> None:
+        """Add what another process found on other examples."""
+        self.rows += found["rows"]
+        for name, value in found["sums"].items():
+            self._sum(name, value)
+        for name in ("statistics", "loads"):
+            for layer, parts in found[name].items():
+                getattr(self, name).setdefault(layer, []).extend(parts)
+        for layer, used in found["used"].items():
+            self.used[layer] = self.used[layer] | used if layer in self.used else used
+        for place, (rows, sums) in found["gates"].items():
+            own_rows, own = self.gates.get(place, (0, [0.0] * len(sums)))
+            self.gates[place] = own_rows + rows, [a + b for a, b in zip(own, sums, strict=True)]
+        self.first |= found["first"]
 
     def line(self) -> dict[str, Any]:
         """Numbers of a line of routing.jsonl."""

@@ -30,6 +30,9 @@ class TrainingDiverged(RuntimeError):  # noqa: N818 - a name for what happened r
         kept = f"; last good checkpoint: {checkpoint}" if checkpoint else ""
         super().__init__(f"update {update}: loss {loss:g}, gradients blew up in {role} ({detail}){kept}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.update, self.loss, self.role, self.detail, self.checkpoint)
+
     def keeping(self, checkpoint: Path | None) -> "TrainingDiverged":
         """The same, naming the checkpoint that is left."""
         return TrainingDiverged(self.update, self.loss, self.role, self.detail, checkpoint)
@@ -47,6 +50,9 @@ class TrainingInterrupted(KeyboardInterrupt):
         self.directory, self.update = directory, update
         after = "" if update is None else f" after update {update}"
         super().__init__(f"stopped{after}; continue with: headwise train resume={directory}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.directory, self.update)
 
 
 class Interruption:

@@ -51,7 +51,7 @@ class Validation:
     def run(self, update: int, model: TaskModel, average: WeightAverage | None) -> None:
         """Score the model as it is after so many updates, with its averaged weights where there are some."""
         with contextlib.nullcontext() if average is None else average.applied(model):
-            result = score(model, self.source, self.config.evaluation_batch_size)
+            result = score(model, self.source, self.config.evaluation_batch_size, processes=self.processes)
         self.latest = result.means()
         value = self.latest[self.metric]
         better = self._better(value)
