@@ -18,6 +18,7 @@ from tests.training.recipes import OwnModel, own_batches, squared_error
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*srun"),  # where Slurm is installed
 ]
 
 
@@ -110,6 +111,25 @@ def test_an_overflowing_gradient_stops_before_the_weights_are_touched_and_names_
 def test_a_trainer_that_would_undo_clipping_by_role_is_refused(options: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         trainer(max_epochs=1, **options).fit(HeadwiseModule(OwnModel(), squared_error), loader(3))
+
+
+@pytest.mark.filterwarnings("ignore:.*returned `None`")  # it is on purpose
+def test_a_loss_of_none_skips_the_batch() -> None:
+    """As Lightning has it."""
+    ours, plain = OwnModel(), OwnModel()
+    plain.load_state_dict(ours.state_dict())
+    skipped = iter([False, True, False])
+
+    def some(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor | None, dict[str, Tensor]]:
+        return (None, {}) if next(skipped) else squared_error(model, batch)
+
+    trainer(max_epochs=1).fit(HeadwiseModule(ours, some), loader(3))
+    batches = own_batches(3)
+    trainer(max_epochs=1).fit(
+        HeadwiseModule(plain, squared_error), DataLoader([batches[0], batches[2]], batch_size=None)
+    )  # type: ignore[arg-type]
+    for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 class LookingLate(HeadwiseModule):

@@ -111,6 +111,18 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_and_resumed_is_the_uninterrupte
         assert lines(whole, name) == lines(stopped, name), "the records are those of a run that was never stopped"
 
 
+def test_averaged_weights_resume_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = with_(settings(tmp_path), ema=0.9)
+    whole = train(config, directory=tmp_path / "whole", progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(objectives, "objective", interrupted_at(STOP))
+        with pytest.raises(TrainingInterrupted):
+            train(config, directory=tmp_path / "stopped", progress=False)
+    train(resume=tmp_path / "stopped", progress=False)
+    assert differing(final_state(whole), final_state(tmp_path / "stopped")) == []
+    assert (whole / "model.safetensors").read_bytes() == (tmp_path / "stopped" / "model.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize("update", [1, 5, 19, 20])
 def test_it_does_not_matter_where_a_run_is_stopped(
     update: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

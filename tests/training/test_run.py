@@ -1,5 +1,6 @@
 """A run from configuration to summary: what it writes, what it refuses, what can be done with it afterwards."""
 
+import itertools
 import json
 import logging
 import math
@@ -437,3 +438,36 @@ def test_silence_is_silent_and_progress_is_one_line_a_validation(
     assert [line.split("  ")[0] for line in err.splitlines()] == [
         f"sorting custom seed 0: update {update}/20" for update in (5, 10, 15, 20)
     ]
+
+
+def test_averaged_weights_follow_their_formula_and_are_what_is_validated_and_saved(tmp_path: Path) -> None:
+    config = tiny(tmp_path, GUMBEL, ema=0.9, updates=2, validate_every=1)
+    runs = [train(with_(config, updates=2), progress=False)]
+    first, second = (read_checkpoint(runs[0] / "checkpoints" / f"{name}.ckpt") for name in ("previous", "last"))
+    start = dict(build(config)[1].named_parameters())
+    for name, weight in start.items():
+        expected = 0.9 * weight.detach() + 0.1 * first["model"][name]
+        torch.testing.assert_close(first["average"][name], expected)
+        expected = 0.9 * expected + 0.1 * second["model"][name]
+        torch.testing.assert_close(second["average"][name], expected)
+    best = read_checkpoint(runs[0] / "checkpoints" / "best.ckpt")
+    saved = load(runs[0]).state_dict()
+    assert all(torch.equal(saved[name], best["average"][name]) for name in start)
+    data, model = build(config)
+    model.load_state_dict(saved)
+    validated = next(line for line in lines(runs[0], "metrics.jsonl")[::-1] if line.get("best"))
+    assert score(model, data.split("validation"), 100).means()["rank_tau"] == pytest.approx(validated["rank_tau"])
+
+
+def test_training_ends_when_its_time_is_up_and_stays_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that goes on by a second with each look: a run of two seconds is over after its first update."""
+    ticks = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr("headwise.training.recorder.time.perf_counter", lambda: float(next(ticks)))
+        run = train(tiny(tmp_path, max_seconds=2.5, updates=20), progress=False)
+    summary = json.loads((run / "summary.json").read_text())
+    assert 1 <= summary["updates"] < 20
+    assert read_checkpoint(run / "checkpoints" / "last.ckpt")["update"] == summary["updates"]
+    assert lines(run, "metrics.jsonl")[-1]["split"] == "validation"
+    train(resume=run, progress=False)
+    assert json.loads((run / "summary.json").read_text())["updates"] == summary["updates"]

@@ -153,11 +153,19 @@ def layout() -> list[Result]:
 
 
 def framework() -> list[Result]:
-    """Time per update through Lightning with all our callbacks over a plain loop on the same model and batches."""
+    """Time of an update in the training loop over bare forward pass, backward pass and optimiser, on one thread."""
     from headwise.training.overhead import step_times
 
-    ours, plain = step_times()
-    return [Result("framework/step_overhead", 1e3 * (ours - plain), "ms/step", 1e3 * plain, ours / plain)]
+    ours, bare = step_times()
+    return [Result("framework/update", 1e3 * ours, "ms", 1e3 * bare, ours / bare)]
+
+
+def processes() -> list[Result]:
+    """Updates per second of two processes over those of one, one thread each, on the same batches."""
+    from headwise.lab.bench.processes import updates_per_second
+
+    one, two = updates_per_second(1), updates_per_second(2)
+    return [Result("processes/two_over_one", two, "updates/s", one, two / one)]
 
 
 def mazes() -> list[Result]:
@@ -196,6 +204,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "compaction": compaction,
     "layout": layout,
     "framework": framework,
+    "processes": processes,
     "mazes": mazes,
     "decoding": decoding,
     "heads": heads,
