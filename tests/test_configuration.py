@@ -10,7 +10,9 @@ from headwise.routing.gates import Gumbel, Soft, TopK
 from headwise.routing.mixtures import GATES
 from headwise.tasks import TASKS
 from headwise.training.config import RunConfig
-from headwise.training.configuration import CONF, load, load_arms, parse, presets, take
+from headwise.training.configuration import load, load_arms
+from headwise.training.overrides import parse
+from headwise.training.presets import CONF, presets
 
 ARMS = presets("arm")
 PROMISED = [
@@ -132,13 +134,6 @@ def test_lists_numbers_words_and_null_are_read_as_hydra_reads_them() -> None:
     ]
 
 
-def test_keys_of_a_command_are_taken_out_of_the_words() -> None:
-    assert take(["seeds=[0,1]", "arm=hrm", "output=a=b"], ["seeds", "output"]) == (
-        {"seeds": [0, 1], "output": "a=b"},
-        ["arm=hrm"],
-    )
-
-
 def test_a_saved_run_is_a_base_that_keeps_what_is_not_named() -> None:
     base = load(["arm=pointer", "arm.gate.k=3", "seed=7", "task.length=12"]).to_plain()
     assert load([], base).to_plain() == base
@@ -248,13 +243,13 @@ def test_a_wrong_arm_of_a_comparison_is_one_line(labels: list[str], words: list[
         (["task.mask_rate=2"], ["task.mask_rate=2", "0..1"]),
         (["seed=-1"], ["seed=-1", "0 or more"]),
         (["seed=one"], ["seed=one", "a whole number"]),
-        (["device=gpu"], ["device=gpu", "auto, cpu, cuda, mps"]),
+        (["device=gpu"], ["device=gpu", "auto, cpu, cuda, mps", "did you mean cuda?"]),
         (["seed.x=1"], ["seed={'x': 1}", "a whole number"]),
         (["arm.gate.k=1,2"], ["arm.gate.k=1,2", "[1,2]"]),
         (["arm.refinement.steps=range(1,4)"], ["arm.refinement.steps=range(1,4)", "several values"]),
         (["steps"], ["steps", "key=value"]),
         (["arm..gate=1"], ["arm..gate=1", "cannot be read"]),
-        (["name=ü"], ["name=ü", "cannot be read", "quote"]),
+        (["name=ü"], ["name=ü", "cannot be read", "write 'name=\"ü\"'"]),
         (["~arm.refinement.stps"], ["~arm.refinement.stps", "not set"]),
         (["quick=maybe"], ["quick=maybe", "true or false"]),
     ],

@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ["README.md", "docs/integration.md"]
+DOCS = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("docs/*.md")]
 RUNNABLE = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 BLOCK = re.compile(r"(?:^<!-- not run:(?P<reason>[^\n]*)-->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 SECONDS = 600
@@ -102,6 +103,15 @@ def test_a_block_that_is_not_run_says_why(name: str) -> None:
     found = blocks(document.read_text(encoding="utf-8"))
     assert any(block.language in RUNNABLE and block.reason is None for block in found), "nothing in it is run"
     assert [block.line for block in found if block.reason == ""] == []
+
+
+@pytest.mark.parametrize("file", sorted(["README.md", "CONTRIBUTING.md", *DOCS]))
+def test_brackets_stand_in_quotes_so_that_every_shell_leaves_them_alone(file: str) -> None:
+    """zsh refuses `sizes=[tiny,small]` as a pattern that meets no file, and bash takes one that does."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    commands = [line.strip().partition(" #")[0] for line in lines if line.strip().startswith("headwise ")]
+    bare = [re.sub(r"'[^']*'|\"[^\"]*\"", "", command) for command in commands]
+    assert [command for command in bare if re.search(r"=\[", command)] == []
 
 
 @pytest.mark.readme

@@ -2,32 +2,37 @@
 
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from headwise import cli
-from headwise.tasks import entry
-from headwise.tasks.base import Ending, Writing
+from headwise.commands.catalogue import commands
+from headwise.tasks import TASKS
+from headwise.tasks.base import Ending
+from tests import recital_recite
 
 Captured = pytest.CaptureFixture[str]
 
 
+@pytest.fixture(autouse=True)
+def task(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A task that brings the command `recite` along."""
+    monkeypatch.setitem(TASKS, "recital", "tests.recital")
+    commands.cache_clear()
+    yield
+    commands.cache_clear()
+
+
 def planted_writing(monkeypatch: pytest.MonkeyPatch, parts: Iterable[str], ending: Ending) -> None:
-    """The command `recite`: writes the parts and ends so."""
-
-    def recite(words: list[str], load: object) -> Writing:
-        yield from parts
-        return ending
-
-    monkeypatch.setattr("headwise.tasks.sorting.data.recite", recite, raising=False)
-    commands = {"recite": "headwise.tasks.sorting.data.recite"}
-    monkeypatch.setattr("headwise.tasks.sorting.ENTRY", replace(entry("sorting"), commands=commands))
+    """`recite` writes the parts and ends so."""
+    monkeypatch.setattr(recital_recite, "parts", parts)
+    monkeypatch.setattr(recital_recite, "ending", ending)
 
 
 def test_a_command_may_write_as_it_goes_with_its_logs_elsewhere(
@@ -73,18 +78,16 @@ def test_text_goes_out_as_utf_8_on_any_terminal_and_a_reader_may_stop(tmp_path: 
     """A file of its own plays the program: `| head -1` closes the pipe while more is to come."""
     (tmp_path / "recite.py").write_text(
         "import sys\n"
-        "from dataclasses import replace\n"
         "from headwise import cli\n"
-        "from headwise.tasks import sorting\n"
-        "def recite(words, load):\n"
-        "    for _ in range(100000):\n"
-        "        yield 'dépendance\\n' * 10\n"
-        "sorting.data.recite = recite\n"
-        "sorting.ENTRY = replace(sorting.ENTRY, commands={'recite': 'headwise.tasks.sorting.data.recite'})\n"
+        "from headwise.tasks import TASKS\n"
+        "from tests import recital_recite\n"
+        "recital_recite.parts = ('dépendance\\n' * 10 for _ in range(100000))\n"
+        "TASKS['recital'] = 'tests.recital'\n"
         "sys.exit(cli.main(['recite']))\n",
         encoding="utf-8",
     )
     command = f"PYTHONIOENCODING=latin-1 {shlex.quote(sys.executable)} recite.py | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=120, cwd=tmp_path)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=120, cwd=tmp_path, env=environment)
     assert done.stdout == "dépendance\n".encode()
     assert done.stderr == b""

@@ -1,150 +1,42 @@
 """The command line: which command, what it prints, and how it ends.
 
 Results go to standard output (as JSON with `--json`), progress and logs to standard error. A mistake in the input is
-one line there and exit code 2; Ctrl-C is 130. Nothing heavy is imported until a command needs it.
+one line there and exit code 2; a failed run, or a disk that is full, is 1; Ctrl-C is 130. Nothing heavy is imported
+until a command needs it.
 """
 
-import argparse
 import contextlib
 import importlib
 import io
 import json
 import os
+import re
+import shlex
 import sys
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Generator, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from headwise.errors import InputError
+from headwise.errors import InputError, StorageError
+from headwise.files import finite
 
 if TYPE_CHECKING:
+    from headwise.commands.catalogue import Command
     from headwise.commands.result import Result
     from headwise.tasks.base import Ending, Writing
 
-EXAMPLES = """\
-examples:
-  headwise train task=sorting arm=hrm task.length=20 arm.controller.period=4
-  headwise train arm=hrm quick=true                  a try of ten seconds
-  headwise train resume=runs/sorting-hrm-seed0-...   go on where a run stopped
-  headwise evaluate runs/sorting-hrm-seed0-... task.mask_rate=0.2
-  headwise compare task=sorting 'arms=[baseline,looped,hrm,"hrm:refinement.steps=12"]' seeds=5
-  headwise scale 'sizes=[tiny,small]' 'arms=[baseline,hrm]' dry_run=true
-  headwise list                                      what arms, tasks, gates, controllers there are
-"""
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command as the parser knows it, before anything of it is loaded.
-
-    Attributes:
-        summary: one line for `--help`.
-        words: what follows the command's name, and what it says about that.
-        about: a paragraph for the command's own `--help`.
-        module: the file of `headwise.commands`.
-    """
-
-    summary: str
-    words: str
-    about: str
-    module: str
-
-
-OVERRIDES = (
-    "Overrides are key=value, in any order: task=, arm= and training= choose a file of values, dotted keys such as "
-    "arm.gate.k=2 set single ones. quick=true makes it a try of about ten seconds."
-)
-COMMANDS = {
-    "train": Command(
-        "train one arm on one task",
-        "[key=value ...]",
-        f"{OVERRIDES} resume=<run directory> goes on where that run stopped.",
-        "train",
-    ),
-    "evaluate": Command(
-        "score a finished run on its test set",
-        "<run directory> [key=value ...]",
-        "The model of the run on its own test set, or on another one: task.length=30, task.mask_rate=0.2.",
-        "evaluate",
-    ),
-    "compare": Command(
-        "train several arms fairly and say which differ",
-        "arms=[first,second,...] [seeds=3] [parity=parameters] [key=value ...]",
-        f"Arms share data, seeds, updates and settings, and get the size of the first. {OVERRIDES} An arm may have its "
-        "own: 'arms=[baseline,\"hrm:refinement.steps=12\"]'. The directory of an unfinished comparison, as output=, "
-        "goes on with what is missing.",
-        "compare",
-    ),
-    "scale": Command(
-        "compare arms at several sizes, with what each costs",
-        "[sizes=[tiny,small]] [arms=[baseline,hrm]] [seeds=1] [parity=width] [dry_run=true] [key=value ...]",
-        "Sizes are tiny, small, medium, large, xl and huge (0.4 to 521 million parameters). At each the first arm has "
-        "the size's shape and the others its parameters within 1 % (parity=width: narrower at full depth; depth, "
-        "flops). dry_run=true prints parameters, FLOPs, memory and time, and trains nothing; what cannot fit into "
-        f"memory is refused. second=<metric> is shown beside the primary one. {OVERRIDES} The directory of an "
-        "unfinished scaling, as output=, goes on with what is missing; sizes, seeds and arms may be added to it.",
-        "scale",
-    ),
-    "ladder": Command(
-        "train arms from simple to rich, name the first that is broken and say why",
-        "[arms=[baseline,moh,adaptive]] [tolerance=0.25] [gradient_norm=2.5] [key=value ...]",
-        "After each short run: gradients against finite differences, order of gates, what moved, loss, active heads, "
-        f"a sample. Stops at the first rung that fails; ladder.json holds every check. {OVERRIDES} The directory of an "
-        "unfinished ladder, as output=, goes on with what is missing.",
-        "ladder",
-    ),
-    "report": Command(
-        "write report.html for a comparison or a run",
-        "<directory> [markdown=FILE]",
-        "A page without anything outside it: table, verdicts, learning curves, gates. markdown=README.md also puts the "
-        "table of a comparison between the lines <!-- result table --> and <!-- end of result table --> of that file.",
-        "report",
-    ),
-    "bench": Command(
-        "measure speed and memory against plain layers",
-        "[name ...] [output=<directory>]",
-        "All benchmarks but decoding, heads, layout and mazes, which take longer, or the named. bench.json goes into "
-        "output=, by default here when none is named.",
-        "bench",
-    ),
-    "data": Command(
-        "fetch public data sets, write mazes into files",
-        "get <name> [output=DIR] | mazes output=FILE.npz [key=value ...]",
-        "get: the files of a published release, checked against its sha256 and resumed where an earlier call stopped; "
-        "names are ud_en_ewt and tinyshakespeare. They go into a folder of that name in output=, by default in "
-        "HEADWISE_DATA, or else in ./data. mazes: size=16 family=depth_first number=1000 seed=0 split=train "
-        "min_path_length=102 picture=first.svg, or input=<Maze-Hard .csv>; task=maze task.file= reads the result.",
-        "data",
-    ),
-    "list": Command(
-        "what there is: arms, tasks, gates, controllers, ...",
-        "[kind ...]",
-        "One line each; all kinds, or the named.",
-        "listing",
-    ),
-}
-
-
-class Parser(argparse.ArgumentParser):
-    """As argparse's, but a mistake is an `InputError`, so that it ends like every other one."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see {self.prog} --help)")
+_LONG_WORD = re.compile(r"(\S{200})\S{200,}")
+"""More than a path is long: a word of the input that a message would repeat by the thousand characters."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for a failed run, 2 for a mistake in the input, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character must not cost the result
     try:
-        run, as_json = _read(words)
-        # Whatever libraries print on the way must not end up between the lines of a result
-        with contextlib.redirect_stdout(sys.stderr):
-            result = run()
-        if _speaks():
-            _print(result, as_json)
-            sys.stdout.flush()
+        return _run(words)
     except InputError as error:
         return _fail(2, error)
     except KeyboardInterrupt as stop:
@@ -154,73 +46,77 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(1, error)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return 1
     except OSError as error:
         if error.filename is None:
             raise
         return _fail(2, f"{error.filename}: {error.strerror}")
+
+
+def _run(words: list[str]) -> int:
+    if words and words[0] == "--version":
+        _write(f"headwise {metadata.version('headwise')}\n", sys.stdout)
+        return 0
+    from headwise.commands.catalogue import commands
+
+    if not words:
+        raise InputError(f"which <command>? headwise --help says more; there are: {', '.join(commands())}")
+    as_json = "--json" in words
+    words = [word for word in words if word != "--json"]
+    command, own = _command(words)
+    if command is None or "--help" in own or "-h" in own:
+        command, own = commands()["help"], command.name.split() if command else []
+    from headwise.commands.words import read
+
+    module = importlib.import_module(command.module)
+    options = read(command, module.Options, own)
+    try:
+        # Whatever libraries print on the way must not end up between the lines of a result
+        out = sys.stdout
+        with contextlib.redirect_stdout(sys.stderr):
+            result = _result(command, module, options, None if as_json else out)
+    except KeyboardInterrupt:
+        kept = getattr(module.Options, "kept", None)
+        if kept is None:
+            raise
+        again = shlex.join(["headwise", *words])
+        raise KeyboardInterrupt(f"stopped; {kept}, continue with: {again}") from None
+    if _speaks():
+        _print(result, as_json)
     return result.code
 
 
-def _read(words: list[str]) -> tuple[Callable[[], "Result"], bool]:
-    """What is to be run, not yet started, and whether its result is wanted as JSON."""
-    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
-        own = [word for word in words[1:] if word != "--json"]
-        as_json = "--json" in words
-        return partial(_of_a_task, words[0], own, None if as_json else sys.stdout), as_json
-    arguments, more = _parser().parse_known_args(words)
-    # argparse hands back what follows an option in between: `train arm=hrm --json seed=1`
-    for word in more:
-        if word.startswith("-"):
-            raise InputError(f"{word}: unknown option (see headwise {arguments.command} --help)")
-    options = {"show": arguments.show} if "show" in arguments else {}
-    module = importlib.import_module(f"headwise.commands.{COMMANDS[arguments.command].module}")
-    return partial(module.run, [*arguments.words, *more], **options), arguments.json
+def _command(words: list[str]) -> tuple["Command | None", list[str]]:
+    """The command that the first word, or the first two, name, and what follows; None for help on all of them."""
+    from headwise.commands.catalogue import commands
+    from headwise.schema import suggestion
+
+    for length in (2, 1):
+        if (name := " ".join(words[:length])) in commands():
+            return commands()[name], words[length:]
+    if words[0] in ("-h", "--help"):
+        return None, []
+    first = [name for name in commands() if name.partition(" ")[0] == words[0]]
+    if first and {"-h", "--help"} & set(words):
+        return commands()["help"], words[:1]
+    if first:
+        usages = "; ".join(commands()[name].usage for name in first)
+        raise InputError(f"{' '.join(words[:2])}: {'unknown' if len(words) > 1 else 'what?'}; write {usages}")
+    allowed = list(commands())
+    raise InputError(f"{words[0]}: unknown command; allowed: {', '.join(allowed)}{suggestion(words[0], allowed)}")
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        prog="headwise",
-        description="Transformers that choose which attention heads to use: train, compare, report.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"headwise {metadata.version('headwise')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="<command>", title="commands")
-    for name, command in COMMANDS.items():
-        usage = f"headwise {name} [--json] {command.words}"
-        own = commands.add_parser(
-            name, help=command.summary, description=command.about, usage=usage, allow_abbrev=False
-        )
-        own.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-        own.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
-        if name == "train":
-            own.add_argument("--show", action="store_true", help="print the resolved settings and train nothing")
-    return parser
-
-
-def _of_a_task(name: str, words: list[str], out: TextIO | None) -> "Result":
-    """Run a command that a task brings along in `TaskEntry.commands`: its name -> the dotted path of a function.
-
-    The function takes the words behind the name and `headwise.training.run.load`, which a task, to the left of
-    training, must not import; it returns plain JSON, or a `Writing`, whose text goes to `out` as it comes (None: into
-    the result).
-    """
+def _result(command: "Command", module: Any, options: Any, out: TextIO | None) -> "Result":
+    """Carry the command out; a `Writing` of a task's goes to `out` as it comes (None: into the result)."""
     from headwise.commands.result import Result, key_values
-    from headwise.tasks import TASKS, entry
-    from headwise.training.configuration import suggestion
+
+    if not command.of_task:
+        result: Result = module.run(options)
+        return result
     from headwise.training.run import load
 
-    found: dict[str, str] = {}
-    for task in TASKS:
-        found |= entry(task).commands
-    if name not in found:
-        allowed = [*COMMANDS, *found]
-        raise InputError(f"{name}: unknown command; allowed: {', '.join(allowed)}{suggestion(name, allowed)}")
-    module, _, function = found[name].rpartition(".")
-    data = getattr(importlib.import_module(module), function)(words, load)
+    data = module.run(options, load)
     if not isinstance(data, Generator):
         return Result(data, [key_values(data)])
     if out is not None:
@@ -236,28 +132,52 @@ def _written(parts: "Writing", out: TextIO) -> "Ending":
         out.reconfigure(encoding="utf-8", newline="\n")
     while True:
         try:
-            out.write(next(parts))
+            part = next(parts)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        out.flush()
+        _write(part, out)
 
 
 def _print(result: "Result", as_json: bool) -> None:
     if as_json:
-        # NaN and infinities, which JSON has no names for, become null
-        plain = json.loads(json.dumps(result.data), parse_constant=lambda name: None)
-        print(json.dumps(plain, indent=2))
+        _write(json.dumps(finite(result.data), indent=2) + "\n", sys.stdout)
+        return
+    if not result.text:
         return
     from rich.console import Console
     from rich.text import Text
 
     # Into a pipe or a file a row stays on one line, for grep and diff
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    text = io.StringIO()
+    terminal = sys.stdout.isatty()
+    console = Console(highlight=False, width=None if terminal else 200, file=None if terminal else text)
     for part in result.text:
         if isinstance(part, str):
             console.print(Text(part), soft_wrap=True)
         else:
             console.print(part)
+    _write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()), sys.stdout)
+
+
+def _write(text: str, out: TextIO) -> None:
+    """Write to standard output, all of it or an error.
+
+    Raises:
+        StorageError: it goes into a file for which there is no space.
+    """
+    try:
+        out.write(text)
+        out.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _close_output()
+        raise StorageError(f"standard output: cannot be written ({error.strerror})") from None
+
+
+def _close_output() -> None:
+    """Let what is still to be written to standard output go nowhere, so that the end of the program does not try."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _speaks() -> bool:
@@ -267,8 +187,9 @@ def _speaks() -> bool:
 
 def _fail(code: int, error: object) -> int:
     """One line on standard error, whatever the message was."""
+    line = " ".join(str(error).split()) or "interrupted"
     if _speaks():
-        print("headwise:", " ".join(str(error).split()) or "interrupted", file=sys.stderr)
+        print("headwise:", _LONG_WORD.sub(r"\1...", line) if code == 2 else line, file=sys.stderr)
     return code
 
 

@@ -24,8 +24,15 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES
 
 
 def user_path(text: str | os.PathLike[str]) -> Path:
-    """A path as the user typed it; a leading ~ is the home."""
-    return Path(text).expanduser()
+    """A path as the user typed it; a leading ~ is the home.
+
+    Raises:
+        InputError: the home of a user that there is not.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InputError(f"{text}: no such home; write the folder out") from None
 
 
 def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:

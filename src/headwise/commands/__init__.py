@@ -1,4 +1,5 @@
 """The commands of the command line, one file each; `headwise.cli` loads the one that was asked for.
 
-Each file has `run(words, ...)`, which reads the words behind the command's name and returns a `Result`.
+Each file has a dataclass `Options`, whose docstring is the command's help (`headwise.commands.words` fills it from the
+words behind the command's name), and `run(options)`, which returns a `Result`.
 """

@@ -1,35 +1,47 @@
 """`headwise bench`: speed and memory against plain layers, as a table and in bench.json."""
 
-from pathlib import Path
+from dataclasses import dataclass
 
 from rich.console import RenderableType
 
 from headwise.commands.result import Result, columns
+from headwise.errors import InputError
+from headwise.files import user_path, write_json
+from headwise.lab.bench import heads
+from headwise.lab.bench.suite import run as measure
+from headwise.schema import FilePath, argument
 
 CURVE = ("selection", "mode", "heads on", "median", "lowest", "highest", "dense by the rule", "median if forced")
 
 
-def run(words: list[str]) -> Result:
-    """Run the named benchmarks, or all.
+@dataclass(frozen=True)
+class Options:
+    """Measure speed and memory against plain layers.
 
-    bench.json goes into the directory `output=`, by default the current one. A part of the benchmarks is written only
-    where `output=` is given, so that it does not replace a complete file. `heads` runs only when named; it prints its
-    curve besides, with bench_heads.svg beside bench.json.
+    All benchmarks but decoding, heads, layout and mazes, which take longer, or the named. A part of them is written
+    only where output= is given, so that it does not replace a complete bench.json.
+
+    Args:
+        names: of benchmarks.
+        output: directory for bench.json, and bench_heads.svg beside it; null is the current one.
     """
-    from headwise.files import write_json
-    from headwise.lab.bench import heads
-    from headwise.lab.bench.suite import run as measure
-    from headwise.training import configuration
 
-    own, names = configuration.take(words, ["output"])
-    results = measure(names)
+    names: tuple[str, ...] = argument(())
+    output: FilePath | None = None
+
+
+def run(options: Options) -> Result:
+    """Run the named benchmarks, or all; `heads` prints its curve besides."""
+    folder = user_path(options.output or ".")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output={folder}: a file; choose a directory")
+    results = measure(options.names)
     text: list[RenderableType] = [columns(results, ["name", "value", "unit", "reference", "ratio"])]
     ratios = {str(row["name"]): float(str(row["ratio"])) for row in results if str(row["name"]).startswith("heads/")}
     if ratios:
         text += ["", columns(heads.curve(ratios), CURVE), "", *heads.lines(ratios)]
-    if names and "output" not in own:
+    if options.names and options.output is None:
         return Result(results, text)
-    folder = Path(own.get("output", "."))
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "bench.json", results)
     if ratios:

@@ -1,53 +1,49 @@
 """`headwise compare`: several arms, fairly, with an honest verdict."""
 
-import shlex
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from headwise.commands.result import Result
-from headwise.errors import InputError
+from headwise.lab.comparison.compare import compare
+from headwise.lab.comparison.parity import Mode
+from headwise.lab.report.tables import comparison_text
+from headwise.lab.report.write import write_report
+from headwise.schema import FilePath, run_settings
+from headwise.training import configuration
 
-# Keys of the comparison itself; the rest goes to the runs
-OWN = ("arms", "seeds", "parity", "output", "jobs")
 
+@dataclass(frozen=True)
+class Options:
+    """Train several arms fairly and say which differ.
 
-def run(words: list[str]) -> Result:
-    """Train, or go on where the same command stopped, and compare; the result is the content of comparison.json.
+    Arms share data, seeds, updates and settings, and get the size of the first. The directory of an unfinished
+    comparison, as output=, goes on with what is missing. The result is the content of comparison.json; the page,
+    report.html, is written beside it.
 
-    The page, report.html, is written beside it.
+    Args:
+        arms: names of arms, the reference first; one may have settings of its own, in quotes:
+            'arms=[baseline,"hrm:refinement.steps=12"]'.
+        seeds: how many, or which: seeds=[0,1,2]. Seed k gives every arm the same data.
+        parity: what is made equal between the arms.
+        output: directory of the comparison; null makes a new one in runs/.
+        jobs: processes side by side, which share the cores; null is one for each core, 1 on an accelerator.
+        settings: of all runs.
     """
-    from headwise.lab.comparison.compare import compare
-    from headwise.lab.report.tables import comparison_text
-    from headwise.lab.report.write import write_report
-    from headwise.training import configuration
 
-    own, overrides = configuration.take(words, OWN)
-    check(own)
-    arms = configuration.load_arms(own.pop("arms"), overrides)
-    try:
-        result = compare(arms, **own)
-    except KeyboardInterrupt:
-        again = shlex.join(["headwise", "compare", *words])
-        raise KeyboardInterrupt(f"stopped; finished runs are kept, continue with: {again}") from None
+    kept: ClassVar[str] = "finished runs are kept"
+
+    arms: tuple[str, ...]
+    seeds: int | tuple[int, ...] = 3
+    parity: Mode = "parameters"
+    output: FilePath | None = None
+    jobs: int | None = None
+    settings: tuple[str, ...] = run_settings()
+
+
+def run(options: Options) -> Result:
+    """Train, or go on where the same command stopped, and compare; exit code 1 if a run failed."""
+    arms = configuration.load_arms(options.arms, options.settings)
+    result = compare(arms, options.seeds, options.parity, options.output, options.jobs)
     write_report(result["directory"])
     failed = any(arm["failures"] for arm in result["arms"].values())
     return Result(result, comparison_text(result), code=int(failed))
-
-
-def check(own: Mapping[str, Any]) -> None:
-    """Refuse arms, seeds and jobs of the wrong kind.
-
-    Raises:
-        InputError: with what is expected.
-    """
-    arms, seeds, jobs = own.get("arms"), own.get("seeds", 3), own.get("jobs", 1)
-    if not isinstance(arms, list) or not all(isinstance(label, str) for label in arms):
-        raise InputError(f"arms={arms}: expected a list of arms, such as 'arms=[baseline,looped,hrm]'")
-    if not all(_whole(seed) for seed in (seeds if isinstance(seeds, list) else [seeds])):
-        raise InputError(f"seeds={seeds}: expected how many (1 or more), or a list of whole numbers such as [0,1,2]")
-    if not _whole(jobs):
-        raise InputError(f"jobs={jobs}: expected a whole number, 1 or more")
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

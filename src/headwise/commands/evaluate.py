@@ -1,17 +1,36 @@
 """`headwise evaluate`: the model of a finished run, on its own test set or on another."""
 
+from dataclasses import dataclass
+
 from headwise.commands.result import Result, key_values
 from headwise.errors import InputError
+from headwise.files import user_path
+from headwise.schema import FilePath, argument, run_settings
+from headwise.training import config, configuration
+from headwise.training.run import evaluate
 
 
-def run(words: list[str]) -> Result:
-    """Score the run in the directory `words[0]` under the overrides behind it."""
-    if not words:
-        raise InputError("evaluate: which run? write headwise evaluate <run directory> [key=value ...]")
+@dataclass(frozen=True)
+class Options:
+    """Score a finished run on its test set, or on another one.
 
-    from headwise.training import configuration
-    from headwise.training.run import evaluate
+    Settings change what it is scored on, or how: task.length=30, task.mask_rate=0.2, arm.refinement.steps=12.
 
-    overrides = [configuration.parse(word) for word in words[1:]]
-    summary = evaluate(words[0], {override.key: override.value for override in overrides})
+    Args:
+        run: the run's directory.
+        settings: of the run, where they are to be others than in training.
+    """
+
+    run: FilePath = argument()
+    settings: tuple[str, ...] = run_settings()
+
+
+def run(options: Options) -> Result:
+    """Score the run under the settings given."""
+    directory = user_path(options.run)
+    overrides = configuration.read(options.settings, config.read(directory).to_plain())
+    for override in overrides:
+        if override.delete:
+            raise InputError(f"~{override.key}: nothing to go back from; a run is scored as it is, but for key=value")
+    summary = evaluate(directory, {override.key: override.value for override in overrides})
     return Result(summary, [key_values(summary)])

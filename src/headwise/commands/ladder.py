@@ -1,42 +1,46 @@
 """`headwise ladder`: arms from simple to rich, checked one after the other; the first that fails is explained."""
 
+import dataclasses
 import os
-import shlex
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from headwise.commands.result import Result
-from headwise.errors import InputError
+from headwise.lab.ladder.checks import Limits
+from headwise.lab.ladder.climb import ARMS, BUDGET, ladder
+from headwise.lab.report.ladder_table import ladder_text
+from headwise.schema import FilePath, run_settings
+from headwise.training import configuration
+from headwise.training.quoting import key_of
 
-# Keys of the ladder itself; the rest goes to the runs
-OWN = ("arms", "output", "tolerance", "gradient_norm", "growth")
+
+@dataclass(frozen=True)
+class Options(Limits):
+    """Train arms from simple to rich, name the first that is broken and say why.
+
+    After each short run: gradients against finite differences, order of gates, what moved, loss, active heads, a
+    sample. It stops at the first rung that fails; ladder.json holds every check and is the result. The directory of an
+    unfinished ladder, as output=, goes on with what is missing.
+
+    Args:
+        arms: the rungs, from simple to rich.
+        output: directory of the ladder; null makes a new one in runs/.
+        settings: of all runs.
+    """
+
+    kept: ClassVar[str] = "finished rungs are kept"
+
+    arms: tuple[str, ...] = ARMS
+    output: FilePath | None = None
+    settings: tuple[str, ...] = run_settings()
 
 
-def run(words: list[str]) -> Result:
-    """Climb, or go on where the same command stopped; the result is the content of ladder.json, exit code 1 if a rung
-    fails."""
-    from headwise.lab.ladder.checks import Limits
-    from headwise.lab.ladder.climb import ARMS, BUDGET, ladder
-    from headwise.lab.report.ladder_table import ladder_text
-    from headwise.schema import build
-    from headwise.training import configuration
-
-    own, overrides = configuration.take(words, OWN)
-    arms = _arms(own.pop("arms", list(ARMS)))
-    output = own.pop("output", None)
-    limits = build(Limits, own, "ladder")
-    given = {word.partition("=")[0].strip() for word in overrides}
+def run(options: Options) -> Result:
+    """Climb, or go on where the same command stopped; exit code 1 if a rung fails."""
+    given = set(map(key_of, options.settings))
     quick = "quick" in given or os.environ.get("HEADWISE_QUICK") == "1"
-    budget = [word for word in BUDGET if not quick and word.partition("=")[0] not in given]
-    rungs = configuration.load_arms(arms, [*budget, *overrides])
-    try:
-        result = ladder(rungs, limits, output)
-    except KeyboardInterrupt:
-        again = shlex.join(["headwise", "ladder", *words])
-        raise KeyboardInterrupt(f"stopped; finished rungs are kept, continue with: {again}") from None
+    budget = [word for word in BUDGET if not quick and key_of(word) not in given]
+    rungs = configuration.load_arms(options.arms, [*budget, *options.settings])
+    limits = Limits(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Limits)})
+    result = ladder(rungs, limits, options.output)
     return Result(result, ladder_text(result), code=int(not result["passed"]))
-
-
-def _arms(arms: Any) -> list[str]:
-    if not isinstance(arms, list) or not all(isinstance(label, str) for label in arms):
-        raise InputError(f"arms={arms}: expected a list of arms, such as 'arms=[baseline,moh,adaptive]'")
-    return arms

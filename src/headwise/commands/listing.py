@@ -1,111 +1,96 @@
-"""`headwise list`: what there is to choose from, each described where it is defined."""
+"""`headwise list`: what there is to choose from, each described where it is defined; nothing of it is imported."""
 
-import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from headwise.commands.result import Result, key_values
+from headwise.commands.settings import every, find, task_entry
 from headwise.errors import InputError
+from headwise.schema import argument, suggestion
+from headwise.sources import Instance, value
+from headwise.tasks import TASKS
+from headwise.training.presets import presets
 
 
-def run(words: list[str]) -> Result:
-    """All kinds, or those named in `words`: {kind: {name: one line}}."""
-    from headwise.training.configuration import suggestion
+@dataclass(frozen=True)
+class Options:
+    """List what there is to choose from: arms, tasks, gates, controllers, settings
 
-    for word in words:
+    One line each.
+
+    Args:
+        kinds: arms, tasks, routers, gates, controllers, halting, recipes, presets, sizes, encoders, datasets, settings;
+            without any, all but settings.
+    """
+
+    kinds: tuple[str, ...] = argument(())
+
+
+def run(options: Options) -> Result:
+    """All kinds, or those named: {kind: {name: one line}}."""
+    for word in options.kinds:
         if word not in KINDS:
             raise InputError(f"list {word}: unknown kind; allowed: {', '.join(KINDS)}{suggestion(word, KINDS)}")
-    found = {kind: KINDS[kind][1]() for kind in words or KINDS}
+    chosen = options.kinds or [kind for kind in KINDS if kind != "settings"]
+    found = {kind: KINDS[kind][1]() for kind in chosen}
     tables = [key_values(lines, title=f"\n{kind} ({KINDS[kind][0]})") for kind, lines in found.items()]
     return Result(found, tables)
 
 
-def _arms() -> dict[str, str]:
-    return _files("arm")
-
-
 def _tasks() -> dict[str, str]:
-    from headwise.tasks import TASKS, entry
-
-    return {name: line or entry(name).summary if name in TASKS else line for name, line in _files("task").items()}
-
-
-def _recipes() -> dict[str, str]:
-    return _files("training")
+    return {
+        name: line or task_entry(name)["summary"] for name, line in presets("task").items() if line or name in TASKS
+    }
 
 
-def _routers() -> dict[str, str]:
-    from headwise.routing.routers import ROUTERS
-
-    return _documented(ROUTERS)
-
-
-def _gates() -> dict[str, str]:
-    from headwise.routing.mixtures import GATES
-
-    return _documented(GATES)
-
-
-def _controllers() -> dict[str, str]:
-    from headwise.reasoning.controllers import CONTROLLERS
-
-    return _documented(CONTROLLERS)
-
-
-def _halting() -> dict[str, str]:
-    from headwise.reasoning.halting import HALTING
-
-    return _documented(HALTING)
-
-
-def _presets() -> dict[str, str]:
-    from headwise.training.optim import PRESETS
-
-    return _documented(PRESETS)
+def _choices(key: str) -> Callable[[], dict[str, str]]:
+    """What collects the names that a key takes, each with the first line of its docstring."""
+    return lambda: {name: cls.summary for setting in find(key) for name, cls in (setting.field.choices or {}).items()}
 
 
 def _encoders() -> dict[str, str]:
-    from headwise.tasks.parsing.config import ENCODERS
-
-    return _documented(ENCODERS)
+    (parsing,) = (each for each in find("task.encoder") if each.under == "task=parsing")
+    return {name: cls.summary for name, cls in (parsing.field.choices or {}).items()}
 
 
 def _data_sets() -> dict[str, str]:
-    from headwise.tasks.data_sets import DATA_SETS
-
-    return {name: f"{found.setting} ({found.licence})" for name, found in DATA_SETS.items()}
+    return _described("headwise.tasks.data_sets:DATA_SETS", "{setting} ({licence})")
 
 
 def _sizes() -> dict[str, str]:
-    from headwise.models.sizes import SIZES
+    return _described("headwise.models.sizes:SIZES", "width {width}, {heads} heads, FFN {ffn}, {depth} blocks")
 
-    return {
-        name: f"width {size.width}, {size.heads} heads, FFN {size.ffn}, {size.depth} blocks"
-        for name, size in SIZES.items()
-    }
+
+def _described(place: str, text: str) -> dict[str, str]:
+    """Name -> the arguments of what it stands for, put into the text."""
+    found = value(place)
+    members: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    return {name: text.format(**one.arguments) for name, one in members.items() if isinstance(one, Instance)}
+
+
+def _settings() -> dict[str, str]:
+    lines: dict[str, str] = {}
+    for each in every():
+        if not each.group or each.field.choices is not None:
+            key = f"{each.key} ({each.under})" if each.under else each.key
+            default = each.field.shown_default
+            lines[key] = f"{default if default is not None else '-'}; {each.field.meaning.partition('. ')[0]}"
+    return lines
 
 
 # Kind -> what takes one of its names, and what collects them
 KINDS: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
-    "arms": ("arm=...", _arms),
+    "arms": ("arm=...", lambda: presets("arm")),
     "tasks": ("task=...", _tasks),
-    "routers": ("arm.router=...", _routers),
-    "gates": ("arm.gate=...", _gates),
-    "controllers": ("arm.controller=...", _controllers),
-    "halting": ("arm.halting=...", _halting),
-    "recipes": ("training=...", _recipes),
-    "presets": ("training.preset=...", _presets),
+    "routers": ("arm.router=...", _choices("arm.router")),
+    "gates": ("arm.gate=...", _choices("arm.gate")),
+    "controllers": ("arm.controller=...", _choices("arm.controller")),
+    "halting": ("arm.halting=...", _choices("arm.halting")),
+    "recipes": ("training=...", lambda: presets("training")),
+    "presets": ("training.preset=...", _choices("training.preset")),
     "sizes": ("model.size=...", _sizes),
     "encoders": ("task=parsing task.encoder=...", _encoders),
     "datasets": ("headwise data get", _data_sets),
+    "settings": ("key=..., its default; headwise help <key> says more", _settings),
 }
-
-
-def _files(group: str) -> dict[str, str]:
-    from headwise.training.configuration import presets
-
-    return presets(group)
-
-
-def _documented(registry: Mapping[str, type]) -> dict[str, str]:
-    """Name -> first line of the docstring of what it stands for."""
-    return {name: (inspect.getdoc(cls) or "").partition("\n")[0] for name, cls in registry.items()}

@@ -1,25 +1,36 @@
 """`headwise report`: report.html for a comparison or a run that is on disk, and its table for a document."""
 
-from pathlib import Path
+from dataclasses import dataclass
 
 from headwise.commands.result import Result
-from headwise.errors import InputError
+from headwise.files import user_path
+from headwise.lab.records import read_comparison
+from headwise.lab.report.tables import insert_table
+from headwise.lab.report.write import write_report
+from headwise.schema import FilePath, argument
 
 
-def run(words: list[str]) -> Result:
-    """Write the page for the directory in `words`; with `markdown=FILE` put a comparison's table into that file too."""
-    from headwise.lab.records import read_comparison
-    from headwise.lab.report.tables import insert_table
-    from headwise.lab.report.write import write_report
-    from headwise.training import configuration
+@dataclass(frozen=True)
+class Options:
+    """Write report.html for a comparison, a scaling or a run.
 
-    own, directories = configuration.take(words, ["markdown"])
-    if len(directories) != 1:
-        raise InputError(f"report: takes one directory, got {len(directories)}: headwise report <directory>")
-    directory = Path(directories[0])
-    page = write_report(directory)
-    written = {"report": str(page)}
-    if "markdown" in own:
-        insert_table(read_comparison(directory), Path(own["markdown"]))
-        written["markdown"] = str(own["markdown"])
+    A page that needs nothing from outside: table, verdicts, learning curves, gates.
+
+    Args:
+        directory: of the comparison, scaling or run.
+        markdown: a document that gets the table of a comparison too, between its lines <!-- result table --> and
+            <!-- end of result table -->.
+    """
+
+    directory: FilePath = argument()
+    markdown: FilePath | None = None
+
+
+def run(options: Options) -> Result:
+    """Write the page, and the table where it is wanted."""
+    directory = user_path(options.directory)
+    written = {"report": str(write_report(directory))}
+    if options.markdown is not None:
+        insert_table(read_comparison(directory), user_path(options.markdown))
+        written["markdown"] = options.markdown
     return Result(written, [f"{name}: {path}" for name, path in written.items()])

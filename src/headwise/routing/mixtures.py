@@ -33,7 +33,8 @@ class SharedRouted:
     Args:
         shared: S; default 1. Their own softmax exists only for S > 1: over one head it is constant.
         k: routed heads that are on; default 3, so that with S = 1 half of the usual eight are active.
-        training: see the top of the file; the soft form has every routed head on with 2·a_2·R·p.
+        training: `straight_through` (default; forward the hard gates, backward the gradient of the soft form) or `soft`
+            (the soft form in training, the hard rule at evaluation); the soft form has every routed head on, 2·a_2·R·p.
             Differs from the paper by default: there a head that is off teaches the router nothing.
     """
 
@@ -105,7 +106,8 @@ class TopP:
         shared: S; default 0. They have gate 1.
         sharpness: s of the soft form; default 5.5, the middle of the range that the adaptive gate learns it in.
         renormalise: scale the gates of the active routed heads to mean 1.
-        training: see the top of the file.
+        training: `straight_through` (default; forward the hard gates, backward the gradient of the soft form) or `soft`
+            (the soft form in training, the hard rule at evaluation).
     """
 
     threshold: float | Literal["predicted"] = "predicted"
@@ -178,7 +180,8 @@ class Adaptive:
         sharpness: `learned` (default): per token; or a number for all. Under straight_through it shapes gradients only.
         shared: S; default 0. They have gate 1 and do not count in the budget.
         renormalise: scale the gates of the active routed heads to mean 1.
-        training: see the top of the file.
+        training: `straight_through` (default; forward the hard gates, backward the gradient of the soft form) or `soft`
+            (the soft form in training, the hard rule at evaluation).
     """
 
     minimum: float = 1.0

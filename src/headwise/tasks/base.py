@@ -228,8 +228,9 @@ class TaskEntry:
         name: as in `task=name`.
         summary: one line for `headwise list`.
         config, task, data: its three classes.
-        commands: of the command line that the task brings along, name to the dotted path of a function of (words,
-            `headwise.training.run.load`) that returns plain JSON, or a `Writing` for output that may be long.
+        commands: of the command line that the task brings along, name (of one word or two) to a module with a dataclass
+            `Options`, whose docstring is the command's help, and `run(options, headwise.training.run.load)`, which
+            returns plain JSON, or a `Writing` for output that may be long.
         sample: dotted path of a function of (model, source) -> `Sample`, for tasks whose models write something.
         analysis: dotted path of a function of (model, data, source, batch_size) that looks at what a trained model does
             on a source of that data, at most so many examples at once, beyond the means of `Task.metrics`. It returns

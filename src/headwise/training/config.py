@@ -6,12 +6,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from headwise.errors import InputError
+from headwise.files import read_yaml
 from headwise.models.arm import Arm, check
 from headwise.models.sizes import ModelConfig
-from headwise.schema import build, named, to_plain
+from headwise.schema import FilePath, build, named, short, to_plain
 from headwise.tasks import TASKS, entry
 from headwise.tasks.base import TaskEntry
 from headwise.training.files import CONFIG
@@ -167,8 +166,8 @@ class RunConfig:
     name: str = "custom"
     seed: int = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    output: str = "runs"
-    cache: str | None = None
+    output: FilePath = "runs"
+    cache: FilePath | None = None
     quick: bool = False
 
     def __post_init__(self) -> None:
@@ -207,7 +206,7 @@ def task_from_plain(values: Any) -> Any:
     """
     values = {"name": values} if isinstance(values, str) else values
     if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
-        raise InputError(f"task={values!r}: expected a name, one of {', '.join(TASKS)}")
+        raise InputError(f"task={short(values)}: expected a name, one of {', '.join(TASKS)}")
     own = {key: value for key, value in values.items() if key != "name"}
     return build(entry(values["name"]).config, own, "task")
 
@@ -219,12 +218,9 @@ def read(path: Path) -> RunConfig:
         InputError: the directory is no run, or its configuration cannot be read.
     """
     file = path / CONFIG
-    if not file.is_file():
+    if not file.exists():
         raise InputError(f"{path}: not a run directory (it holds no {CONFIG})")
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
+    values = read_yaml(file)
     if not isinstance(values, Mapping):
         raise InputError(f"{file}: not the configuration of a run (expected keys and values)")
     return RunConfig.from_plain(values)

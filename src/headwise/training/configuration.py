@@ -1,74 +1,28 @@
-"""From words on a command line to a `RunConfig`: the one file that knows Hydra.
+"""From words on a command line to a `RunConfig`.
 
-Hydra composes the groups (`task=`, `arm=`, `training=`: files of `headwise/conf`) and its grammar reads the values.
-They are merged as plain data and only then become dataclasses, strictly, so every mistake is one line of ours.
+The words and the files that they choose are merged as plain data and only then become dataclasses, strictly, so every
+mistake is one line of ours.
 """
 
-import difflib
-import math
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, cast
-
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import OmegaConf, open_dict
+from dataclasses import replace
+from typing import Any
 
 from headwise.errors import InputError
+from headwise.files import read_yaml
 from headwise.models.sizes import SIZES
-from headwise.schema import to_plain
+from headwise.schema import paths, short, suggestion, to_plain
+from headwise.tasks import TASKS, entry
 from headwise.training.config import RunConfig
+from headwise.training.overrides import LONGEST, Override, composed, parse
+from headwise.training.presets import CONF, known, preset, presets
+from headwise.training.quoting import key_of
 
-CONF = Path(__file__).parents[1] / "conf"
-GROUPS = ("task", "arm", "training")
 # Between the overrides of an arm's label: a colon or comma outside of brackets
 _SEPARATOR = re.compile(r"[:,](?![^\[{(]*[\]})])")
-# What `headwise.schema` says of a word that it does not know
-_UNKNOWN = re.compile(
-    r"(?P<key>[\w.]+)=(?P<value>.*): (?P<of_key>unknown key)?.*?"
-    r"(?:(?:allowed|available)[^:]*: |choose one of )(?P<allowed>.+)"
-)
-# Taken as typed: a path may hold characters that Hydra's grammar gives a meaning to.
-PATHS = (
-    "output",
-    "resume",
-    "cache",
-    "task.corpus",
-    "task.root",
-    "task.pretraining",
-    "task.treebank",
-    "task.train",
-    "task.validation",
-    "task.test",
-    "task.encoder.model",
-    "task.file",
-    "task.test_file",
-)
-
-
-@dataclass(frozen=True)
-class Override:
-    """One `key=value`, or `~key`, which goes back to the default."""
-
-    key: str
-    value: Any = None
-    delete: bool = False
-
-    @property
-    def depth(self) -> int:
-        """How deep the node lies that is set; `x.name` chooses what `x` is, so it counts as `x` itself."""
-        path = self.key.split(".")
-        return len(path) - (path[-1] == "name")
-
-    @property
-    def chooses_file(self) -> bool:
-        """Whether it is of the kind `arm=hrm`."""
-        return self.key in GROUPS and isinstance(self.value, str)
 
 
 def load(overrides: Sequence[str], base: Mapping[str, Any] | None = None) -> RunConfig:
@@ -83,7 +37,7 @@ def load(overrides: Sequence[str], base: Mapping[str, Any] | None = None) -> Run
     Raises:
         InputError: an unknown key, name or preset, a value that cannot be read or is out of range.
     """
-    return _build(_plain([parse(word) for word in overrides], base))
+    return RunConfig.from_plain(_plain(read(overrides, base), base))
 
 
 def load_arms(
@@ -106,60 +60,28 @@ def load_arms(
         raise InputError(f"arms=[]: name at least one arm; available: {', '.join(presets('arm'))}")
     if twice := next((label for label in labels if labels.count(label) > 1), None):
         raise InputError(f"arms: {twice} is named twice; name each arm once (seeds=5 repeats every arm)")
-    shared = [parse(word) for word in overrides]
+    shared = read(overrides, base)
     if any(override.key == "arm" for override in shared):
         raise InputError("arm: a comparison takes arms=[first,second], not arm=")
-    return [(label, _build(_plain([*shared, *_arm(label)], base, label))) for label in labels]
+    return [(label, RunConfig.from_plain(_plain([*shared, *_arm(label)], base, label))) for label in labels]
 
 
-def take(overrides: Sequence[str], names: Collection[str]) -> tuple[dict[str, Any], list[str]]:
-    """The values of the keys in `names`, which belong to a command and not to a run, and the other words."""
-    taken, rest = {}, []
-    for word in overrides:
-        if word.partition("=")[0].strip() in names:
-            override = parse(word)
-            taken[override.key] = override.value
-        else:
-            rest.append(word)
-    return taken, rest
+def read(words: Sequence[str], base: Mapping[str, Any] | None = None) -> list[Override]:
+    """Words of the command line; what is a path in the task that they choose, or `base` has, is taken as it is typed.
 
-
-def presets(group: str) -> dict[str, str]:
-    """The files of a group of `conf`, by name, with the comment on their first line."""
-    found = {}
-    for file in sorted((CONF / group).glob("*.yaml")):
-        first = file.read_text(encoding="utf-8").partition("\n")[0]
-        found[file.stem] = first.removeprefix("#").strip() if first.startswith("#") else ""
-    return found
-
-
-def suggestion(word: str, allowed: Iterable[str]) -> str:
-    """`; did you mean ...?` if one of the allowed words is close, else nothing."""
-    close = difflib.get_close_matches(word, list(allowed), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def parse(word: str) -> Override:
-    """Read one word of the command line, its value with Hydra's grammar: numbers, words, [lists], {key: value}."""
-    key, equals, text = word.partition("=")
-    key = key.strip()
-    if key in PATHS and equals:
-        return Override(key, None if text == "null" else text)
-    if not equals and not word.startswith("~"):
-        raise InputError(f"{word}: not an override; write key=value")
-    try:
-        read = OverridesParser.create().parse_override(word)
-        value = None if read.is_sweep_override() else read.value()
-    except HydraException as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{word}: cannot be read ({reason}); quote special characters: '{key}=\"...\"'") from None
-    if read.is_sweep_override():
-        raise InputError(f"{word}: several values; a run takes one (a list is written [1,2])")
-    if read.package is not None or not all(read.key_or_group.split(".")):
-        raise InputError(f"{word}: not a key; write key=value, dots between the parts of the key")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{word}: expected a finite number")
-    return Override(read.key_or_group, value, delete=read.is_delete())
+    Raises:
+        InputError: a word that cannot be read.
+    """
+    chosen = [override.value for word in words if key_of(word) in ("task", "task.name") for override in [parse(word)]]
+    names = [value.get("name") if isinstance(value, dict) else value for value in chosen]
+    task = next((name for name in reversed(names) if isinstance(name, str)), None)
+    if task in presets("task"):
+        task = preset("task", str(task)).get("name")
+    elif task is None:
+        task = _task(base or composed({}))
+    own = paths(entry(task).config, "task") if isinstance(task, str) and task in TASKS else frozenset()
+    typed = paths(RunConfig) | own
+    return [parse(word, typed) for word in words]
 
 
 def _plain(overrides: Sequence[Override], base: Mapping[str, Any] | None, label: str | None = None) -> dict[str, Any]:
@@ -167,8 +89,8 @@ def _plain(overrides: Sequence[Override], base: Mapping[str, Any] | None, label:
     files = {o.key: o.value for o in overrides if o.chooses_file}
     values = [o for o in overrides if not o.chooses_file]
     for group, name in files.items():
-        _known(group, name)
-    plain = _composed(files)
+        known(group, name)
+    plain = composed(files)
     if base is not None:
         chosen = [*files, "name"] if "arm" in files else files
         plain = deepcopy(dict(base)) | {key: plain[key] for key in chosen}
@@ -181,20 +103,10 @@ def _plain(overrides: Sequence[Override], base: Mapping[str, Any] | None, label:
     return plain | ({"name": label} if label else {})
 
 
-def _composed(files: Mapping[str, str]) -> dict[str, Any]:
-    """`conf/config.yaml` with the chosen file of each group, as plain data; `name` is that of the arm's file."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"{group}={name}" for group, name in files.items()], return_hydra_config=True)
-    name = config.hydra.runtime.choices["arm"]
-    with open_dict(config):
-        del config["hydra"]
-    return {**cast(dict[str, Any], OmegaConf.to_container(config, resolve=True)), "name": name}
-
-
-def _known(group: str, name: str) -> None:
-    available = presets(group)
-    if name not in available:
-        raise InputError(f"{group}={name}: unknown; available: {', '.join(available)}{suggestion(name, available)}")
+def _task(plain: Mapping[str, Any]) -> Any:
+    """The name of the task, which is checked later."""
+    task = plain.get("task")
+    return task.get("name") if isinstance(task, Mapping) else task
 
 
 def _size(values: Sequence[Override]) -> list[Override]:
@@ -214,7 +126,7 @@ def _quick(values: Sequence[Override], default: bool) -> bool:
 
 def _quick_values(plain: Mapping[str, Any]) -> Iterator[Override]:
     """What `quick=true` changes for the task at hand, as overrides of single values, so that they merge as those do."""
-    file = CONF / "quick" / f"{plain['task']['name']}.yaml"
+    file = CONF / "quick" / f"{_task(plain)}.yaml"
 
     def leaves(node: Mapping[str, Any], prefix: str) -> Iterator[Override]:
         for key, value in node.items():
@@ -224,7 +136,7 @@ def _quick_values(plain: Mapping[str, Any]) -> Iterator[Override]:
                 yield Override(f"{prefix}{key}", value)
 
     if file.is_file():
-        yield from leaves(cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file))), "")
+        yield from leaves(read_yaml(file), "")
 
 
 def _apply(plain: dict[str, Any], override: Override) -> None:
@@ -265,6 +177,8 @@ def _put(node: dict[str, Any], key: str, value: Any, where: str) -> None:
 
 def _arm(label: str) -> list[Override]:
     """An arm's label, `hrm:refinement.steps=12,gate.name=top_k`, as overrides."""
+    if len(label) > LONGEST:
+        raise InputError(f"arms: {short(label)}: longer than {LONGEST} characters")
     name, _, text = label.partition(":")
     overrides = [Override("arm", name.strip())]
     for word in filter(None, (part.strip() for part in _SEPARATOR.split(text))):
@@ -279,19 +193,3 @@ def _arm(label: str) -> list[Override]:
         absolute = root in ("arm", "model", "training")
         overrides.append(override if absolute else replace(override, key=f"arm.{override.key}"))
     return overrides
-
-
-def _build(plain: Mapping[str, Any]) -> RunConfig:
-    try:
-        return RunConfig.from_plain(plain)
-    except InputError as error:
-        raise InputError(f"{error}{_close_match(str(error))}") from None
-
-
-def _close_match(message: str) -> str:
-    """The suggestion for a message of `headwise.schema`, `<key>=<value>: unknown ...: <what is allowed>`."""
-    found = _UNKNOWN.match(message)
-    if found is None:
-        return ""
-    word = found["key"].rpartition(".")[2] if found["of_key"] else found["value"]
-    return suggestion(word, found["allowed"].split(", "))

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from headwise.commands.catalogue import commands
+from headwise.commands.words import read
 from headwise.errors import InputError
 from headwise.models import generation
 from headwise.models.arm import Arm, check
@@ -16,7 +18,7 @@ from headwise.models.generation import extend, reread
 from headwise.routing.routers import LearnedRouter
 from headwise.tasks.base import TaskModel
 from headwise.tasks.language import LanguageConfig, LanguageData
-from headwise.tasks.language.command import run
+from headwise.tasks.language.command import Options, run
 from headwise.tasks.language.generate import Completion, GenerationConfig, choose, generate
 from headwise.tasks.sorting import SortingConfig, SortingTask
 
@@ -216,11 +218,14 @@ def test_settings_out_of_range_are_refused(settings, message):
 # The command
 
 
+def options(*words: str) -> Options:
+    return read(commands()["generate"], Options, words)
+
+
 def test_the_command_writes_plain_json(characters):
     model = text_model(characters)
-    found = run(
-        ["runs/a", "The", "tokens=5", "temperature=0.7", "seed=1", "cache=false"], {"runs/a": model}.__getitem__
-    )
+    settings = ["tokens=5", "temperature=0.7", "seed=1", "cache=false"]
+    found = run(options("runs/a", "The", *settings), {"runs/a": model}.__getitem__)
     assert json.loads(json.dumps(found)) == found
     assert found["prompt"] == "The"
     assert [(one["tokens"], len(one["text"]), one["ended"]) for one in found["completions"]] == [(5, 5, False)]
@@ -231,9 +236,9 @@ def test_the_command_writes_plain_json(characters):
     [
         ([], "generate: which run? write headwise generate"),
         (["runs/a"], "generate: which prompt?"),
-        (["runs/a", "How", "do"], "generate do: not a setting"),
-        (["runs/a", "How", "heat=1"], "generate.heat=1: unknown key; allowed in generate: tokens, temperature"),
-        (["runs/a", "How", "tokens=many"], "generate.tokens=many: expected a whole number"),
+        (["runs/a", "How", "do"], "generate do: a word too many; write headwise generate <run> <prompt>"),
+        (["runs/a", "How", "heat=1"], "generate heat=1: unknown key; allowed in generate: tokens, temperature"),
+        (["runs/a", "How", "tokens=many"], "tokens=many: expected a whole number"),
         (["runs/a", "How", "top_p=0.5"], "top_p=0.5: has no effect on greedy text"),
     ],
 )
@@ -242,14 +247,14 @@ def test_the_command_says_what_is_wrong_before_it_loads_anything(words, message)
         raise AssertionError("nothing to load")
 
     with pytest.raises(InputError) as caught:
-        run(words, load)
+        run(options(*words), load)
     assert str(caught.value).startswith(message)
 
 
 def test_a_run_of_another_task_is_refused():
     other = TaskModel(SortingTask(SortingConfig(), {}, SHAPE.width), Backbone(SHAPE, Arm()))
     with pytest.raises(InputError, match="runs/a: a model of the task sorting; generate needs one of language"):
-        run(["runs/a", "How"], lambda path: other)
+        run(options("runs/a", "How"), lambda path: other)
 
 
 @pytest.mark.data

@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from headwise.commands.catalogue import commands
+from headwise.commands.words import read as read_words
 from headwise.errors import InputError
 from headwise.tasks.maze import command as module
-from headwise.tasks.maze.command import command
+from headwise.tasks.maze.command import Options
 from headwise.tasks.maze.files import read, whole, write
 from headwise.tasks.maze.generate import GeneratorConfig, generate
 from headwise.tasks.maze.imports import from_solved_mazes, read_maze_hard
@@ -30,6 +32,11 @@ def same(one, other):
     return all(np.array_equal(getattr(one, key), getattr(other, key)) for key in ("open", "start", "goal")) and (
         np.array_equal(one.path[:, :width], other.path[:, :width]) and (one.length == other.length).all()
     )
+
+
+def command(words):
+    """What `headwise data mazes` with these words returns."""
+    return module.run(read_words(commands()["data mazes"], Options, words))
 
 
 def table(path, *rows, header=("source", "question", "answer", "rating")):
@@ -259,17 +266,20 @@ def test_the_command_converts_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["size=6"], "mazes.output: missing"),
+        (["size=6"], "data mazes: output= is missing; write headwise data mazes output="),
         (["output=some.txt"], "output=some.txt: choose a name that ends in .npz"),
         (["size=1", "output=some.npz"], "size=1: choose 2..64"),
         (
             ["size=6", "output=some.npz", "picture=some.gif"],
             "picture=some.gif: choose a name that ends in .svg or .png",
         ),
-        (["size", "output=some.npz"], "data mazes size: not a setting; write headwise data mazes"),
-        (["sise=6", "output=some.npz"], "mazes.sise=6: unknown key; allowed in mazes: size"),
-        (["input=hard.csv", "size=6", "output=some.npz"], "mazes.size=6: unknown key; allowed in mazes: input, output"),
-        (["number=many", "output=some.npz"], "mazes.number=many: expected a whole number"),
+        (["size", "output=some.npz"], "data mazes size: not a setting; write key=value: headwise data mazes"),
+        (
+            ["sise=6", "output=some.npz"],
+            "data mazes sise=6: unknown key; allowed in data mazes: size",
+        ),
+        (["input=hard.csv", "size=6", "output=some.npz"], "size=6: of generated mazes; leave it out beside input="),
+        (["number=many", "output=some.npz"], "number=many: expected a whole number"),
     ],
 )
 def test_the_command_refuses_what_it_cannot_do_before_it_writes(tmp_path, monkeypatch, words, message):

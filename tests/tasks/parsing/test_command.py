@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from headwise.commands.catalogue import commands
+from headwise.commands.words import read as read_words
 from headwise.errors import InputError
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
@@ -66,9 +68,13 @@ def model() -> TaskModel:
     return model_of(ParsingConfig(encoder=small, arcs=8, labels=6, train_sentences=60))
 
 
+def options(*words: str) -> command.Options:
+    return read_words(commands()["parse"], command.Options, words)
+
+
 def parse(model: TaskModel, file: Path, *settings: str) -> tuple[list[str], Ending]:
     """The parts of the text as they come, and the end."""
-    writing, parts = run(["runs/a", str(file), *settings], {"runs/a": model}.__getitem__), []
+    writing, parts = run(options("runs/a", str(file), *settings), {"runs/a": model}.__getitem__), []
     while True:
         try:
             parts.append(next(writing))
@@ -173,7 +179,7 @@ def test_an_answer_comes_before_everything_was_read(model, monkeypatch):
             yield b"a cat sat\n"
 
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=_Closing(endless())))
-    writing = run(["runs/a"], lambda path: model)
+    writing = run(options("runs/a"), lambda path: model)
     assert next(writing).count("\n\n") == 3
     assert len(taken) == 3
     writing.close()
@@ -235,7 +241,7 @@ def test_a_sentence_that_is_too_long_keeps_its_place_without_a_tree(limit, reque
 
 def test_bytes_that_are_no_text_end_it_behind_what_was_good(model, tmp_path):
     file = written(tmp_path / "in", "à la carte\n".encode() + b"caf\xe9\nnever read\n")
-    writing = run(["runs/a", str(file)], lambda path: model)
+    writing = run(options("runs/a", str(file)), lambda path: model)
     assert "carte" in next(writing)
     with pytest.raises(InputError) as caught:
         next(writing)
@@ -321,12 +327,15 @@ def test_parsing_leaves_torchs_threads_as_they_were(model, monkeypatch):
     ("words", "message"),
     [
         ([], "parse: which run? write headwise parse"),
-        (["--help"], "parse: which run? write headwise parse"),
+        (["--tokens"], "--tokens: unknown option (see headwise parse --help)"),
         (["runs/a", "nowhere.conllu"], "nowhere.conllu: no such file"),
-        (["runs/a", "inptu=text"], "parse.inptu=text: unknown key; allowed in parse: input, tokens, precision, score"),
-        (["runs/a", "input=xml"], "parse.input=xml"),
-        (["runs/a", "score=maybe"], "parse.score=maybe: expected true or false"),
-        (["runs/a", "input=text", "file2"], "parse file2: not a setting; write headwise parse"),
+        (["runs/a", "inptu=text"], "parse inptu=text: unknown key; allowed in parse: input, tokens, precision, score"),
+        (["runs/a", "input=xml"], "input=xml: choose one of"),
+        (["runs/a", "score=maybe"], "score=maybe: expected true or false"),
+        (
+            ["runs/a", "input=text", "nowhere.txt", "other.txt"],
+            "parse other.txt: a word too many; write",
+        ),
     ],
 )
 def test_the_command_says_what_is_wrong_before_it_loads_anything(words, message):
@@ -334,7 +343,7 @@ def test_the_command_says_what_is_wrong_before_it_loads_anything(words, message)
         raise AssertionError("nothing to load")
 
     with pytest.raises(InputError) as caught:
-        run(words, load)
+        run(options(*words), load)
     assert str(caught.value).startswith(message)
 
 
@@ -350,19 +359,19 @@ def test_a_setting_that_does_not_fit_the_input_is_refused(model, tmp_path, conte
 def test_a_run_of_another_task_is_refused():
     other = TaskModel(SortingTask(SortingConfig(), {}, SHAPE.width), Backbone(SHAPE, Arm()))
     with pytest.raises(InputError, match="runs/a: a model of the task sorting; parse needs one of parsing"):
-        run(["runs/a", __file__], lambda path: other)
+        run(options("runs/a", __file__), lambda path: other)
 
 
 def test_a_file_with_an_equals_sign_is_named_by_its_path(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written(tmp_path / "a=b", "a cat\n")
-    writing = run(["runs/a", "./a=b"], lambda path: model)
+    writing = run(options("runs/a", "./a=b"), lambda path: model)
     assert "cat" in next(writing)
     writing.close()
     with pytest.raises(InputError, match="cannot be read"):
         parse(model, tmp_path)
-    with pytest.raises(InputError, match=r"parse\.a=b: unknown key"):
-        run(["runs/a", "a=b"], lambda path: model)
+    with pytest.raises(InputError, match=r"parse a=b: unknown key"):
+        run(options("runs/a", "a=b"), lambda path: model)
 
 
 def test_what_is_said_of_it_is_plain_json(model, tmp_path):

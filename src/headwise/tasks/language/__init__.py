@@ -11,7 +11,7 @@ ENTRY = TaskEntry(
     config=LanguageConfig,
     task=LanguageTask,
     data=LanguageData,
-    commands={"generate": "headwise.tasks.language.command.run"},
+    commands={"generate": "headwise.tasks.language.command"},
     sample="headwise.tasks.language.sample.sample",
 )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from headwise.schema import FilePath
+
 TokenizerKind = Literal["word", "character", "bpe"]
 
 BYTES = 256
@@ -39,13 +41,13 @@ class LanguageConfig:
         ValueError: a value out of range, with what is allowed.
     """
 
-    corpus: str = "synthetic"
-    root: str | None = None
+    corpus: FilePath = "synthetic"
+    root: FilePath | None = None
     tokenizer: TokenizerKind = "word"
     vocabulary: int = 1024
     context: int = 80
     held_out: float | None = None
-    pretraining: str | None = None
+    pretraining: FilePath | None = None
     pretraining_epochs: int = 20
     pretraining_batch_size: int | None = None
     response_marker: str = "Assistant:"

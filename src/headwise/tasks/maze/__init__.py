@@ -11,6 +11,7 @@ ENTRY = TaskEntry(
     config=MazeConfig,
     task=MazeTask,
     data=MazeData,
+    commands={"data mazes": "headwise.tasks.maze.command"},
     analysis="headwise.tasks.maze.analysis.analyse",
 )
 

@@ -1,78 +1,68 @@
-"""`headwise data mazes key=value ...`: generates a file of mazes, or checks one from elsewhere and converts it."""
+"""`headwise data mazes`: generates a file of mazes, or checks one from elsewhere and converts it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from headwise.errors import InputError
-from headwise.schema import build, to_plain
+from headwise.schema import FilePath, to_plain
 from headwise.tasks.maze import render
 from headwise.tasks.maze.files import check_output, write
 from headwise.tasks.maze.generate import GeneratorConfig, generate
 from headwise.tasks.maze.imports import read_maze_hard
 from headwise.tasks.maze.lattice import Mazes, excess
 
-USAGE = "headwise data mazes output=FILE.npz [key=value ...]"
-
 
 @dataclass(frozen=True)
-class GenerateConfig(GeneratorConfig):
-    """Mazes to generate: the keys of `GeneratorConfig`, and
+class Options(GeneratorConfig):
+    """Write mazes into a file: generated, or converted from a table.
+
+    task=maze task.file= reads it.
 
     Args:
         output: the file to write, .npz.
-        number: how many mazes; default 1000, the published training set.
-        seed: default 0.
-        split: `train` (default), `validation` or `test`; the splits share no maze.
+        number: how many mazes; the default is the published training set.
+        seed: of the generated mazes.
+        split: of the generated mazes; the splits share no maze.
         picture: a file, .svg or .png, for a picture of the first maze.
+        input: a CSV table in the layout of Maze-Hard, converted in place of generating; output and picture apart, the
+            other keys have no meaning then and are refused.
     """
 
-    output: str = field(kw_only=True)
+    output: FilePath = field(kw_only=True)
     number: int = 1000
     seed: int = 0
-    split: str = "train"
-    picture: str | None = None
+    split: Literal["train", "validation", "test"] = "train"
+    picture: FilePath | None = None
+    input: FilePath | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        of_imports = ("output", "picture", "input")
+        for key in fields(self) if self.input is not None else ():
+            if key.name not in of_imports and getattr(self, key.name) != key.default:
+                raise ValueError(
+                    f"{key.name}={getattr(self, key.name)}: of generated mazes; leave it out beside input="
+                )
 
 
-@dataclass(frozen=True)
-class ImportConfig:
-    """Mazes to convert.
-
-    Args:
-        input: a CSV table in the layout of Maze-Hard.
-        output, picture: as for `GenerateConfig`.
-    """
-
-    input: str
-    output: str
-    picture: str | None = None
-
-
-def command(words: Sequence[str]) -> dict[str, Any]:
-    """Carries out the words of the command line.
-
-    Args:
-        words: settings of `GenerateConfig`, or, with `input`, of `ImportConfig`.
+def run(options: Options, _load: object = None) -> dict[str, Any]:
+    """Generate or convert, and write.
 
     Returns:
         {"output", "mazes", "size", "path_length": {"least", "mean", "most"}, "longer_than_shortest": paths that are
         not shortest, which a file from elsewhere may have, "about": what the file says about itself}, plain JSON.
 
     Raises:
-        InputError: a setting, an imported file or a place to write that is not right.
+        InputError: an imported file or a place to write that is not right.
     """
-    settings = dict(map(_setting, words))
-    config: ImportConfig | GenerateConfig
-    config = build(ImportConfig, settings, "mazes") if "input" in settings else build(GenerateConfig, settings, "mazes")
-    output, picture = _place(config.output), None if config.picture is None else _place(config.picture)
+    output, picture = Path(options.output), None if options.picture is None else Path(options.picture)
     check_output(output)
     if picture is not None:
         render.check_output(picture)
-    mazes, about = _mazes(config)
+    mazes, about = _mazes(options)
     write(output, mazes, about)
     if picture is not None:
         try:
@@ -91,28 +81,9 @@ def command(words: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _mazes(config: ImportConfig | GenerateConfig) -> tuple[Mazes, dict[str, Any]]:
-    if isinstance(config, ImportConfig):
-        return read_maze_hard(_place(config.input)), {"from": Path(config.input).name}
-    generator = GeneratorConfig(**{key.name: getattr(config, key.name) for key in fields(GeneratorConfig)})
-    about = {**to_plain(generator), "loops": generator.opened, "seed": config.seed, "split": config.split}
-    return generate(generator, config.number, config.seed, config.split), about
-
-
-def _place(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"{text}: no such home; write the folder out") from error
-
-
-def _setting(word: str) -> tuple[str, Any]:
-    key, equals, text = word.partition("=")
-    if not equals:
-        raise InputError(f"data mazes {word}: not a setting; write {USAGE}")
-    if key in ("output", "input", "picture"):
-        return key, text
-    try:
-        return key, json.loads(text)
-    except json.JSONDecodeError:
-        return key, text
+def _mazes(options: Options) -> tuple[Mazes, dict[str, Any]]:
+    if options.input is not None:
+        return read_maze_hard(Path(options.input)), {"from": Path(options.input).name}
+    generator = GeneratorConfig(**{key.name: getattr(options, key.name) for key in fields(GeneratorConfig)})
+    about = {**to_plain(generator), "loops": generator.opened, "seed": options.seed, "split": options.split}
+    return generate(generator, options.number, options.seed, options.split), about

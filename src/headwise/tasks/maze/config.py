@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from headwise.schema import named
+from headwise.schema import FilePath, named
 from headwise.tasks.maze.generate import GeneratorConfig
 from headwise.tasks.maze.read_outs import READ_OUTS, Grid, NextCell, ReadOutConfig
 from headwise.tasks.maze.tokens import ENCODERS, EncoderConfig, NoEncoder
@@ -46,8 +46,8 @@ class MazeConfig:
     train_mazes: int = 1000
     validation_mazes: int = 1000
     test_mazes: int = 1000
-    file: str | None = None
-    test_file: str | None = None
+    file: FilePath | None = None
+    test_file: FilePath | None = None
     symmetries: bool = True
     positions: Literal["absolute", "relative", "none"] = "absolute"
     encoder: EncoderConfig = named(ENCODERS, NoEncoder())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from headwise.errors import InputError
+from headwise.files import user_path
 from headwise.schema import to_plain
 from headwise.tasks.base import Batch, Source, TaskData
 from headwise.tasks.maze import files, imports, references
@@ -157,7 +158,7 @@ class MazeData(TaskData):
 
     def _read(self, key: str, path: str) -> Mazes:
         if path not in self._files:
-            place = Path(path).expanduser()
+            place = user_path(path)
             mazes = imports.read_maze_hard(place) if place.suffix.lower() == ".csv" else files.read(place)[0]
             if mazes.size != self.config.size:
                 raise InputError(

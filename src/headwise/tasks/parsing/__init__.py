@@ -11,7 +11,7 @@ ENTRY = TaskEntry(
     config=ParsingConfig,
     task=ParsingTask,
     data=ParsingData,
-    commands={"parse": "headwise.tasks.parsing.command.run"},
+    commands={"parse": "headwise.tasks.parsing.command"},
     analysis="headwise.tasks.parsing.analysis.analyse",
 )
 

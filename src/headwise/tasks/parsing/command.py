@@ -1,4 +1,4 @@
-"""`headwise parse <run directory> [file] [key=value ...]`: trees for text or CoNLL-U, as CoNLL-U.
+"""`headwise parse`: trees for text or CoNLL-U, as CoNLL-U.
 
 Sentences are read, parsed and written some thousand at a time, in their order, so that a file may be of any size.
 Loading a run is the business of layers to the right, so the function that does it is an argument.
@@ -6,10 +6,9 @@ Loading a run is the business of layers to the right, so the function that does 
 
 from __future__ import annotations
 
-import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import IO, Any
 from conllu import Token, TokenList
 
 from headwise.errors import InputError
-from headwise.schema import build
+from headwise.schema import FilePath, argument
 from headwise.tasks.base import Ending, TaskModel, Writing
 from headwise.tasks.parsing.metrics import corpus_scores
 from headwise.tasks.parsing.model import ParsingTask
@@ -26,18 +25,20 @@ from headwise.tasks.parsing.prediction import Parser, Precision, Tree
 from headwise.tasks.parsing.reading import Input, Item, Tokens, lines_of, sentences_of, texts, told_apart
 from headwise.tasks.parsing.sentences import Block, Sentence, with_predictions
 
-USAGE = "headwise parse <run directory> [file] [key=value ...]"
 FIRST, MOST = 256, 4096
 """Sentences of the first chunk, so that an answer comes soon, and of the largest: chunks double in between."""
 
-_SETTING = re.compile(r"[a-z_]+=")
-
 
 @dataclass(frozen=True)
-class ParseConfig:
-    """How input is read, and parsed.
+class Options:
+    """Parse a text or a CoNLL-U file with the model of a run of task=parsing.
+
+    Writes CoNLL-U. A sentence that cannot be read, or is too long for the encoder, is reported on standard error and
+    the others are parsed; the exit code is 1 then.
 
     Args:
+        run: the run's directory.
+        file: what is parsed, with ./ in front where its name has a =; standard input where it is left out.
         input: `conllu`; `text`, one sentence a line; `auto` (default) looks at the first lines.
         tokens: of text: `words` (default) are parted by white space; `punctuation` parts marks at their ends as well.
         precision: of encoder and blocks: `auto` (default) is bf16 where the CPU has instructions for it, else fp32. The
@@ -45,13 +46,15 @@ class ParseConfig:
         score: compare with the heads of the input; scores go to standard error. Keeps all trees in memory.
     """
 
+    run: FilePath = argument()
+    file: FilePath | None = argument(None)
     input: Input = "auto"
     tokens: Tokens = "words"
     precision: Precision = "auto"
     score: bool = False
 
 
-def run(words: Sequence[str], load: Callable[[str], TaskModel]) -> Writing:
+def run(options: Options, load: Callable[[str], TaskModel]) -> Writing:
     """Parse a file, or standard input.
 
     A sentence that cannot be read, or is too long for the encoder, is reported on standard error and the others are
@@ -59,33 +62,27 @@ def run(words: Sequence[str], load: Callable[[str], TaskModel]) -> Writing:
     place, with `_` for head and relation and a comment that says why.
 
     Args:
-        words: run directory, file if it is not standard input (with `./` in front where its name has a `=`), settings
-            of `ParseConfig`.
+        options: what is parsed, by which model, and how.
         load: run directory -> model; `headwise.training.run.load`.
 
     Returns:
         The sentences in CoNLL-U; at the end {"sentences", "words", "seconds", "problems": [...], "scores": {...}}.
 
     Raises:
-        InputError: a word missing or unknown, a run of another task, a file that is missing, empty or not UTF-8.
+        InputError: a run of another task, a file that is missing, empty or not UTF-8.
     """
-    if not words or words[0].startswith("-"):
-        raise InputError(f"parse: which run? write {USAGE}; settings: input, tokens, precision, score")
-    directory, *rest = words
-    name = rest.pop(0) if rest and not _SETTING.match(rest[0]) else None
-    config = build(ParseConfig, dict(map(_setting, rest)), "parse")
-    if name is not None and not Path(name).exists():  # said before a model is loaded
-        raise InputError(f"{name}: no such file")
-    model = load(directory)
+    if options.file is not None and not Path(options.file).exists():  # said before a model is loaded
+        raise InputError(f"{options.file}: no such file")
+    model = load(options.run)
     if not isinstance(model.task, ParsingTask):
-        raise InputError(f"{directory}: a model of the task {model.task.name}; parse needs one of parsing")
-    return _writing(Parser(model, config.precision), name, config)
+        raise InputError(f"{options.run}: a model of the task {model.task.name}; parse needs one of parsing")
+    return _writing(Parser(model, options.precision), options)
 
 
-def _writing(parser: Parser, file: str | None, config: ParseConfig) -> Writing:
-    report, begun, name = _Report(), time.monotonic(), file or "stdin"
-    with nullcontext(sys.stdin.buffer) if file is None else _open(file) as source:
-        for chunk in _chunks(_items(source, name, config)):
+def _writing(parser: Parser, options: Options) -> Writing:
+    report, begun, name = _Report(), time.monotonic(), options.file or "stdin"
+    with nullcontext(sys.stdin.buffer) if options.file is None else _open(options.file) as source:
+        for chunk in _chunks(_items(source, name, options)):
             blocks = [(block, found) for block, found in chunk if block is not None]
             trees = iter(parser([found if isinstance(found, Sentence) else block.unparsed for block, found in blocks]))
             written = []
@@ -99,16 +96,16 @@ def _writing(parser: Parser, file: str | None, config: ParseConfig) -> Writing:
                 written.append(_written(block, tree))
             yield "".join(written)
     report.seconds = time.monotonic() - begun
-    return report.end(name, config.score)
+    return report.end(name, options.score)
 
 
-def _items(source: Iterable[bytes], name: str, config: ParseConfig) -> Iterator[Item]:
-    kind, lines = told_apart(lines_of(source, name), config.input)
-    if kind == "conllu" and config.tokens != "words":
-        raise InputError(f"parse.tokens={config.tokens}: has no effect on CoNLL-U, where words are given; leave it out")
-    if kind == "text" and config.score:
-        raise InputError(f"parse.score=true: {name} is text, which has no heads to compare with; give CoNLL-U")
-    return texts(lines, name, config.tokens) if kind == "text" else sentences_of(lines, name, config.score)
+def _items(source: Iterable[bytes], name: str, options: Options) -> Iterator[Item]:
+    kind, lines = told_apart(lines_of(source, name), options.input)
+    if kind == "conllu" and options.tokens != "words":
+        raise InputError(f"tokens={options.tokens}: has no effect on CoNLL-U, where words are given; leave it out")
+    if kind == "text" and options.score:
+        raise InputError(f"score=true: {name} is text, which has no heads to compare with; give CoNLL-U")
+    return texts(lines, name, options.tokens) if kind == "text" else sentences_of(lines, name, options.score)
 
 
 def _chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
@@ -191,13 +188,6 @@ def _open(name: str) -> IO[bytes]:
         return open(name, "rb")
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror})") from error
-
-
-def _setting(word: str) -> tuple[str, Any]:
-    key, equals, text = word.partition("=")
-    if not equals:
-        raise InputError(f"parse {word}: not a setting; write {USAGE}")
-    return key, {"true": True, "false": False}.get(text, text)
 
 
 def _say(line: str) -> None:

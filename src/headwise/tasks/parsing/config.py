@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from headwise.schema import named
+from headwise.schema import FilePath, named
 from headwise.tasks.parsing.pretrained import Pretrained
 from headwise.tasks.parsing.scratch import Scratch
 
@@ -35,11 +35,11 @@ class ParsingConfig:
         ValueError: a value out of range, with what is allowed.
     """
 
-    treebank: str = "synthetic"
-    root: str | None = None
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
+    treebank: FilePath = "synthetic"
+    root: FilePath | None = None
+    train: FilePath | None = None
+    validation: FilePath | None = None
+    test: FilePath | None = None
     train_sentences: int | None = None
     encoder: Any = named(ENCODERS, Scratch())
     arcs: int = 256

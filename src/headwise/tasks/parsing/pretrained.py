@@ -22,6 +22,7 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 
 from headwise.errors import InputError
+from headwise.schema import FilePath
 from headwise.tasks.base import Batch
 from headwise.tasks.parsing.encoder import Columns, Inputs
 from headwise.tasks.parsing.features import FrozenFeatures
@@ -48,7 +49,7 @@ class Pretrained:
         ValueError: a value out of range.
     """
 
-    model: str = "minilm"
+    model: FilePath = "minilm"
     frozen: bool = False
     layers: int | None = None
 

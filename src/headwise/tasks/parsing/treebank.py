@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwise.errors import InputError
+from headwise.files import user_path
 from headwise.tasks.parsing import grammar
 from headwise.tasks.parsing.sentences import Sentence, read_bytes
 
@@ -58,7 +59,7 @@ def load(config: ParsingConfig, seed: int, cache: Path | None = None) -> Treeban
     Raises:
         InputError: a folder, split or file is missing, or a file cannot be read as `sentences.read` says.
     """
-    given = {split: Path(name).expanduser() for split in FILES if (name := getattr(config, split)) is not None}
+    given = {split: user_path(name) for split in FILES if (name := getattr(config, split)) is not None}
     if config.treebank == "synthetic" and not given:
         return Treebank("synthetic", **grammar.generate(seed), synthetic=True)
     name, files = _files(config, given)
@@ -90,8 +91,8 @@ def _folder(config: ParsingConfig) -> Path:
     """The folder of a treebank: in the folder of data sets if there is one of that name, else at that path."""
     setting = f"task.treebank={config.treebank}"
     root = config.root or os.environ.get("HEADWISE_DATA")
-    path = Path(config.treebank).expanduser()
-    inside = Path(root).expanduser() / path if root else path
+    path = user_path(config.treebank)
+    inside = user_path(root) / path if root else path
     for folder in (inside, path):
         if folder.is_dir():
             return folder.resolve()

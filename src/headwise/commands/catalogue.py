@@ -1,0 +1,84 @@
+"""The commands there are, headwise's own and those that tasks bring along, known before anything of them is loaded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from headwise.commands.settings import task_entry
+from headwise.sources import REQUIRED, ClassSource, Field, class_of
+from headwise.tasks import TASKS, entry
+
+OWN = {
+    "train": "headwise.commands.train",
+    "evaluate": "headwise.commands.evaluate",
+    "compare": "headwise.commands.compare",
+    "scale": "headwise.commands.scale",
+    "ladder": "headwise.commands.ladder",
+    "report": "headwise.commands.report",
+    "bench": "headwise.commands.bench",
+    "data get": "headwise.commands.data_get",
+    "list": "headwise.commands.listing",
+    "help": "headwise.commands.help",
+}
+"""Name, of one word or two, -> the module with `Options` and `run`."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, as its source describes it.
+
+    Attributes:
+        name: one word or two.
+        module: with its `Options`, whose docstring is its help, and `run`.
+        of_task: whether a task brought it along; `run` is then given a function that loads a model, too.
+    """
+
+    name: str
+    module: str
+    of_task: bool
+
+    @property
+    def options(self) -> ClassSource:
+        return class_of(f"{self.module}:Options")
+
+    @property
+    def summary(self) -> str:
+        return self.options.summary.removesuffix(".")
+
+    @property
+    def usage(self) -> str:
+        """How it is typed."""
+        fields = self.options.fields.values()
+        keys = ["[key=value ...]"] if any(field.kind != "argument" for field in fields) else []
+        return " ".join(["headwise", self.name, *filter(None, map(_placeholder, fields)), *keys])
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """What `--json` prints of its help."""
+        keys = {
+            field.name: {"meaning": field.meaning, "allowed": field.allowed, "default": field.shown_default}
+            for field in self.options.fields.values()
+        }
+        return {"usage": self.usage, "summary": self.summary, "about": self.options.about, "options": keys}
+
+
+@cache
+def commands() -> Mapping[str, Command]:
+    """All commands by name."""
+    found = {name: Command(name, module, of_task=False) for name, module in OWN.items()}
+    for task in TASKS:
+        stated = task_entry(task).get("commands", {})
+        # Where the source does not tell, as it may be with a task of someone else, the task itself does
+        own = stated if isinstance(stated, Mapping) else entry(task).commands
+        found |= {name: Command(name, module, of_task=True) for name, module in own.items()}
+    return found
+
+
+def _placeholder(field: Field) -> str:
+    """What stands in the usage for a word by its place, or a key that must be given."""
+    if field.kind == "argument":
+        return f"<{field.name}>" if field.default is REQUIRED else f"[{field.name}{' ...' * (field.default == ())}]"
+    if field.kind == "option" and field.default is REQUIRED:
+        return f"'{field.name}=[first,second]'" if "list" in field.allowed else f"{field.name}=..."
+    return ""

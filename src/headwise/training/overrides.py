@@ -1,0 +1,117 @@
+"""Words of the command line, read, and files of `conf`, put together: the one file that knows Hydra.
+
+Hydra's grammar reads the value of `key=value`, and its compose API puts the chosen files (`task=`, `arm=`,
+`training=`) together. What comes out is plain data; `headwise.training.configuration` merges it.
+"""
+
+import shlex
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from headwise.errors import InputError
+from headwise.schema import short
+from headwise.training.presets import CONF, GROUPS, preset
+from headwise.training.quoting import depth, unclosed, with_quotes
+
+LONGEST = 16_384
+"""Characters of a word, and of an arm's label; the grammar takes a second for each 20,000."""
+DEEPEST = 16
+"""Brackets within brackets, and parts of a key."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `key=value`, or `~key`, which goes back to the default."""
+
+    key: str
+    value: Any = None
+    delete: bool = False
+
+    @property
+    def depth(self) -> int:
+        """How deep the node lies that is set; `x.name` chooses what `x` is, so it counts as `x` itself."""
+        path = self.key.split(".")
+        return len(path) - (path[-1] == "name")
+
+    @property
+    def chooses_file(self) -> bool:
+        """Whether it is of the kind `arm=hrm`."""
+        return self.key in GROUPS and isinstance(self.value, str)
+
+
+def parse(word: str, paths: Collection[str] = ()) -> Override:
+    """Read one word, its value with Hydra's grammar: numbers, words, [lists], {key: value}, null, 'anything quoted'.
+
+    Args:
+        word: `key=value`, or `~key`.
+        paths: keys whose value is a path, taken as it was typed: no character of it means anything but itself.
+
+    Raises:
+        InputError: it cannot be read; with what to type instead, where that can be told.
+    """
+    key, equals, text = word.partition("=")
+    key = key.strip()
+    if key in paths and equals:
+        return Override(key, None if text == "null" else text)
+    if not equals and not word.startswith("~"):
+        raise InputError(f"{short(word)}: not a setting; write key=value")
+    if len(word) > LONGEST or key.count(".") >= DEEPEST or depth(word) > DEEPEST:
+        raise InputError(f"{short(word)}: too long, or nested too deep ({LONGEST} characters, {DEEPEST} brackets)")
+    try:
+        read = OverridesParser.create().parse_override(word)
+        value = None if read.is_sweep_override() else read.value()
+    except (HydraException, ValueError) as error:  # ValueError: a number of thousands of digits
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{short(word)}: cannot be read ({short(reason)}){_remedy(word)}") from None
+    if read.is_sweep_override():
+        raise InputError(f"{short(word)}: several values; a run takes one (a list is written '{key}=[1,2]')")
+    if read.package is not None or not all(read.key_or_group.split(".")):
+        raise InputError(f"{short(word)}: not a key; write key=value, dots between the parts of the key")
+    if isinstance(value, float) and value - value != 0:
+        raise InputError(f"{short(word)}: expected a finite number")
+    return Override(read.key_or_group, value, delete=read.is_delete())
+
+
+def composed(files: Mapping[str, str]) -> dict[str, Any]:
+    """`conf/config.yaml` with the chosen file of each group, as plain data; `name` is that of the arm's file.
+
+    Raises:
+        InputError: no such file, or one that cannot be read or put together with the others.
+    """
+    for group, name in files.items():
+        preset(group, name)  # says what is wrong with it in one line, as Hydra does not
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("config", [f"{group}={name}" for group, name in files.items()], return_hydra_config=True)
+        name = config.hydra.runtime.choices["arm"]
+        with open_dict(config):
+            del config["hydra"]
+        plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+        chosen = " ".join(f"{group}={name}" for group, name in files.items())
+        raise InputError(f"{chosen or CONF}: cannot be put together ({' '.join(str(error).split())[:160]})") from None
+    return {**plain, "name": name}
+
+
+def _remedy(word: str) -> str:
+    """What to type instead, tried before it is said; empty if nothing helps."""
+    if len(word) > 160:  # which nobody types again
+        return ""
+    closed = word + "".join(reversed(unclosed(word)))
+    key, _, text = word.partition("=")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    for candidate in (closed, with_quotes(closed), f'{key}="{escaped}"'):
+        try:
+            read = OverridesParser.create().parse_override(candidate)
+        except (HydraException, ValueError):
+            continue
+        if not read.is_sweep_override():
+            return f"; write {shlex.quote(candidate)}"
+    return ""
