@@ -123,6 +123,14 @@ def test_every_command_explains_itself_and_each_of_its_options(name: str, capsys
             assert shown.default in (REQUIRED, field.default)
 
 
+def test_the_first_word_of_two_explains_both(capsys: Captured) -> None:
+    assert cli.main(["data", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "usage: headwise data get <name>" in out
+    assert "usage: headwise data mazes output=..." in out
+    assert "headwise data get" in refused(capsys, "data")
+
+
 def test_the_module_is_a_program() -> None:
     done = subprocess.run([*HEADWISE, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("headwise 0.")

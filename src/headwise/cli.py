@@ -100,6 +100,8 @@ def _command(words: list[str]) -> tuple["Command | None", list[str]]:
     if words[0] in ("-h", "--help"):
         return None, []
     first = [name for name in commands() if name.partition(" ")[0] == words[0]]
+    if first and {"-h", "--help"} & set(words):
+        return commands()["help"], words[:1]
     if first:
         usages = "; ".join(commands()[name].usage for name in first)
         raise InputError(f"{' '.join(words[:2])}: {'unknown' if len(words) > 1 else 'what?'}; write {usages}")

@@ -104,11 +104,6 @@ def test_processes_and_parts_share_each_batch_of_the_one_order(source: Source, c
         assert {stream.examples for stream in streams} == {len(batch)}
 
 
-def test_too_small_a_batch_for_all_parts_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"batch_size=4: fewer examples than parts \(3 processes, accumulate=2\)"):
-        TrainingBatches(Numbers(8), 4, 1, seed=0, accumulate=2, processes=Processes(0, 3))
-
-
 def test_batches_made_ahead_are_the_same_and_an_error_is_not_lost() -> None:
     assert list(made_ahead(iter(range(5)))) == list(range(5))
 

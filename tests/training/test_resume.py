@@ -185,6 +185,22 @@ def test_a_finished_run_is_finished(whole: Path, tmp_path: Path) -> None:
     assert json.loads((copy / "summary.json").read_text())["updates"] == 20
 
 
+def test_a_finished_run_goes_on_with_more_updates_where_its_schedules_allow_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tiny(tmp_path, GUMBEL, dropout=0.2, schedule="constant", warmup=0, ramp=0)
+    run = train(config, progress=False)
+    with caplog.at_level(logging.INFO, "headwise"):
+        train(resume=run, progress=False)
+    assert "finished already, after 20 updates" in caplog.text
+    longer = with_(config, updates=30)
+    train(longer, resume=run, progress=False)
+    whole = train(longer, directory=tmp_path / "whole", progress=False)
+    assert differing(final_state(whole), final_state(run)) == []
+    train(resume=run, progress=False)
+    assert json.loads((run / "summary.json").read_text())["updates"] == 30
+
+
 def test_an_early_stop_is_not_undone_by_resuming(tmp_path: Path) -> None:
     run = train(tiny(tmp_path, warmup=0, patience=1, preset={"name": "uniform", "lr": 1e-12}), progress=False)
     assert json.loads((run / "summary.json").read_text())["updates"] == 10
@@ -200,7 +216,8 @@ def test_an_early_stop_is_not_undone_by_resuming(tmp_path: Path) -> None:
             "model.width=32: the run to resume has model.width=16",
         ),
         (lambda c: replace(c, seed=1), "seed=1: the run to resume has seed=0"),
-        (lambda c: with_(c, updates=40), "training.updates=40: the run to resume has training.updates=20"),
+        (lambda c: with_(c, updates=10), "training.updates=10: the run to resume has training.updates=20"),
+        (lambda c: with_(c, updates=40), "its schedule=cosine has come to its end, and only constant goes on"),
     ],
 )
 def test_a_run_is_not_resumed_with_a_changed_model_or_recipe(

@@ -50,8 +50,9 @@ class Command:
     @property
     def usage(self) -> str:
         """How it is typed."""
-        words = [_placeholder(field) for field in self.options.fields.values()]
-        return " ".join(["headwise", self.name, *filter(None, words), "[key=value ...]"])
+        fields = self.options.fields.values()
+        keys = ["[key=value ...]"] if any(field.kind != "argument" for field in fields) else []
+        return " ".join(["headwise", self.name, *filter(None, map(_placeholder, fields)), *keys])
 
     @property
     def plain(self) -> dict[str, Any]:

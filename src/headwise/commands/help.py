@@ -53,6 +53,8 @@ def run(options: Options) -> Result:
     name = " ".join(options.words)
     if name in commands():
         return Result(commands()[name].plain, command_help(commands()[name]))
+    if same := [command for command in commands().values() if command.name.startswith(f"{name} ")]:
+        return Result({each.name: each.plain for each in same}, [part for each in same for part in command_help(each)])
     data: dict[str, Any] = {}
     text: list[RenderableType] = []
     for word in options.words:

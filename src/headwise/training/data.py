@@ -35,9 +35,6 @@ class TrainingBatches:
         position: segments given so far, one for each update.
         epoch: of the batch given last, from 0.
         examples: of the batch given last, over all processes.
-
-    Raises:
-        ValueError: a batch has too few examples for the parts.
     """
 
     def __init__(
@@ -54,11 +51,6 @@ class TrainingBatches:
         self.source, self.batch_size, self.updates, self.seed = source, batch_size, updates, seed
         self.segments, self.accumulate, self.device = segments, accumulate, device
         self.processes = processes or Processes()
-        if batch_size < accumulate * self.processes.count:
-            raise ValueError(
-                f"batch_size={batch_size}: fewer examples than parts ({self.processes.count} processes, accumulate="
-                f"{accumulate}); choose {accumulate * self.processes.count} or more (training.batch_size)"
-            )
         self.position, self.epoch, self.examples = 0, 0, 0
         self.updates_per_epoch = len(self._plan(0)) * segments
         self._shares: list[float] = []

@@ -128,13 +128,6 @@ def assembled(
     if training.compile:
         compile_blocks(model)
     if training.shard:
-        if config.arm.halting != FixedHalting():
-            raise InputError(
-                "training.shard=true: examples that halt early would leave the processes at different steps, and "
-                "sharded weights are put together by all at once; use arm.halting=fixed, or shard=false"
-            )
-        if processes.count == 1:
-            raise InputError("training.shard=true: one process shares nothing; use training.processes=2 or torchrun")
         processes.sharded(model, [part for part in model.backbone.modules() if isinstance(part, Block)])
     seed_process(config.seed, processes.rank)
     step = processes.shared(Step(model, training.precision), unused=leaves_parameters_out(model))
@@ -175,6 +168,27 @@ def assembled(
         interruption,
         processes,
     )
+
+
+def check_shared(config: RunConfig, processes: Processes) -> None:
+    """Refuse what so many processes cannot share.
+
+    Raises:
+        InputError: one line with the key, the reason and the remedy.
+    """
+    training, parts = config.training, config.training.accumulate * processes.count
+    if training.batch_size < parts:
+        raise InputError(
+            f"training.batch_size={training.batch_size}: fewer examples than parts ({processes.count} processes, "
+            f"accumulate={training.accumulate}); choose {parts} or more"
+        )
+    if training.shard and processes.count == 1:
+        raise InputError("training.shard=true: one process shares nothing; use training.processes=2 or torchrun")
+    if training.shard and config.arm.halting != FixedHalting():
+        raise InputError(
+            "training.shard=true: examples that halt early would leave the processes at different steps, and sharded "
+            "weights are put together by all at once; use arm.halting=fixed, or shard=false"
+        )
 
 
 def leaves_parameters_out(model: TaskModel) -> bool:

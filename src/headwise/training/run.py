@@ -23,7 +23,7 @@ from headwise.models.roles import parameters_by_role
 from headwise.tasks.base import Source, TaskData, TaskModel
 from headwise.training.config import RunConfig, differences, read
 from headwise.training.files import ANALYSIS, CONFIG, ROUTING, SUMMARY, TEST_VALUES
-from headwise.training.fit import Fitted, fit
+from headwise.training.fit import Fitted, check_shared, fit
 from headwise.training.lines import write_last_line
 from headwise.training.machine import device_of, require_loggers
 from headwise.training.processes import announce, joined, launch, launched
@@ -92,7 +92,10 @@ def _train(config: RunConfig, resume: str | Path | None, directory: str | Path |
         data, model = build(config)
         for name in ("train", "validation", "test"):  # what is wrong with the data is said before there is a directory
             data.split(name)
+        check_shared(config, processes)
         path = Path(resume) if resume is not None else processes.of_first(lambda: new_directory(config, directory))
+        if resume is not None and read(path) != config:
+            processes.of_first(lambda: write_config(path, config))  # with more updates, say: the next resume goes by it
         announce(path)
         with resumable(path):
             fitted = fit(config, model, data, path, resume is not None, progress, processes)
@@ -279,12 +282,39 @@ def resumed(saved: RunConfig, wanted: RunConfig | None) -> RunConfig:
     if wanted is None:
         return saved
     for key, old, new in differences(saved.to_plain(), wanted.to_plain()):
-        if not any(key == name or key.startswith(name + ".") for name in CHANGEABLE):
+        if key == "training.updates" and new > old:
+            check_prolonged(saved, wanted)
+        elif not any(key == name or key.startswith(name + ".") for name in CHANGEABLE):
             raise InputError(
                 f"{key}={new}: the run to resume has {key}={old}; leave it as it was, or start a new run "
                 f"(may change: {', '.join(CHANGEABLE)})"
             )
     return wanted
+
+
+def check_prolonged(saved: RunConfig, wanted: RunConfig) -> None:
+    """Refuse more updates for a run whose schedules are shares of a run of the length that it has.
+
+    Raises:
+        InputError: which schedule, and what it would have done differently.
+    """
+    training, old, new = saved.training, saved.training.updates, wanted.training.updates
+    learned = bool(saved.arm.balance.losses) or saved.arm.halting.learned or saved.arm.balance.target is not None
+    reasons = {
+        f"schedule={training.schedule} has come to its end, and only constant goes on": training.schedule != "constant",
+        f"warmup={training.warmup:g} of the longer run is not over yet": round(training.warmup * new) > old,
+        "freeze_controller would freeze again": round(training.freeze_controller * new) > old,
+        "ramp would lower the weights of losses again": learned and training.ramp * new > old,
+        "entropy would be halved at other updates": (
+            training.entropy.direction != "none" and training.entropy.halve_every is not None
+        ),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise InputError(
+                f"training.updates={new}: the run to resume has training.updates={old}, and its {reason}; "
+                "start a new run"
+            )
 
 
 def overridden(plain: dict[str, Any], overrides: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -321,8 +351,13 @@ def new_directory(config: RunConfig, wanted: str | Path | None = None) -> Path:
         arm = re.sub(r"[^A-Za-z0-9_.=-]+", "_", config.name)
         stem = f"{config.entry.name}-{arm}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         path = next(p for n in range(1000) if _made(p := Path(config.output) / (stem + (f"-{n}" if n else ""))))
-    write_text(path / CONFIG, yaml.safe_dump(config.to_plain(), sort_keys=False))
+    write_config(path, config)
     return path
+
+
+def write_config(path: Path, config: RunConfig) -> None:
+    """Write the resolved configuration into a run's directory."""
+    write_text(path / CONFIG, yaml.safe_dump(config.to_plain(), sort_keys=False))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,8 @@ SETTINGS = (
 
 def updates_per_second(count: int) -> float:
     """Of so many processes, in the fastest of a few runs of a looped transformer on sorting; validation apart."""
-    return max(launch(count, "cpu", _rate, load(list(SETTINGS))) for _ in range(ROUNDS))
+    rates: list[float] = [launch(count, "cpu", _rate, load(list(SETTINGS))) for _ in range(ROUNDS)]
+    return max(rates)
 
 
 def _rate(config: RunConfig) -> float:
