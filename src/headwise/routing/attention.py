@@ -114,7 +114,7 @@ class RoutedAttention(nn.Module):
         Returns:
             [B, L, D] and the memory, complete with head outputs unless heads were skipped.
         """
-        if gates is not None and (memory is None or memory.heads is None):
+        if gates is not None and self.skipping != "never" and (memory is None or memory.heads is None):
             plan = self.plan(gates, x, memory)
             if plan.kind == "sequence" and memory is None:
                 nothing = x.new_empty(x.shape[0], self.kv_heads, 0, self.head_width)
@@ -149,7 +149,11 @@ class RoutedAttention(nn.Module):
 
     def combine(self, heads: Tensor, gates: Tensor | None) -> Tensor:
         """[B, L, H, E] and gates [B, L|1, H] (None: ones) to [B, L, D]."""
-        if gates is not None:
+        if gates is not None and gates.shape[1] == 1:
+            # A factor for each channel, in the order of memory: an example's is one row for all of its tokens.
+            channels = gates.to(heads.dtype).unsqueeze(-1).expand(-1, -1, -1, self.head_width)  # [B, 1, H, E]
+            heads = (heads.flatten(2) * channels.flatten(2)).view_as(heads)
+        elif gates is not None:
             heads = heads * gates.unsqueeze(-1).to(heads.dtype)
         merged = heads.flatten(2) if self.combination == "mask_concat" else heads.mean(2)
         out: Tensor = self.output(merged)
