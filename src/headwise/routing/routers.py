@@ -90,7 +90,7 @@ class Router(nn.Module, ABC):
         temperature: of the softmax.
         ranking_bias: [R], added to the ranking score only, or None.
         multiplier: of the budget loss, or None.
-        reports_entropy: return the loss "entropy" in training; off at the start, as it is computed for its weight alone.
+        reports_entropy: return the loss "entropy" in training; off at the start: it is computed for its weight alone.
 
     Temperature, bias and multiplier are buffers: schedules and `balance.steer` write them between updates, they are
     saved with the weights and never trained.
@@ -132,7 +132,7 @@ class Router(nn.Module, ABC):
 
         Returns:
             Gates [B, L|1, H], and in training named losses with gradient: "entropy", the mean entropy of the gates'
-            distribution as a share of ln R, where it is asked for and the gate function has one, and those of `balance`.
+            distribution as a share of ln R, where asked for and where the gate function has one, and those of `balance`.
         """
 
 
