@@ -132,7 +132,7 @@ class Router(nn.Module, ABC):
 
         Returns:
             Gates [B, L|1, H], and in training named losses with gradient: "entropy", the mean entropy of the gates'
-            distribution as a share of ln R, where asked for and where the gate function has one, and those of `balance`.
+            distribution as a share of ln R, where asked for and defined, and those of `balance`.
         """
 
 
