@@ -54,6 +54,7 @@ def test_the_entropy_loss_carries_a_gradient() -> None:
     """In the original both regularisers were turned into floats."""
     router = LearnedRouter().build(Soft(), 8, 4)
     torch.nn.init.normal_(router.of_input.weight)
+    router.reports_entropy = True
     _, losses = router(torch.randn(2, 5, 8))
     losses["entropy"].backward()
     assert router.of_input.weight.grad.norm() > 0
@@ -62,13 +63,16 @@ def test_the_entropy_loss_carries_a_gradient() -> None:
 def test_entropy_leaves_padding_out() -> None:
     router = LearnedRouter().build(Soft(), 8, 4)
     torch.nn.init.normal_(router.of_input.weight)
+    router.reports_entropy = True
     x = torch.randn(1, 6, 8)
     mask = torch.tensor([[True] * 4 + [False] * 2])
     torch.testing.assert_close(router(x, None, mask)[1]["entropy"], router(x[:, :4])[1]["entropy"])
 
 
 def test_a_sigmoid_gate_has_no_entropy() -> None:
-    assert LearnedRouter().build(Sigmoid(), 8, 4)(torch.randn(1, 2, 8))[1] == {}
+    router = LearnedRouter().build(Sigmoid(), 8, 4)
+    router.reports_entropy = True
+    assert router(torch.randn(1, 2, 8))[1] == {}
 
 
 def test_no_router_is_none() -> None:

@@ -79,6 +79,15 @@ def test_a_routing_loss_without_a_weight_is_refused_rather_than_dropped() -> Non
         objective(model(), batch(), {"entropy": 1.0})
 
 
+def test_the_entropy_of_gates_is_computed_where_it_has_a_weight_and_nowhere_else(tmp_path: Path) -> None:
+    config = tiny(tmp_path, GUMBEL)
+    data = SortingData(config.task, 0)
+    network = TaskModel(SortingTask(config.task, {}, 16), Backbone(config.model, config.arm))
+    examples = data.split("train").batch(torch.arange(4))
+    for weight in (0.0, 0.1, 0.0):
+        assert ("entropy" in objective(network, examples, {"entropy": weight}).logs) == bool(weight)
+
+
 def test_padding_does_not_change_the_loss() -> None:
     padded = {name: torch.cat([t, torch.zeros_like(t[:, :2])], 1) for name, t in batch().items()}
     padded["x"][:, 3:] = 99
@@ -94,6 +103,7 @@ class Detached(torch.nn.Module):
         self.backbone = backbone
 
     def forward(self, *args: object, **kwargs: object) -> Trace:
+        self.backbone.reports_entropy = self.reports_entropy  # as the objective asked
         trace = self.backbone(*args, **kwargs)
         return replace(trace, losses={name: value.detach() for name, value in trace.losses.items()})
 

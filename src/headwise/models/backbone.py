@@ -38,7 +38,7 @@ class Backbone(nn.Module):
             raise ValueError("structural_heads and relative are for models that are not causal; use 0")
         if causal and (arm.router.granularity == "sequence" or arm.halting.halts):
             raise ValueError("a causal model must not look at the whole sequence: use granularity=token, halting=fixed")
-        self.model, self.arm, self.causal = model, arm, causal
+        self.model, self.arm, self.causal, self._reports_entropy = model, arm, causal, False
         controller = arm.controller.build(model.width, model.heads, causal)
         context = controller.context_width if controller is not None else 0
         blocks = [self._block(layer, context) for layer in range(model.depth)]
@@ -62,6 +62,8 @@ class Backbone(nn.Module):
             "never" if read else model.skipping,
         )
         router = arm.router.build(arm.gate, model.width, model.heads, context, layer, arm.balance)
+        if router is not None and not router.switches_off:
+            attention.skipping = "never"  # no gate is ever 0, and nobody need look
         return Block(attention, router, model.ffn, model.dropout)
 
     def forward(
@@ -92,6 +94,18 @@ class Backbone(nn.Module):
     def routers(self) -> Iterator[Router]:
         """The routers of the layers, first to last."""
         return (module for module in self.modules() if isinstance(module, Router))
+
+    @property
+    def reports_entropy(self) -> bool:
+        """Whether the trace of a training pass has the loss "entropy"; the objective asks where it has a weight."""
+        return self._reports_entropy
+
+    @reports_entropy.setter
+    def reports_entropy(self, on: bool) -> None:
+        if on != self._reports_entropy:
+            self._reports_entropy = on
+            for router in self.routers():
+                router.reports_entropy = on
 
     @property
     def temperature(self) -> float | None:

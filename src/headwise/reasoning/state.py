@@ -23,6 +23,10 @@ class ControllerState:
         """The state of the examples in `index`."""
         return self._each(lambda part: part[index])
 
+    def on_host(self) -> Self:
+        """The state copied to the CPU; on an accelerator only queued, until it is synchronised."""
+        return self._each(lambda part: part.to("cpu", non_blocking=True))
+
     def detach(self) -> Self:
         return self._each(torch.Tensor.detach)
 

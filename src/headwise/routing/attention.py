@@ -114,7 +114,9 @@ class RoutedAttention(nn.Module):
         Returns:
             [B, L, D] and the memory, complete with head outputs unless heads were skipped.
         """
-        if gates is not None and (memory is None or memory.heads is None):
+        # A graph knows no gates: compiled, `auto` is dense.
+        looks = self.skipping == "always" or (self.skipping == "auto" and not torch.compiler.is_compiling())
+        if gates is not None and looks and (memory is None or memory.heads is None):
             plan = self.plan(gates, x, memory)
             if plan.kind == "sequence" and memory is None:
                 nothing = x.new_empty(x.shape[0], self.kv_heads, 0, self.head_width)
@@ -149,7 +151,11 @@ class RoutedAttention(nn.Module):
 
     def combine(self, heads: Tensor, gates: Tensor | None) -> Tensor:
         """[B, L, H, E] and gates [B, L|1, H] (None: ones) to [B, L, D]."""
-        if gates is not None:
+        if gates is not None and gates.shape[1] == 1:
+            # A factor for each channel, in the order of memory: an example's is one row for all of its tokens.
+            channels = gates.to(heads.dtype).unsqueeze(-1).expand(-1, -1, -1, self.head_width)  # [B, 1, H, E]
+            heads = (heads.flatten(2) * channels.flatten(2)).view_as(heads)
+        elif gates is not None:
             heads = heads * gates.unsqueeze(-1).to(heads.dtype)
         merged = heads.flatten(2) if self.combination == "mask_concat" else heads.mean(2)
         out: Tensor = self.output(merged)
@@ -169,16 +175,16 @@ class RoutedAttention(nn.Module):
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """Head outputs [B, L, h, E] of queries [B, h, L, E] over keys and values [B, g, M, E], g a divisor of h."""
         dropout = self.dropout if self.training else 0.0
-        causal = self.causal and queries.shape[2] > 1
-        if causal and (mask is not None or queries.shape[2] != keys.shape[2]):
-            # Queries are the last L of the M positions.
-            seen = torch.ones(queries.shape[2], keys.shape[2], dtype=torch.bool, device=queries.device)
-            seen = seen.tril(keys.shape[2] - queries.shape[2])
-            if mask is None or not mask.is_floating_point():
-                mask = seen if mask is None else mask & seen
-            else:
-                mask = mask.masked_fill(~seen, -torch.inf)
+        causal, length, reach = self.causal, queries.shape[2], keys.shape[2]
+        if causal and (mask is not None or length != reach):
             causal = False
+            if length > 1:  # queries are the last L of the M positions, and the last of them sees all
+                seen = torch.ones(length, reach, dtype=torch.bool, device=queries.device)
+                seen = seen.tril(reach - length)
+                if mask is None or not mask.is_floating_point():
+                    mask = seen if mask is None else mask & seen
+                else:
+                    mask = mask.masked_fill(~seen, -torch.inf)
         grouped = keys.shape[1] != queries.shape[1]
         if mask is not None and mask.is_floating_point():
             learned = mask.requires_grad and torch.is_grad_enabled()

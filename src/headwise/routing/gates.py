@@ -54,6 +54,10 @@ class Gates:
     def detach(self) -> "Gates":
         return self._each(torch.Tensor.detach)
 
+    def on_host(self) -> "Gates":
+        """Copies on the CPU, queued behind the device's work: synchronise before they are read."""
+        return self._each(lambda part: part.to("cpu", non_blocking=True))
+
     def placed(self, index: Tensor, before: "Gates") -> "Gates":
         """`before`, the gates of a whole batch, with these in the rows of `index`."""
         return self._each(lambda part, old: old.index_copy(0, index, part), before)

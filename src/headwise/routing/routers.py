@@ -190,9 +190,10 @@ class Router(nn.Module, ABC):
         temperature: of the softmax.
         ranking_bias: [R], added to the ranking score only, or None.
         multiplier: of the budget loss, or None.
+        reports_entropy: return the loss "entropy" in training; off at the start: it is computed for its weight alone.
 
-    The last three are buffers: schedules and `balance.steer` write them between updates, they are saved with the
-    weights and never trained.
+    Temperature, bias and multiplier are buffers: schedules and `balance.steer` write them between updates, they are
+    saved with the weights and never trained.
     """
 
     role = "controller"
@@ -205,10 +206,16 @@ class Router(nn.Module, ABC):
         gate.validate(heads)
         balance.validate(gate, heads)
         self.gate, self.balance, self.columns = gate, balance, gate.columns(heads)
+        self.reports_entropy = False
         steered = balance.target is not None
         self.register_buffer("temperature", torch.tensor(1.0))
         self.register_buffer("ranking_bias", torch.zeros(self.columns["heads"]) if balance.bias_rate else None)
         self.register_buffer("multiplier", torch.tensor(0.0) if steered else None)
+
+    @property
+    def switches_off(self) -> bool:
+        """Whether a gate can be 0, so that heads can be left out."""
+        return self.gate.selects or self.gate.varies
 
     def predictor_norms(self) -> dict[str, float]:
         """Norm of the weights behind each of `columns`; {} where they are not learned."""
@@ -231,7 +238,7 @@ class Router(nn.Module, ABC):
 
         Returns:
             Gates [B, L|1, H], and in training named losses with gradient: "entropy", the mean entropy of the gates'
-            distribution as a share of ln R, where the gate function has one, and what `balance` asks for.
+            distribution as a share of ln R, where asked for and defined, and those of `balance`.
         """
 
 
@@ -250,7 +257,7 @@ class Scored(Router):
         losses: dict[str, Tensor] = {}
         if not (self.training and torch.is_grad_enabled() and gates.probs.requires_grad):
             return gates, losses
-        if self.gate.softmax:
+        if self.reports_entropy and self.gate.softmax:
             losses["entropy"] = masked_mean(normalised_entropy(gates.probs), mask)
         if self.balance.losses:
             losses |= balance_losses(self.balance, gates, logits[..., : self.columns["heads"]], mask)
@@ -364,6 +371,10 @@ class Static(Router):
         chosen = torch.zeros(heads, dtype=torch.bool)
         chosen[torch.randperm(heads, generator=generator, device="cpu")[: config.k].to(chosen.device)] = True
         self.register_buffer("chosen", chosen)
+
+    @property
+    def switches_off(self) -> bool:
+        return True
 
     def forward(
         self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None

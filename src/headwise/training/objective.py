@@ -59,13 +59,15 @@ def objective(
     Args:
         model: task and backbone.
         batch: named tensors.
-        weights: of the routing losses by name; negative rewards. 0 leaves one out.
+        weights: of the routing losses by name; negative rewards. 0 leaves one out; the gates' entropy, which costs time
+            at every step and layer, is then not even computed.
         carry: of the segment before; None at the first.
         part: where `batch` is a part of the update's; None: it is all of it.
 
     Raises:
         InputError: the model returns a routing loss that has no weight.
     """
+    model.backbone.reports_entropy = bool(weights.get("entropy"))
     trace = model(batch, carry)
     terms, processes, share = part or Part(model.task.terms(batch).sum())
     task_loss = weighted_task_loss(model, batch, trace) * processes / terms.clamp_min(1)

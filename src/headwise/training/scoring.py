@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -80,9 +80,15 @@ def score(
                 prediction = model.task.read_out(trace.states[-1], batch)
                 if number < len(own):
                     loss, terms = model.task.loss(prediction, batch).sum(), model.task.terms(batch).sum()
-                    metrics = {name: values.cpu() for name, values in model.task.metrics(prediction, batch).items()}
-                    scored.append(_Batch(index, metrics, trace.steps.cpu(), loss.item(), terms.item()))
-                    routing.add(trace, layout.padding, index)
+                    metrics = model.task.metrics(prediction, batch)
+                    # All that is read of a batch is queued for the host, and waited for once.
+                    here = {name: _queued(values) for name, values in metrics.items()}
+                    trace, padding = _record(trace), None if layout.padding is None else _queued(layout.padding)
+                    loss, terms = _queued(loss), _queued(terms)
+                    if device.type != "cpu":
+                        torch.accelerator.synchronize(device)
+                    scored.append(_Batch(index, here, trace.steps, loss.item(), terms.item()))
+                    routing.add(trace, padding, index)
     finally:
         model.train(training)
     for rank, (others, found) in enumerate(processes.gather((scored, routing.found()))):
@@ -108,6 +114,17 @@ class _Batch:
     steps: Tensor
     loss: float
     terms: float
+
+
+def _queued(values: Tensor) -> Tensor:
+    return values.to("cpu", non_blocking=True)
+
+
+def _record(trace: Trace) -> Trace:
+    """The trace with steps, gates and the controller's state queued for the host; hidden states stay on the device."""
+    gates = None if trace.gates is None else [[layer.on_host() for layer in layers] for layers in trace.gates]
+    state = None if trace.carry.state is None else trace.carry.state.on_host()
+    return replace(trace, steps=_queued(trace.steps), gates=gates, carry=replace(trace.carry, state=state))
 
 
 def uncompiled() -> AbstractContextManager[None]:
@@ -147,7 +164,8 @@ class _Routing:
                 own_mask = mask if mask is None or len(running) == batch else mask[running]
                 by_layer.setdefault(layer, []).append((own, own_mask))
                 self._mean_gates(t, layer, own, own_mask)
-                plan = self.attentions[layer].plan(own.weight, trace.states[0, running])
+                # Of the states only shape and device count here.
+                plan = self.attentions[layer].plan(own.weight, trace.states[0, : len(running)])
                 self._sum("executed", plan.heads_executed.sum().item())
                 self._sum("layers", len(running))
         for layer, pairs in by_layer.items():

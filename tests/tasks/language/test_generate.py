@@ -19,7 +19,7 @@ from headwise.routing.routers import LearnedRouter
 from headwise.tasks.base import TaskModel
 from headwise.tasks.language import LanguageConfig, LanguageData
 from headwise.tasks.language.command import Options, run
-from headwise.tasks.language.generate import Completion, GenerationConfig, choose, generate
+from headwise.tasks.language.generate import Completion, GenerationConfig, choose, continuation, generate, prompt_tokens
 from headwise.tasks.sorting import SortingConfig, SortingTask
 
 from ...laws.arms import ARMS, SHAPE, Causal, fitted, perturbed
@@ -147,11 +147,11 @@ def test_a_model_is_left_in_the_mode_in_which_it_came(characters):
 
 def test_greedy_takes_the_best_and_top_p_the_fewest_that_reach_it():
     scores = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(4000, -1)
-    generator = torch.Generator().manual_seed(0)
-    assert choose(scores, GenerationConfig(), generator).unique().tolist() == [0]
+    drawn = torch.rand(4000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert choose(scores, GenerationConfig(), drawn).unique().tolist() == [0]
 
     def shares(**settings) -> list[float]:
-        picked = choose(scores, GenerationConfig(**settings), generator)
+        picked = choose(scores, GenerationConfig(**settings), drawn)
         return (torch.bincount(picked, minlength=4) / len(picked)).tolist()
 
     assert shares(temperature=1.0) == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
@@ -159,6 +159,25 @@ def test_greedy_takes_the_best_and_top_p_the_fewest_that_reach_it():
     assert shares(temperature=1.0, top_p=0.01) == [1, 0, 0, 0]
     cold = [p**2 / sum(q**2 for q in (0.5, 0.3, 0.15, 0.05)) for p in (0.5, 0.3, 0.15, 0.05)]
     assert shares(temperature=0.5) == pytest.approx(cold, abs=0.03)
+
+
+def test_the_largest_random_number_takes_a_token_that_has_a_probability():
+    scores = torch.tensor([[0.0, -torch.inf, 1.0, -torch.inf]])
+    for drawn, token in ((0.0, 2), (1.0, 0)):
+        assert choose(scores, GenerationConfig(temperature=1.0), torch.tensor([drawn]).double()).tolist() == [token]
+
+
+def test_an_accelerator_is_asked_every_few_tokens_whether_all_has_ended_and_gives_the_same(characters, monkeypatch):
+    """On the CPU, where looking is free, with the rule of an accelerator."""
+    model = text_model(characters)
+    prompt = torch.tensor([prompt_tokens(model.task, "The")])
+    ends = continuation(model, prompt, GenerationConfig(tokens=6))[0, 3].item()  # say that this token ends a text
+    monkeypatch.setattr(type(model.task), "end", property(lambda task: ends))
+    config = GenerationConfig(tokens=40)
+    each = continuation(model, prompt, config)
+    monkeypatch.setattr("headwise.tasks.language.generate._look_every", lambda device: 16)
+    torch.testing.assert_close(continuation(model, prompt, config), each)
+    assert each.shape[1] <= 4
 
 
 def test_a_record_ends_where_the_model_ends_it_or_after_so_many_tokens():

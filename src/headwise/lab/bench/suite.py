@@ -86,6 +86,27 @@ def controller() -> list[Result]:
     return results
 
 
+def controller_over_loop() -> list[Result]:
+    """An update of `hrm` over one of `looped`, the same blocks and steps without router and controller: time of the
+    processor on one thread, batches of 32, where a small model shows the cost most."""
+    results, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for width in (64, 128):
+            shape = replace(SHAPE, width=width, ffn=4 * width)
+            for steps in (4, 12):
+                loop = Arm(refinement=RefinementConfig(steps=steps))
+                updates = [_update(Backbone(shape, arm), batch=32) for arm in (hrm(steps), loop)]
+                times = _alternate(updates, calls=1, rounds=6 * ROUNDS, clock=time.thread_time)
+                ours, plain = map(statistics.median, times)
+                ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
+                name = f"train/hrm_over_looped_d{width}_r{steps}"
+                results.append(Result(name, 1e3 * ours, "ms/update", 1e3 * plain, ratio))
+    finally:
+        torch.set_num_threads(threads)
+    return results
+
+
 def gradient_last() -> list[Result]:
     """Memory of R = 16 over that of R = 4; the period is 2 in both."""
 
@@ -199,6 +220,7 @@ def heads() -> list[Result]:
 BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "baseline": baseline,
     "controller": controller,
+    "controller_over_loop": controller_over_loop,
     "gradient_last": gradient_last,
     "reuse": reuse,
     "compaction": compaction,
@@ -233,9 +255,10 @@ def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
         torch.set_num_threads(before)
 
 
-def _update(model: nn.Module, length: int = LENGTH, *layout: Layout) -> Callable[[], None]:
+def _update(model: nn.Module, length: int = LENGTH, *layout: Layout, batch: int = BATCH) -> Callable[[], None]:
     optimiser = torch.optim.AdamW(model.parameters(), fused=True)
-    x = torch.randn(BATCH, length, SHAPE.width, generator=torch.Generator().manual_seed(0))
+    width = model.model.width if isinstance(model, Backbone) else SHAPE.width
+    x = torch.randn(batch, length, width, generator=torch.Generator().manual_seed(0))
 
     def update() -> None:
         optimiser.zero_grad()
@@ -247,17 +270,22 @@ def _update(model: nn.Module, length: int = LENGTH, *layout: Layout) -> Callable
     return update
 
 
-def _alternate(parts: list[Callable[[], None]], calls: int = 2) -> list[list[float]]:
+def _alternate(
+    parts: list[Callable[[], None]],
+    calls: int = 2,
+    rounds: int = ROUNDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[list[float]]:
     """Seconds per call of each part, per round; the parts take turns within a round."""
     for part in parts:
         part()
     times: list[list[float]] = [[] for _ in parts]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for part, own in zip(parts, times, strict=True):
-            start = time.perf_counter()
+            start = clock()
             for _ in range(calls):
                 part()
-            own.append((time.perf_counter() - start) / calls)
+            own.append((clock() - start) / calls)
     return times
 
 

@@ -116,13 +116,16 @@ def continuation(model: TaskModel, tokens: Tensor, config: GenerationConfig) -> 
         config: sampling and cache.
     """
     task, training = cast(LanguageTask, model.task), model.training
-    generator = torch.Generator().manual_seed(config.seed)
+    drawn = uniform(config, tokens)
+    look_every = _look_every(tokens.device)
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     written: list[Tensor] = []
     past: Past | None = None
     model.eval()
     try:
-        while len(written) < config.tokens and not ended.all():
+        while len(written) < config.tokens:
+            if task.end is not None and len(written) % look_every == 0 and ended.all():
+                break
             if tokens.shape[1] > task.context:
                 tokens, past = tokens[:, -max(1, task.context // 2) :], None
             if config.cache:
@@ -130,29 +133,53 @@ def continuation(model: TaskModel, tokens: Tensor, config: GenerationConfig) -> 
                 hidden, past = extend(model.backbone, task.tokens(tokens[:, read:], start=read), past)
             else:
                 hidden = reread(model.backbone, task.tokens(tokens))
-            new = choose(task.scores(hidden[:, -1]), config, generator)  # [B]
+            new = choose(task.scores(hidden[:, -1]), config, drawn[len(written)])  # [B]
             tokens = torch.cat([tokens, new[:, None]], dim=1)
             written.append(new)
             if task.end is not None:
                 ended = ended | (new == task.end)
     finally:
         model.train(training)
-    return torch.stack(written, dim=1)
+    new = torch.stack(written, dim=1)
+    if look_every == 1 or task.end is None:
+        return new
+    unfinished = (new == task.end).cumsum(1).eq(0).any(0).sum()  # tokens up to that which ends the last text
+    return new[:, : int(unfinished) + 1]
 
 
-def choose(scores: Tensor, config: GenerationConfig, generator: torch.Generator) -> Tensor:
-    """One token for each row of scores [B, V], int64 [B]; random numbers come from `generator`, on the CPU."""
+def uniform(config: GenerationConfig, tokens: Tensor) -> Tensor:
+    """The random numbers of a whole text, [tokens, B] in [0, 1): from the CPU's generator, so that a seed means the
+    same on every device, and brought there at once."""
+    generator = torch.Generator().manual_seed(config.seed)
+    drawn = torch.rand(config.tokens, len(tokens), generator=generator, dtype=torch.float64, device="cpu")
+    return drawn.to(tokens.device, _precise(tokens.device))
+
+
+def choose(scores: Tensor, config: GenerationConfig, drawn: Tensor) -> Tensor:
+    """One token for each row of scores [B, V], int64 [B], where the random number `drawn` [B] in [0, 1) falls among the
+    cumulative probabilities, the most probable token first. Nothing is brought to the host."""
     if config.temperature == 0:
         return scores.argmax(-1)
-    scores_here = scores.cpu().double()
+    scores = scores.to(_precise(scores.device))
     # The largest at 0: at a temperature near 0 it stays there, and the others go to -infinity.
-    probs = ((scores_here - scores_here.amax(-1, keepdim=True)) / config.temperature).softmax(-1)
+    probs = ((scores - scores.amax(-1, keepdim=True)) / config.temperature).softmax(-1)
     probs, order = probs.sort(dim=-1, descending=True)
     # A token stays while those before it have not yet reached top_p, so at least one does.
     probs = torch.where(probs.cumsum(-1) - probs < config.top_p, probs, 0.0)
-    picked = torch.multinomial(probs, 1, generator=generator)  # [B, 1]
-    chosen: Tensor = order.gather(1, picked)[:, 0]
-    return chosen.to(scores.device)
+    reached, last = probs.cumsum(-1), (probs > 0).sum(-1, keepdim=True) - 1
+    picked = (reached <= drawn[:, None] * reached[:, -1:]).sum(-1, keepdim=True)  # [B, 1]
+    chosen: Tensor = order.gather(1, torch.minimum(picked, last))[:, 0]  # rounding must not pass the last one
+    return chosen
+
+
+def _look_every(device: torch.device) -> int:
+    """Tokens written between two looks at whether all texts have ended, for which the host waits for an accelerator."""
+    return 1 if device.type == "cpu" else 16
+
+
+def _precise(device: torch.device) -> torch.dtype:
+    """float64 where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _completion(task: LanguageTask, row: list[int]) -> Completion:
