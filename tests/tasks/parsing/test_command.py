@@ -210,7 +210,7 @@ def test_a_sentence_that_is_too_long_keeps_its_place_without_a_tree(limit, reque
         config = ParsingConfig(encoder=Pretrained(str(request.getfixturevalue("tiny_bert"))), train_sentences=20)
         reason = "254 words make 256 subwords with their marks, the encoder takes 255; split the sentence or leave"
         config_model = model_of(config)
-        config_model.task.facts["encoder"]["architecture"]["max_position_embeddings"] = 255
+        config_model.task.facts["encoder"]["limit"] = 255
     else:
         monkeypatch.setattr(prediction, "LONGEST", 253)
         config_model = request.getfixturevalue("model")
