@@ -14,7 +14,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from headwise.errors import InputError, StorageError
 
@@ -38,16 +38,33 @@ def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
         # Without blocking: opening a pipe that nobody writes to would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise InputError(f"{path}: not a regular file")
-            content = file.read(limit + 1)
+            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            content = file.read(limit + 1) if regular else b""
     except FileNotFoundError:
         raise InputError(f"{path}: not found") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise InputError(f"{path}: cannot be read ({_reason(error)})") from None
+    if not regular:
+        raise InputError(f"{path}: not a regular file")
     if len(content) > limit:
         raise InputError(f"{path}: larger than the {limit / MEBIBYTE:.0f} MiB that are read of such a file")
     return content
+
+
+def open_stream(path: Path) -> BinaryIO:
+    """A file that is read piece by piece, however large; a pipe, too, which is empty where nobody writes to it.
+
+    Raises:
+        InputError: it is missing, a folder, or may not be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer would not even open
+        os.set_blocking(descriptor, True)
+        return os.fdopen(descriptor, "rb")
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({_reason(error)})") from None
 
 
 def read_text(path: Path, limit: int = TEXT_LIMIT) -> str:
@@ -128,6 +145,18 @@ def read_yaml(path: Path, limit: int = MEBIBYTE) -> Any:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not readable as YAML ({_reason(error)})") from None
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        StorageError: something else has that name, or the place takes nothing.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
 
 
 @contextlib.contextmanager

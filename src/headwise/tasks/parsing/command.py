@@ -9,22 +9,22 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 from conllu import Token, TokenList
 
 from headwise.errors import InputError
+from headwise.files import open_stream, user_path
 from headwise.schema import build
 from headwise.tasks.base import Ending, TaskModel, Writing
 from headwise.tasks.parsing.metrics import corpus_scores
 from headwise.tasks.parsing.model import ParsingTask
 from headwise.tasks.parsing.prediction import Parser, Precision, Tree
-from headwise.tasks.parsing.reading import Input, Item, Tokens, lines_of, sentences_of, texts, told_apart
-from headwise.tasks.parsing.sentences import Block, Sentence, with_predictions
+from headwise.tasks.parsing.reading import Input, Item, Tokens, sentences_of, texts, told_apart
+from headwise.tasks.parsing.sentences import Block, Sentence, lines_of, with_predictions
 
 USAGE = "headwise parse <run directory> [file] [key=value ...]"
 FIRST, MOST = 256, 4096
@@ -74,8 +74,8 @@ def run(words: Sequence[str], load: Callable[[str], TaskModel]) -> Writing:
     directory, *rest = words
     name = rest.pop(0) if rest and not _SETTING.match(rest[0]) else None
     config = build(ParseConfig, dict(map(_setting, rest)), "parse")
-    if name is not None and not Path(name).exists():  # said before a model is loaded
-        raise InputError(f"{name}: no such file")
+    if name is not None and not user_path(name).exists():  # said before a model is loaded
+        raise InputError(f"{name}: not found")
     model = load(directory)
     if not isinstance(model.task, ParsingTask):
         raise InputError(f"{directory}: a model of the task {model.task.name}; parse needs one of parsing")
@@ -84,7 +84,7 @@ def run(words: Sequence[str], load: Callable[[str], TaskModel]) -> Writing:
 
 def _writing(parser: Parser, file: str | None, config: ParseConfig) -> Writing:
     report, begun, name = _Report(), time.monotonic(), file or "stdin"
-    with nullcontext(sys.stdin.buffer) if file is None else _open(file) as source:
+    with nullcontext(sys.stdin.buffer) if file is None else open_stream(user_path(file)) as source:
         for chunk in _chunks(_items(source, name, config)):
             blocks = [(block, found) for block, found in chunk if block is not None]
             trees = iter(parser([found if isinstance(found, Sentence) else block.unparsed for block, found in blocks]))
@@ -102,7 +102,7 @@ def _writing(parser: Parser, file: str | None, config: ParseConfig) -> Writing:
     return report.end(name, config.score)
 
 
-def _items(source: Iterable[bytes], name: str, config: ParseConfig) -> Iterator[Item]:
+def _items(source: IO[bytes], name: str, config: ParseConfig) -> Iterator[Item]:
     kind, lines = told_apart(lines_of(source, name), config.input)
     if kind == "conllu" and config.tokens != "words":
         raise InputError(f"parse.tokens={config.tokens}: has no effect on CoNLL-U, where words are given; leave it out")
@@ -184,13 +184,6 @@ class _Report:
             over = f"over the {len(self.gold)} sentences with heads"
             _say(f"{', '.join(shares)} {over}" if scores else "no heads to compare with")
         return Ending(data | {"problems": self.problems}, int(bool(self.problems)))
-
-
-def _open(name: str) -> IO[bytes]:
-    try:
-        return open(name, "rb")
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
 
 
 def _setting(word: str) -> tuple[str, Any]:
