@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from headwise.errors import InputError
+from headwise.errors import InputError, StorageError
+from headwise.files import user_path
 from headwise.schema import build, to_plain
 from headwise.tasks.maze import render
 from headwise.tasks.maze.files import check_output, write
@@ -68,7 +69,7 @@ def command(words: Sequence[str]) -> dict[str, Any]:
     settings = dict(map(_setting, words))
     config: ImportConfig | GenerateConfig
     config = build(ImportConfig, settings, "mazes") if "input" in settings else build(GenerateConfig, settings, "mazes")
-    output, picture = _place(config.output), None if config.picture is None else _place(config.picture)
+    output, picture = user_path(config.output), None if config.picture is None else user_path(config.picture)
     check_output(output)
     if picture is not None:
         render.check_output(picture)
@@ -77,7 +78,7 @@ def command(words: Sequence[str]) -> dict[str, Any]:
     if picture is not None:
         try:
             render.save(picture, mazes)
-        except InputError:
+        except (InputError, StorageError):
             output.unlink()  # so that the same command can be given again
             raise
     length = mazes.length
@@ -93,17 +94,10 @@ def command(words: Sequence[str]) -> dict[str, Any]:
 
 def _mazes(config: ImportConfig | GenerateConfig) -> tuple[Mazes, dict[str, Any]]:
     if isinstance(config, ImportConfig):
-        return read_maze_hard(_place(config.input)), {"from": Path(config.input).name}
+        return read_maze_hard(user_path(config.input)), {"from": Path(config.input).name}
     generator = GeneratorConfig(**{key.name: getattr(config, key.name) for key in fields(GeneratorConfig)})
     about = {**to_plain(generator), "loops": generator.opened, "seed": config.seed, "split": config.split}
     return generate(generator, config.number, config.seed, config.split), about
-
-
-def _place(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"{text}: no such home; write the folder out") from error
 
 
 def _setting(word: str) -> tuple[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from headwise.errors import InputError
+from headwise.files import user_path
 from headwise.schema import to_plain
 from headwise.tasks.base import Batch, Source, TaskData
 from headwise.tasks.maze import files, imports, references
@@ -117,7 +119,8 @@ class MazeData(TaskData):
         try:
             return files.read(path)[0]
         except InputError:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
         mazes = generate(generator, number, self.seed, name)
         try:
             files.write(path, mazes, about)
@@ -157,7 +160,7 @@ class MazeData(TaskData):
 
     def _read(self, key: str, path: str) -> Mazes:
         if path not in self._files:
-            place = Path(path).expanduser()
+            place = user_path(path)
             mazes = imports.read_maze_hard(place) if place.suffix.lower() == ".csv" else files.read(place)[0]
             if mazes.size != self.config.size:
                 raise InputError(
