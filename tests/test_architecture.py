@@ -36,7 +36,7 @@ NUMERIC = {"torch", "numpy"}
 ALLOWED = {
     "errors": set(),
     "schema": set(),
-    "files": {"yaml"},
+    "files": {"numpy", "yaml"},
     "routing": NUMERIC,
     "reasoning": NUMERIC,
     "models": NUMERIC | {"safetensors"},

@@ -10,7 +10,7 @@ import torch
 
 from headwise.errors import InputError
 from headwise.models.sizes import ModelConfig
-from headwise.tasks.parsing import ParsingConfig, ParsingData
+from headwise.tasks.parsing import ParsingConfig, ParsingData, ParsingTask
 from headwise.tasks.parsing.pretrained import Pretrained
 from headwise.tasks.parsing.scratch import Scratch
 from headwise.training.config import RunConfig, TrainingConfig
@@ -90,7 +90,7 @@ def test_what_is_told_of_the_data_is_kept_beside_the_weights(parser):
 
 def test_an_encoder_of_another_kind_is_refused(parser):
     with pytest.raises(InputError, match=r"task\.encoder: the run was trained with an encoder of another kind"):
-        ParsingData(replace(load(parser).task.config, encoder=Pretrained()), seed=0).adopt(load(parser).task.facts)
+        ParsingTask(replace(load(parser).task.config, encoder=Pretrained()), load(parser).task.facts, 8)
 
 
 def test_a_finetuned_encoder_is_evaluated_without_the_folder_it_came_from(tiny_bert, tmp_path):

@@ -127,14 +127,7 @@ class ParsingData(TaskData):
         self._facts = facts
 
     def adopt(self, facts: dict[str, Any]) -> None:
-        """As the base says; any treebank will do: a relation that the model lacks counts as wrong.
-
-        Raises:
-            InputError: the facts are of another kind of encoder.
-        """
-        encoder: Encoder = self.config.encoder
-        if not encoder.reads(facts["encoder"]):
-            raise InputError("task.encoder: the run was trained with an encoder of another kind; leave it as it was")
+        """As the base says; any treebank will do: a relation that the model lacks counts as wrong."""
         self.facts = facts
 
     def split(self, name: str) -> Sentences:

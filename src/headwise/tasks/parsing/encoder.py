@@ -52,7 +52,7 @@ class Encoder(Protocol):
         """Facts from the training sentences."""
 
     def reads(self, facts: dict[str, Any]) -> bool:
-        """Whether the facts are such as an encoder of this kind learns."""
+        """Whether the facts are such as an encoder of this kind learns, all of them there."""
 
     def inputs(self, facts: dict[str, Any], cache: Path | None) -> Inputs:
         """The data's half."""

@@ -27,8 +27,8 @@ log = logging.getLogger("headwise")
 
 TOKENS = 4096
 """Subwords, padding included, that go through the encoder at once."""
-FORMAT = 1
-"""Of the files; a change makes old ones unused."""
+FORMAT = 2
+"""Of the files and of how words are read; a change makes old ones unused."""
 
 
 class FeatureColumns(Columns):

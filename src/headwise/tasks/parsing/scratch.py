@@ -70,7 +70,7 @@ class Scratch:
 
     def reads(self, facts: dict[str, Any]) -> bool:
         """Whether they are a vocabulary."""
-        return "words" in facts
+        return facts.keys() == {"words", "characters"}
 
     def inputs(self, facts: dict[str, Any], cache: Path | None) -> Inputs:
         """Forms to numbers."""
