@@ -38,7 +38,7 @@ ALLOWED = {
     "schema": set(),
     "registry": set(),
     "plugins": set(),
-    "files": {"yaml"},
+    "files": {"numpy", "yaml"},
     "sources": set(),
     "routing": NUMERIC,
     "reasoning": NUMERIC,

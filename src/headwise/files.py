@@ -12,15 +12,20 @@ import math
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from headwise.errors import InputError, StorageError
 
 MEBIBYTE = 2**20
 TEXT_LIMIT = 256 * MEBIBYTE  # of a file that is read whole; a corpus of this size is 50 million words
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+ARRAYS_LIMIT = 4096 * MEBIBYTE  # of a file of arrays, unpacked; four million mazes of 30 x 30 cells
+UNWRITABLE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+)
 
 
 def user_path(text: str | os.PathLike[str]) -> Path:
@@ -32,7 +37,7 @@ def user_path(text: str | os.PathLike[str]) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise InputError(f"{text}: no such home; write the folder out") from None
+        raise InputError(f"{os.fspath(text)}: no such home; write the folder out") from None
 
 
 def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
@@ -41,30 +46,48 @@ def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
     Raises:
         InputError: it is missing, not a regular file, may not be read, or is too large.
     """
+    with _open_regular(path) as file:
+        try:
+            content = file.read(limit + 1)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({_reason(error)})") from None
+    if len(content) > limit:
+        raise InputError(f"{path}: larger than the {limit / MEBIBYTE:.0f} MiB that are read of such a file")
+    return content
+
+
+def open_stream(path: Path) -> BinaryIO:
+    """A file that is read piece by piece, however large; a pipe, too, which is empty where nobody writes to it.
+
+    Raises:
+        InputError: it is missing, a folder, or may not be read.
+    """
     try:
         # Without blocking: opening a pipe that nobody writes to would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise InputError(f"{path}: not a regular file")
-            content = file.read(limit + 1)
+        try:
+            os.set_blocking(descriptor, True)
+            return os.fdopen(descriptor, "rb")
+        except OSError:  # a folder
+            os.close(descriptor)
+            raise
     except FileNotFoundError:
         raise InputError(f"{path}: not found") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise InputError(f"{path}: cannot be read ({_reason(error)})") from None
-    if len(content) > limit:
-        raise InputError(f"{path}: larger than the {limit / MEBIBYTE:.0f} MiB that are read of such a file")
-    return content
 
 
 def read_text(path: Path, limit: int = TEXT_LIMIT) -> str:
     """The text of a file in UTF-8, with or without a byte order mark; line ends are kept as they are.
 
     Raises:
-        InputError: as `read_bytes`; or it is in another encoding.
+        InputError: as `read_bytes`; or it is in another encoding, or no text.
     """
+    content = read_bytes(path, limit)
+    if (place := content.find(b"\0")) >= 0:
+        raise InputError(f"{path}: no text in UTF-8 (byte {place} is 0); save it as UTF-8")
     try:
-        return read_bytes(path, limit).decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
@@ -137,6 +160,38 @@ def read_yaml(path: Path, limit: int = MEBIBYTE) -> Any:
         raise InputError(f"{path}: not readable as YAML ({_reason(error)})") from None
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        StorageError: something else has that name, or the place takes nothing.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def read_arrays(path: Path, names: Sequence[str], limit: int = ARRAYS_LIMIT) -> dict[str, Any]:
+    """Numpy arrays of a .npz file by their names, at most `limit` bytes of them; nothing in it is executed.
+
+    Raises:
+        InputError: it is missing or not a regular file, is damaged, lacks an array, or holds too much.
+    """
+    import numpy as np
+
+    with _open_regular(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                size = sum(part.file_size for part in archive.infolist())
+            if size <= limit:
+                with np.load(file, allow_pickle=False) as stored:
+                    return {name: stored[name] for name in names}
+        except Exception as error:  # a damaged archive fails in a dozen ways: zipfile, zlib, tokenize, numpy
+            raise InputError(f"{path}: damaged, not a whole .npz file ({_reason(error)})") from None
+    raise InputError(f"{path}: unpacks to {size / MEBIBYTE:.0f} MiB; at most {limit / MEBIBYTE:.0f} are read")
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of `path` when the block ends, and leaves nothing when it fails.
@@ -207,6 +262,14 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(item) for item in value]
     return value
+
+
+@contextlib.contextmanager
+def _open_regular(path: Path) -> Iterator[BinaryIO]:
+    with open_stream(path) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InputError(f"{path}: not a regular file")
+        yield file
 
 
 def _unwritable(path: Path, error: OSError) -> StorageError:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headwise.errors import InputError
 from headwise.routing.layout import Layout
 
 if TYPE_CHECKING:
@@ -69,12 +70,28 @@ class TaskData(ABC):
 
     facts: dict[str, Any]
     """What a model must know of the data (vocabulary sizes, say), as plain JSON; saved with the weights."""
+    notes: dict[str, Any]
+    """What else is worth knowing of the data, as plain JSON; saved beside, and no reason to refuse anything."""
 
     def __init__(self, config: Any, seed: int, cache: Path | None = None) -> None:
         self.config = config
         self.seed = seed
         self.cache = cache
         self.facts = {}
+        self.notes = {}
+
+    def adopt(self, facts: dict[str, Any]) -> None:
+        """Read and number the examples as a model with these facts does; called, if at all, before anything is read.
+
+        By default both must have the same facts.
+
+        Raises:
+            InputError: a model with these facts does not fit the data.
+        """
+        for key in dict.fromkeys([*facts, *self.facts]):
+            before, after = facts.get(key), self.facts.get(key)
+            if before != after:
+                raise InputError(f"the run was trained on data with {key}={_short(before)}, these have {_short(after)}")
 
     @abstractmethod
     def split(self, name: str) -> Source:
@@ -259,3 +276,8 @@ class TaskEntry:
         home = sys.modules[self.config.__module__]
         folder = sys.modules.get(home.__package__ or "", home)
         return ((folder if hasattr(folder, "ENTRY") else home).__doc__ or "").partition("\n\n")[0]
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -114,7 +114,8 @@ def _train(config: RunConfig, resume: str | Path | None, directory: str | Path |
 def finish(config: RunConfig, model: TaskModel, data: TaskData, path: Path, fitted: Fitted, result: Score) -> None:
     """Write what a run leaves behind: weights, analysis, test values and summary, for its score on the test split."""
     test = data.split("test")
-    save(path, model, {"run": config.to_plain(), "facts": data.facts})  # safe, whatever the analysis meets
+    about = {"run": config.to_plain(), "facts": data.facts, "notes": data.notes}
+    save(path, model, about)  # safe, whatever the analysis meets
     analysis = analyse(config, model, data, test, config.training.evaluation_batch_size)
     summary = summarise(config, model, data, test, result, analysis) | {
         "train_seconds": fitted.seconds,
@@ -159,9 +160,7 @@ def evaluate(
     changed = RunConfig.from_plain(overridden(config.to_plain(), overrides or {}))
     with reproducible(changed):
         data = data_of(changed)
-        if data.facts != facts:
-            key, before, after = differences(facts, data.facts)[0]
-            raise InputError(f"{path}: trained on data with {key}={before}, these have {after}")
+        data.adopt(facts)
         model = build_model(changed, facts)
         load_weights(path, model)
         test = data.split("test")

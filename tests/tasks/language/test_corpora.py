@@ -1,6 +1,7 @@
 """Corpora: what is read, how it is split, and one clear line for what cannot be."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,8 @@ def test_a_string_with_the_marker_is_a_prompt_and_its_response():
     [
         ("a.txt", b"", "a.txt: empty; expected text"),
         ("a.txt", b" \n", "a.txt: empty; expected text"),
-        ("a.txt", b"good \xe9 bad", "a.txt: byte 5 (0xe9) is not UTF-8"),
-        ("a.json", b'["caf\xe9"]', "a.json: byte 5 (0xe9) is not UTF-8"),
+        ("a.txt", b"good \xe9 bad", "a.txt: not UTF-8 (byte 5); save it as UTF-8"),
+        ("a.json", b'["caf\xe9"]', "a.json: not UTF-8 (byte 5); save it as UTF-8"),
         ("a.json", b"", "a.json: empty; expected records"),
         ("a.json", b"[]", "a.json: empty; expected records"),
         ("a.json", b'["one",\n "two"', "a.json: not JSON (Expecting ',' delimiter at line 2, column 7)"),
@@ -97,6 +98,18 @@ def test_a_missing_corpus_is_named_with_what_there_is(tmp_path, monkeypatch):
         load(LanguageConfig(corpus="tinyshakespeare"))
     with pytest.raises(InputError, match=r"input.txt does not exist; set HEADWISE_DATA or task.root"):
         load(LanguageConfig(corpus="tinyshakespeare", root=str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.json", "a.jsonl"])
+def test_a_pipe_or_another_encoding_is_one_line(tmp_path, name):
+    (tmp_path / "wide").mkdir()
+    for content in ('["one", "two"]'.encode("utf-16"), '["one", "two"]'.encode("utf-16-le")):
+        (tmp_path / "wide" / name).write_bytes(content)
+        with pytest.raises(InputError, match=rf"{name}: no text in UTF-8 \(byte \d is 0\); save it as UTF-8"):
+            corpus_of(tmp_path / "wide" / name)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name}: not a regular file"):
+        corpus_of(tmp_path / name)
 
 
 def test_a_folder_of_nothing_or_of_two_kinds_is_refused(tmp_path):

@@ -162,8 +162,8 @@ def test_settings_that_cannot_be_are_refused_in_one_line(changes: dict[str, Any]
             r"min_path_length=15: .* of \d+ mazes .*%\); choose 1\.\.",
         ),
         ({"size": 2, "train_mazes": 5000}, r"number=5000: only \d+ different mazes found"),
-        ({"file": "missing.npz"}, "missing.npz: no such file"),
-        ({"test_file": "missing.csv"}, "missing.csv: cannot be read"),
+        ({"file": "missing.npz"}, "missing.npz: not found"),
+        ({"test_file": "missing.csv"}, "missing.csv: not found"),
     ],
 )
 def test_mazes_that_cannot_be_had_are_refused_in_one_line(changes: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from headwise.commands.catalogue import commands
 from headwise.commands.words import read as read_words
-from headwise.errors import InputError
+from headwise.errors import InputError, StorageError
 from headwise.tasks.maze import command as module
 from headwise.tasks.maze.command import Options
 from headwise.tasks.maze.files import read, whole, write
@@ -66,7 +67,7 @@ def test_no_file_is_replaced(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"file/some.npz: cannot be written"):
+    with pytest.raises(StorageError, match=r"/file: cannot be written"):
         write(tmp_path / "file" / "some.npz", mazes(), {})
 
 
@@ -89,8 +90,8 @@ def test_a_file_has_the_permissions_of_any_other_and_leaves_nothing_beside_it(tm
         ({"start": lambda start: start + 0.5}, "start is float64"),
         ({"passages": lambda passages: passages[:, :4]}, r"passages have shape \(20, 4, 5\)"),
         ({"format": lambda version: version + 1}, "format 2; this version reads format 1"),
-        ({"about": lambda about: np.array("{")}, "not a whole file of mazes"),
-        ({"about": lambda about: np.array([{}], dtype=object)}, "not a whole file of mazes"),
+        ({"about": lambda about: np.array("{")}, "damaged, not JSON"),
+        ({"about": lambda about: np.array([{}], dtype=object)}, "damaged, not a whole .npz file"),
     ],
 )
 def test_a_damaged_file_is_refused_with_what_is_wrong(tmp_path, change, message):
@@ -123,16 +124,23 @@ def test_a_file_that_lacks_an_array_is_refused(tmp_path):
     arrays = dict(np.load(tmp_path / "good.npz"))
     del arrays["start"]
     np.savez(tmp_path / "bad.npz", **arrays)
-    with pytest.raises(InputError, match=r"bad.npz: not a whole file of mazes"):
+    with pytest.raises(InputError, match=r"bad.npz: damaged, not a whole .npz file"):
         read(tmp_path / "bad.npz")
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path):
+    for name, reader in (("pipe.npz", read), ("pipe.csv", read_maze_hard)):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(InputError, match=rf"{name}: not a regular file"):
+            reader(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 a beginning"])
 def test_what_is_no_file_of_mazes_is_refused(tmp_path, content):
     (tmp_path / "bad.npz").write_bytes(content)
-    with pytest.raises(InputError, match=r"bad.npz: not a whole file of mazes"):
+    with pytest.raises(InputError, match=r"bad.npz: damaged, not a whole .npz file"):
         read(tmp_path / "bad.npz")
-    with pytest.raises(InputError, match=r"none.npz: no such file"):
+    with pytest.raises(InputError, match=r"none.npz: not found"):
         read(tmp_path / "none.npz")
 
 
@@ -200,9 +208,9 @@ def test_what_is_no_table_of_mazes_is_refused(tmp_path):
     with pytest.raises(InputError, match="row 1: no column answer; expected source, question, answer, rating"):
         read_maze_hard(table(tmp_path / "hard.csv", header=("source", "question", "solution", "rating")))
     (tmp_path / "hard.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="not a CSV table in UTF-8"):
+    with pytest.raises(InputError, match="no text in UTF-8"):
         read_maze_hard(tmp_path / "hard.csv")
-    with pytest.raises(InputError, match=r"none.csv: cannot be read"):
+    with pytest.raises(InputError, match=r"none.csv: not found"):
         read_maze_hard(tmp_path / "none.csv")
 
 
@@ -319,7 +327,7 @@ def test_a_picture_that_fails_leaves_no_mazes_in_the_way_of_the_next_attempt(tmp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("headwise.tasks.maze.render.svg", full)
-    with pytest.raises(InputError, match=r"first.svg: cannot be written: No space left on device"):
+    with pytest.raises(StorageError, match=r"first.svg: cannot be written \(No space left on device"):
         command(["number=3", "output=some.npz", "picture=first.svg"])
     assert not list(tmp_path.iterdir())
 

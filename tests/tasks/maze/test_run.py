@@ -59,7 +59,7 @@ def test_weights_that_know_rows_and_columns_are_not_taken_to_another_size(tmp_pa
     [
         (["task.positions=relative"], "task.positions=relative: the backbone knows no offsets"),
         (["task.min_path_length=15", "task.family=spanning_tree"], "min_path_length=15: "),
-        (["task.file=a (b).npz"], r"a \(b\).npz: no such file"),
+        (["task.file=a (b).npz"], r"a \(b\).npz: not found"),
         (["training.warmup=1.5"], "warmup=1.5 is longer than the run"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -191,8 +192,8 @@ class _Closing(io.RawIOBase):
     def __init__(self, lines) -> None:
         self.lines = lines
 
-    def __iter__(self):
-        return self.lines
+    def readline(self, size=-1):
+        return next(self.lines)
 
 
 # What cannot be parsed
@@ -216,7 +217,7 @@ def test_a_sentence_that_is_too_long_keeps_its_place_without_a_tree(limit, reque
         config = ParsingConfig(encoder=Pretrained(str(request.getfixturevalue("tiny_bert"))), train_sentences=20)
         reason = "254 words make 256 subwords with their marks, the encoder takes 255; split the sentence or leave"
         config_model = model_of(config)
-        config_model.task.facts["encoder"]["architecture"]["max_position_embeddings"] = 255
+        config_model.task.facts["encoder"]["limit"] = 255
     else:
         monkeypatch.setattr(prediction, "LONGEST", 253)
         config_model = request.getfixturevalue("model")
@@ -328,7 +329,7 @@ def test_parsing_leaves_torchs_threads_as_they_were(model, monkeypatch):
     [
         ([], "parse: which run? write headwise parse"),
         (["--tokens"], "--tokens: unknown option (see headwise parse --help)"),
-        (["runs/a", "nowhere.conllu"], "nowhere.conllu: no such file"),
+        (["runs/a", "nowhere.conllu"], "nowhere.conllu: not found"),
         (["runs/a", "inptu=text"], "parse inptu=text: unknown key; allowed in parse: input, tokens, precision, score"),
         (["runs/a", "input=xml"], "input=xml: choose one of"),
         (["runs/a", "score=maybe"], "score=maybe: expected true or false"),
@@ -377,3 +378,30 @@ def test_a_file_with_an_equals_sign_is_named_by_its_path(model, tmp_path, monkey
 def test_what_is_said_of_it_is_plain_json(model, tmp_path):
     _, ending = parse(model, written(tmp_path / "in", KEPT), "score=true")
     assert json.loads(json.dumps(ending.data)) == ending.data
+
+
+# What is no file
+
+
+def test_a_pipe_that_nobody_writes_to_is_empty_and_not_waited_for(model, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=r"pipe: empty; expected sentences"):
+        parse(model, tmp_path / "pipe")
+
+
+def test_what_another_program_writes_is_parsed(model):
+    """As in `headwise parse run <(zcat file)`."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as out:
+        out.write(plain("one", "two").encode())
+    parts, ending = parse(model, Path(f"/dev/fd/{reader}"))
+    os.close(reader)
+    assert ending.data["sentences"] == 1
+    assert "".join(parts).count("\t") == 18
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "folder"])
+def test_a_device_or_a_folder_is_one_line(model, tmp_path, place):
+    place = Path(place) if place.startswith("/") else tmp_path
+    with pytest.raises(InputError, match=r"byte 0 is 0; expected text|cannot be read \(Is a directory\)"):
+        parse(model, place)

@@ -142,6 +142,20 @@ def test_frozen_features_are_those_of_the_encoder_and_are_computed_once(tiny_ber
     assert torch.equal(vectors(config, facts, module, torch.arange(4), tmp_path), found)
 
 
+def test_a_frozen_encoder_whose_weights_have_changed_since_is_refused(tiny_bert, tmp_path):
+    """They are not saved with the run, and others would give other trees without a word."""
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_bert, tmp_path / "bert")
+    config = Pretrained(str(folder), frozen=True)
+    facts = config.learn([])
+    config.inputs(facts, None)
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: 2 * value for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"task.encoder.model=\S+: its weights are not those that the run was trained"):
+        config.inputs(facts, None)
+
+
 def test_a_damaged_file_of_features_is_written_anew(tiny_bert, tmp_path):
     config = Pretrained(str(tiny_bert), frozen=True)
     facts = config.learn([])

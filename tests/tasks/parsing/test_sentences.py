@@ -1,6 +1,7 @@
 """CoNLL-U: what the model sees of a file, what comes back out, and one clear line for what is wrong."""
 
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -170,12 +171,13 @@ GOOD = [line(1, "a", 2, "det"), line(2, "b", 0, "root"), line(3, "c", 2, "dep")]
         ([GOOD[0], GOOD[1] + "\t_"], "2: columns parted by tabs: 11; CoNLL-U has 10"),
         ([GOOD[0], GOOD[1].replace("\tX\t", "\t\t")], "2: an empty column; write _"),
         ([GOOD[0], GOOD[1].removesuffix("_")], "2: an empty column; write _"),
-        ([line(1, "a  b", 0, "root")], "1: white space at an end of the line, or two spaces in a row"),
-        ([line(1, "a", 0, "root") + " "], "1: white space at an end of the line, or two spaces in a row"),
+        ([line(1, "a  b", 0, "root")], "1: a space at an end of the line, or two spaces in a row"),
+        ([line(1, "a", 0, "root") + " "], "1: a space at an end of the line, or two spaces in a row"),
         ([line("x", "a", 0, "root")], "1: x is no word's number; expected 3, 3-4 or 3.1"),
         ([line("_", "a", 0, "root")], "1: _ is no word's number"),
         ([line("01", "a", 0, "root")], "1: 01 is no word's number"),
         ([line("9" * 5000, "a", 0, "root")], "1: 99999999999999999999... is no word's number"),
+        ([line("1-" + "9" * 4000, "a", "_", "_")], "1: 1-999999999999999999... is no word's number"),
         ([line("2-1", "a", "_", "_")], "1: 2-1 is no word's number"),
         (["# one", "", "# two", *GOOD], "1: a sentence without words"),
         ([GOOD[0], "# late", *GOOD[1:]], "2: a comment among the words"),
@@ -201,6 +203,10 @@ GOOD = [line(1, "a", 2, "det"), line(2, "b", 0, "root"), line(3, "c", 2, "dep")]
         ([*GOOD[:2], line(3, "c", "_", "dep")], "3: no head (_ in column 7); a sentence to train on"),
         ([*GOOD[:2], line(3, "c", 2, "_")], "3: word 3 has no relation to its head (_ in column 8)"),
         ([*GOOD[:2], line(3, "c", 0, "root")], "1: words 2, 3 are roots; a tree has one word with head 0"),
+        (
+            [line(n, "a", 0, "root") for n in range(1, 99)],
+            "1: words 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ... are roots; a tree has one word with head 0",
+        ),
         ([line(1, "a", 2, "dep"), line(2, "b", 1, "dep")], "1: no root; a tree has one word with head 0"),
         (
             ["# c", line(1, "a", 0, "root"), line(2, "b", 3, "dep"), line(3, "c", 4, "dep"), line(4, "d", 2, "dep")],
@@ -227,7 +233,11 @@ def test_line_numbers_count_from_the_beginning_of_the_file(tmp_path):
     [
         (b"", ": empty; expected sentences in CoNLL-U"),
         (b"\n\n", ": empty; expected sentences in CoNLL-U"),
-        (b"1\tcaf\xe9", ": byte 5 (0xe9) is not UTF-8"),
+        (b"# x\n1\tcaf\xe9", ":2: byte 9 (0xe9) is not UTF-8"),
+        ("\ufeff# x\n1\ta".encode("utf-16-le"), ":1: byte 3 is 0; expected text in UTF-8"),
+        ("# x\n1\ta".encode("utf-16"), ":1: byte 3 is 0; expected text in UTF-8"),
+        ("\n".join([*GOOD, "", GOOD[0]]).encode() + b"\n2\tb\0", ":6: byte 93 is 0; expected text in UTF-8"),
+        (b"# x\n" + b"y" * (4 * 2**20 + 1), ":2: a line of more than 4 MiB"),
     ],
 )
 def test_a_file_without_sentences_or_of_another_encoding_is_refused(tmp_path, content, message):
@@ -238,8 +248,30 @@ def test_a_file_without_sentences_or_of_another_encoding_is_refused(tmp_path, co
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"b\.conllu: cannot be read \(No such file or directory\)"):
+    with pytest.raises(InputError, match=r"b\.conllu: not found"):
         read(tmp_path / "b.conllu")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path, kind):
+    place = {"pipe": tmp_path / "a.conllu", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
+    if kind == "pipe":
+        os.mkfifo(place)
+    with pytest.raises(InputError) as caught:
+        read(place)
+    assert str(caught.value) in (f"{place}: not a regular file", f"{place}: cannot be read (Is a directory)")
+
+
+def test_a_no_break_space_at_the_end_of_a_line_is_said_once_and_kept(caplog):
+    """As in SpacesAfter= of words that were not parted by an ordinary space."""
+    first = line(1, "Rain", 2, "nsubj")[:-1] + "SpacesAfter=\xa0"
+    text = "\n".join(["# c\xa0", first, line(2, "fell", 0, "root")]) + "\n\n"
+    found = list(parse_lines((text * 2).split("\n"), "in"))
+    assert [sentence.heads for _, sentence in found] == [(2, 0)] * 2
+    assert "".join(with_predictions(block, s.heads, s.relations) for block, s in found) == text * 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "in:2: odd white space at the end of the line; kept (said of the first only)"
+    ]
 
 
 def test_a_bad_sentence_is_reported_and_the_rest_is_read():

@@ -110,7 +110,7 @@ def test_a_treebank_that_is_nowhere_is_refused_with_the_remedy(folder, monkeypat
         load(ParsingConfig(treebank=str(file)), seed=0)
     with pytest.raises(InputError, match=r"task\.train is a file, but task\.validation is not given"):
         load(ParsingConfig(train=str(file)), seed=0)
-    with pytest.raises(InputError, match=r"gone\.conllu: cannot be read \(No such file or directory\)"):
+    with pytest.raises(InputError, match=r"gone\.conllu: not found"):
         load(ParsingConfig(treebank=str(folder), test=str(folder / "gone.conllu")), seed=0)
 
 
@@ -123,10 +123,10 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def noted(content: bytes, path: Path):
         seen.append(path.name)
-        return read_bytes(content, path)
+        return real(content, path)
 
-    read_bytes = treebank.read_bytes
-    monkeypatch.setattr(treebank, "read_bytes", noted)
+    real = treebank.parsed
+    monkeypatch.setattr(treebank, "parsed", noted)
     return seen
 
 

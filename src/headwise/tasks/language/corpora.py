@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from headwise.errors import InputError
-from headwise.files import user_path
+from headwise.files import read_text, user_path
 from headwise.tasks.language.config import LanguageConfig
 
 END_MARK = "</s>"
@@ -130,7 +130,7 @@ def _in_root(name: str, setting: str, root: str | None) -> Path:
 def _files(path: Path) -> list[Path]:
     """The files of a corpus in the order of their names, all of one kind."""
     allowed = ", ".join(KINDS)
-    if path.is_file():
+    if not path.is_dir():
         if path.suffix.lower() not in KINDS:
             raise InputError(f"{path}: not a corpus; expected a file that ends in {allowed}")
         return [path]
@@ -144,14 +144,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _text(file: Path) -> str:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    try:
-        return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8") from None
+    return read_text(file).replace("\r\n", "\n")
 
 
 def _records(file: Path, marker: str) -> list[Record]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -112,15 +113,58 @@ class LanguageData(TaskData):
 
     def __init__(self, config: LanguageConfig, seed: int, cache: Path | None = None) -> None:
         super().__init__(config, seed, cache)
-        parts = self._parts()
-        first = self._first()
+        self._corpus, self._before = self._parts(), self._first()
+        self._has_records = any(isinstance(part, list) for part in (self._before, self._corpus.train))
         # Byte-level BPE can spell anything, so what is held out need not be seen to be readable.
-        seen = texts_of(parts.train) if config.tokenizer == "bpe" else parts.texts
-        seen = seen if first is None else [*seen, *texts_of(first)]
-        self.tokenizer = TextTokenizer.fit(config.tokenizer, seen, config.vocabulary)
-        has_records = any(isinstance(part, list) for part in (first, parts.train))
-        self.vocabulary = len(self.tokenizer) + has_records
-        """Tokens that the model knows: the tokenizer's and, after records, one for their end."""
+        seen = texts_of(self._corpus.train) if config.tokenizer == "bpe" else self._corpus.texts
+        seen = seen if self._before is None else [*seen, *texts_of(self._before)]
+        tokenizer = TextTokenizer.fit(config.tokenizer, seen, config.vocabulary)
+        self._number(tokenizer, len(tokenizer) + self._has_records)
+        text = tokenizer.to_json()
+        self.facts = {
+            "kind": tokenizer.kind,
+            "vocabulary": self.vocabulary,
+            "end": len(tokenizer) if self._has_records else None,
+            # As many positions as examples have: a further one would never be trained.
+            "context": self._longest,
+            # Before the tokenizer itself, which would make a long message where two differ.
+            "tokenizer_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "tokenizer": text,
+        }
+        self.notes = {"synthetic": config.corpus == "synthetic"}
+
+    def adopt(self, facts: dict[str, Any]) -> None:
+        """As the base says; any corpus will do that the run's tokenizer can spell and its context holds.
+
+        Raises:
+            InputError: it does not.
+        """
+        if facts == self.facts:
+            return
+        if facts["kind"] != self.config.tokenizer:
+            raise InputError(f"task.tokenizer={self.config.tokenizer}: the run has {facts['kind']}; leave it as it was")
+        if self._has_records and facts["end"] is None:
+            raise InputError(
+                f"task.corpus={self.config.corpus}: records, but the run was trained on text alone and knows no end of "
+                "one; give a text"
+            )
+        self._number(TextTokenizer.from_json(facts["kind"], facts["tokenizer"]), facts["vocabulary"])
+        if self._longest > facts["context"]:
+            raise InputError(
+                f"task.context={self.config.context}: examples of {self._longest} tokens, the run was trained on at "
+                f"most {facts['context']}; choose task.context={facts['context']} or less"
+            )
+        self.facts = facts
+
+    def _number(self, tokenizer: TextTokenizer, vocabulary: int) -> None:
+        """The splits in tokens, and what is counted in them.
+
+        Args:
+            tokenizer: of the training text, or of a run.
+            vocabulary: tokens that the model knows: the tokenizer's and, after records, one for their end.
+        """
+        parts, config = self._corpus, self.config
+        self.tokenizer, self.vocabulary = tokenizer, vocabulary
         train = self._source(parts.train, "the training part", RandomWindows)
         self._sources: dict[str, Sequences] = {"train": train}
         for name in ("validation", "test"):
@@ -130,22 +174,11 @@ class LanguageData(TaskData):
         self._unigram = references.Unigram(train, self.vocabulary)
         language = [source for name in parts.language if isinstance(source := self._sources[name], Records)]
         self._closed = references.Closed(language) if language else None
-        if first is not None:
-            before = self._source(first, "the pretraining corpus", RandomWindows)
+        if self._before is not None:
+            before = self._source(self._before, "the pretraining corpus", RandomWindows)
             epochs, batch_size = config.pretraining_epochs, config.pretraining_batch_size
             self._sources["train"] = Curriculum(before, train, epochs, batch_size)
-        tokenizer = self.tokenizer.to_json()
-        self.facts = {
-            "synthetic": config.corpus == "synthetic",
-            "kind": self.tokenizer.kind,
-            "vocabulary": self.vocabulary,
-            "end": len(self.tokenizer) if has_records else None,
-            # As many positions as examples have: a further one would never be trained.
-            "context": max(source.longest for source in self._sources.values()),
-            # Before the tokenizer itself, which would make a long message where two differ.
-            "tokenizer_sha256": hashlib.sha256(tokenizer.encode()).hexdigest(),
-            "tokenizer": tokenizer,
-        }
+        self._longest = max(source.longest for source in self._sources.values())
 
     def split(self, name: str) -> Source:
         return self._sources[name]

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from headwise.errors import InputError
+from headwise.errors import InputError, StorageError
+from headwise.files import user_path
 from headwise.schema import FilePath, to_plain
 from headwise.tasks.maze import render
 from headwise.tasks.maze.files import check_output, write
@@ -58,7 +59,7 @@ def run(options: Options, _load: object = None) -> dict[str, Any]:
     Raises:
         InputError: an imported file or a place to write that is not right.
     """
-    output, picture = Path(options.output), None if options.picture is None else Path(options.picture)
+    output, picture = user_path(options.output), None if options.picture is None else user_path(options.picture)
     check_output(output)
     if picture is not None:
         render.check_output(picture)
@@ -67,7 +68,7 @@ def run(options: Options, _load: object = None) -> dict[str, Any]:
     if picture is not None:
         try:
             render.save(picture, mazes)
-        except InputError:
+        except (InputError, StorageError):
             output.unlink()  # so that the same command can be given again
             raise
     length = mazes.length
@@ -83,7 +84,7 @@ def run(options: Options, _load: object = None) -> dict[str, Any]:
 
 def _mazes(options: Options) -> tuple[Mazes, dict[str, Any]]:
     if options.input is not None:
-        return read_maze_hard(Path(options.input)), {"from": Path(options.input).name}
+        return read_maze_hard(user_path(options.input)), {"from": Path(options.input).name}
     generator = GeneratorConfig(**{key.name: getattr(options, key.name) for key in fields(GeneratorConfig)})
     about = {**to_plain(generator), "loops": generator.opened, "seed": options.seed, "split": options.split}
     return generate(generator, options.number, options.seed, options.split), about

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,8 @@ class MazeData(TaskData):
         try:
             return files.read(path)[0]
         except InputError:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
         mazes = generate(generator, number, self.seed, name)
         try:
             files.write(path, mazes, about)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headwise.errors import InputError
+from headwise.files import make_folder, parse_json, read_arrays, writing
 from headwise.tasks.maze.generate import LARGEST
 from headwise.tasks.maze.lattice import Mazes, check
 
@@ -31,8 +31,8 @@ def write(path: Path, mazes: Mazes, about: Mapping[str, Any]) -> None:
     """Writes mazes and what is known about them (plain JSON); a file is whole or not there, and none is replaced.
 
     Raises:
-        InputError: a name that does not end in .npz, a file that exists, a folder that cannot be written, or mazes
-            wider than `LARGEST`.
+        InputError: a name that does not end in .npz, a file that exists, or mazes wider than `LARGEST`.
+        StorageError: it cannot be written.
     """
     check_new("output", path, (".npz",))
     _check_side(path, mazes.size)
@@ -49,23 +49,15 @@ def write(path: Path, mazes: Mazes, about: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that gets its name, and the permissions of any other, once it is complete, or is not there.
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, and the folder for it; see `headwise.files.writing`.
 
     Raises:
-        InputError: it cannot be written.
+        StorageError: it cannot be written.
     """
-    temporary = path.with_name(f"{secrets.token_hex(8)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            yield file
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    make_folder(path.parent)
+    with writing(path) as file:
+        yield file
 
 
 def check_output(path: Path) -> None:
@@ -110,16 +102,10 @@ def read(path: Path) -> tuple[Mazes, dict[str, Any]]:
     Raises:
         InputError: no such file, another format, or a maze that does not hold together, with its number.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected mazes as `headwise data mazes` writes them")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in (*_SHAPES, "format", "about")}
-        version, about = int(arrays["format"]), json.loads(str(arrays["about"]))
-    except Exception as error:  # a damaged archive fails in a dozen ways: zipfile, zlib, numpy, json
-        raise InputError(f"{path}: not a whole file of mazes as `headwise data mazes` writes them") from error
-    if version != FORMAT:
-        raise InputError(f"{path}: format {version}; this version reads format {FORMAT}")
+    arrays = read_arrays(path, (*_SHAPES, "format", "about"))
+    about = parse_json(str(arrays["about"]), str(path))
+    if arrays["format"].tolist() != FORMAT:
+        raise InputError(f"{path}: format {str(arrays['format'])[:20]}; this version reads format {FORMAT}")
     _check_shapes(path, arrays)
     start, goal, way = (arrays[name].astype(np.int64) for name in ("start", "goal", "path"))
     mazes = Mazes((arrays["passages"][..., None] & _BITS) > 0, start, goal, way)

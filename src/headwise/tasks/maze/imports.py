@@ -9,6 +9,7 @@ Legend: M mazes, N side, C = N * N.
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwise.errors import InputError
+from headwise.files import read_text
 from headwise.tasks.maze.generate import LARGEST
 from headwise.tasks.maze.lattice import NOWHERE, Bools, Ints, Mazes, check, search, shifted, shortest_paths
 
@@ -60,16 +62,13 @@ def read_maze_hard(path: Path) -> Mazes:
 def _rows(path: Path) -> list[tuple[int, str, str]]:
     """Row number, question and answer of each maze; empty rows count, but are not mazes."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            missing = [column for column in _COLUMNS if column not in (table.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path} row 1: no column {missing[0]}; expected source, question, answer, rating")
-            rows = [(table.line_num, row["question"] or "", row["answer"] or "") for row in table]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV table in UTF-8: {error}") from error
+        table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        missing = [column for column in _COLUMNS if column not in (table.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path} row 1: no column {missing[0]}; expected source, question, answer, rating")
+        rows = [(table.line_num, row["question"] or "", row["answer"] or "") for row in table]
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV table: {error}") from error
     if not rows:
         raise InputError(f"{path}: no mazes; expected rows of source, question, answer, rating")
     return rows

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import torch
@@ -77,7 +77,8 @@ def save(
     """Writes the picture of one maze, as SVG or PNG by the ending of the name; arguments as for `svg`.
 
     Raises:
-        InputError: another ending, a file that exists, or one that cannot be written.
+        InputError: another ending, or a file that exists.
+        StorageError: it cannot be written.
     """
     check_new("picture", path, ENDINGS)
     with whole(path) as file:
@@ -96,7 +97,7 @@ def check_output(path: Path) -> None:
     check_place("picture", path, ENDINGS)
 
 
-def _save_png(file: BinaryIO, maze: Mazes, marked: Bools | None, walked: Ints | None, cell: int) -> None:
+def _save_png(file: IO[bytes], maze: Mazes, marked: Bools | None, walked: Ints | None, cell: int) -> None:
     from matplotlib.figure import Figure  # half a second, for pictures alone
     from matplotlib.lines import Line2D
     from matplotlib.patches import Polygon

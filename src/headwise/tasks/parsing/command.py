@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 from conllu import Token, TokenList
 
 from headwise.errors import InputError
+from headwise.files import open_stream, user_path
 from headwise.schema import FilePath, argument
 from headwise.tasks.base import Ending, TaskModel, Writing
 from headwise.tasks.parsing.metrics import corpus_scores
 from headwise.tasks.parsing.model import ParsingTask
 from headwise.tasks.parsing.prediction import Parser, Precision, Tree
-from headwise.tasks.parsing.reading import Input, Item, Tokens, lines_of, sentences_of, texts, told_apart
-from headwise.tasks.parsing.sentences import Block, Sentence, with_predictions
+from headwise.tasks.parsing.reading import Input, Item, Tokens, sentences_of, texts, told_apart
+from headwise.tasks.parsing.sentences import Block, Sentence, lines_of, with_predictions
 
 FIRST, MOST = 256, 4096
 """Sentences of the first chunk, so that an answer comes soon, and of the largest: chunks double in between."""
@@ -71,8 +71,8 @@ def run(options: Options, load: Callable[[str], TaskModel]) -> Writing:
     Raises:
         InputError: a run of another task, a file that is missing, empty or not UTF-8.
     """
-    if options.file is not None and not Path(options.file).exists():  # said before a model is loaded
-        raise InputError(f"{options.file}: no such file")
+    if options.file is not None and not user_path(options.file).exists():  # said before a model is loaded
+        raise InputError(f"{options.file}: not found")
     model = load(options.run)
     if not isinstance(model.task, ParsingTask):
         raise InputError(f"{options.run}: a model of the task {model.task.name}; parse needs one of parsing")
@@ -81,7 +81,7 @@ def run(options: Options, load: Callable[[str], TaskModel]) -> Writing:
 
 def _writing(parser: Parser, options: Options) -> Writing:
     report, begun, name = _Report(), time.monotonic(), options.file or "stdin"
-    with nullcontext(sys.stdin.buffer) if options.file is None else _open(options.file) as source:
+    with nullcontext(sys.stdin.buffer) if options.file is None else open_stream(user_path(options.file)) as source:
         for chunk in _chunks(_items(source, name, options)):
             blocks = [(block, found) for block, found in chunk if block is not None]
             trees = iter(parser([found if isinstance(found, Sentence) else block.unparsed for block, found in blocks]))
@@ -99,7 +99,7 @@ def _writing(parser: Parser, options: Options) -> Writing:
     return report.end(name, options.score)
 
 
-def _items(source: Iterable[bytes], name: str, options: Options) -> Iterator[Item]:
+def _items(source: IO[bytes], name: str, options: Options) -> Iterator[Item]:
     kind, lines = told_apart(lines_of(source, name), options.input)
     if kind == "conllu" and options.tokens != "words":
         raise InputError(f"tokens={options.tokens}: has no effect on CoNLL-U, where words are given; leave it out")
@@ -181,13 +181,6 @@ class _Report:
             over = f"over the {len(self.gold)} sentences with heads"
             _say(f"{', '.join(shares)} {over}" if scores else "no heads to compare with")
         return Ending(data | {"problems": self.problems}, int(bool(self.problems)))
-
-
-def _open(name: str) -> IO[bytes]:
-    try:
-        return open(name, "rb")
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
 
 
 def _say(line: str) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -86,41 +88,61 @@ class ParsingData(TaskData):
     """
 
     config: ParsingConfig
+    _facts: dict[str, Any]
 
     def __init__(self, config: ParsingConfig, seed: int, cache: Path | None = None) -> None:
         super().__init__(config, seed, cache)
         self.treebank = treebank.load(config, seed, cache)
-        splits = {
+        self.notes = {
+            "treebank": self.treebank.name,
+            "synthetic": self.treebank.synthetic,
+            "overlap": self.treebank.overlap,
+        }
+        self._splits = {
             "train": self.treebank.train[: config.train_sentences],
             "validation": self.treebank.validation,
             "test": self.treebank.test,
         }
-        train = splits["train"]
+        train = self._splits["train"]
         if config.train_sentences is not None and len(train) < config.train_sentences:
             raise InputError(
                 f"task.train_sentences={config.train_sentences}: {self.treebank.name} has {len(train)} sentences to "
                 f"train on; choose 1..{len(train)}"
             )
-        encoder: Encoder = config.encoder
-        # The inventory of relations is public; a rare one may occur in a later split alone
-        names = sorted({name for split in splits.values() for sentence in split for name in sentence.relations})
-        self.facts: dict[str, Any] = {
-            "treebank": self.treebank.name,
-            "synthetic": self.treebank.synthetic,
-            "overlap": self.treebank.overlap,
-            "relations": names,
-            "encoder": encoder.learn(train),
-        }
-        if cache is None and getattr(encoder, "frozen", False):
-            log.warning(
-                "word vectors of the frozen encoder are computed anew in every run; cache=<directory> keeps them"
-            )
-        inputs = encoder.inputs(self.facts["encoder"], cache)
-        self._sources = {name: Sentences(split, names, inputs(split)) for name, split in splits.items()}
         self._rules = references.Rules(train)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The relations in their order, and what the encoder learned; learned when first asked for."""
+        if not self._facts:
+            # The inventory of relations is public; a rare one may occur in a later split alone
+            sentences = chain(*self._splits.values())
+            names = sorted({name for sentence in sentences for name in sentence.relations})
+            encoder: Encoder = self.config.encoder
+            self._facts = {"relations": names, "encoder": encoder.learn(self._splits["train"])}
+        return self._facts
+
+    @facts.setter
+    def facts(self, facts: dict[str, Any]) -> None:
+        self._facts = facts
+
+    def adopt(self, facts: dict[str, Any]) -> None:
+        """As the base says; any treebank will do: a relation that the model lacks counts as wrong."""
+        self.facts = facts
 
     def split(self, name: str) -> Sentences:
         return self._sources[name]
+
+    @cached_property
+    def _sources(self) -> dict[str, Sentences]:
+        encoder: Encoder = self.config.encoder
+        if self.cache is None and getattr(encoder, "frozen", False):
+            log.warning(
+                "word vectors of the frozen encoder are computed anew in every run; cache=<directory> keeps them"
+            )
+        inputs = encoder.inputs(self.facts["encoder"], self.cache)
+        relations = self.facts["relations"]
+        return {name: Sentences(split, relations, inputs(split)) for name, split in self._splits.items()}
 
     def references(self, source: Source) -> dict[str, Tensor]:
         """LAS of the rules, weighted as `Sentences` says; `floor` is the best of them, `ceiling` 1 at every word."""

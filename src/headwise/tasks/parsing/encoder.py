@@ -51,6 +51,9 @@ class Encoder(Protocol):
     def learn(self, train: Sequence[Sentence]) -> dict[str, Any]:
         """Facts from the training sentences."""
 
+    def reads(self, facts: dict[str, Any]) -> bool:
+        """Whether the facts are such as an encoder of this kind learns, all of them there."""
+
     def inputs(self, facts: dict[str, Any], cache: Path | None) -> Inputs:
         """The data's half."""
 

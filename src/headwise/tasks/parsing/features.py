@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from headwise import files
 from headwise.tasks.base import Batch
 from headwise.tasks.parsing.buckets import buckets
 from headwise.tasks.parsing.encoder import Columns
@@ -27,8 +27,8 @@ log = logging.getLogger("headwise")
 
 TOKENS = 4096
 """Subwords, padding included, that go through the encoder at once."""
-FORMAT = 1
-"""Of the files; a change makes old ones unused."""
+FORMAT = 2
+"""Of the files and of how words are read; a change makes old ones unused."""
 
 
 class FeatureColumns(Columns):
@@ -94,14 +94,15 @@ class FrozenFeatures:
 def _read(path: Path, words: int) -> NDArray[np.float16] | None:
     """Mapped from disk rather than read; None where there is no such file or it is damaged."""
     try:
-        found: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
+        if not path.is_file():
+            return None
+        found: NDArray[np.float16] = np.lib.format.open_memmap(path, mode="r")
+    except Exception:  # a damaged header fails in a dozen ways: numpy, tokenize, mmap
         return None
     return found if found.ndim == 2 and len(found) == words and found.dtype == np.float16 else None
 
 
 def _write(path: Path, values: NDArray[np.float16]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as new:
+    files.make_folder(path.parent)
+    with files.writing(path) as new:
         np.save(new, values, allow_pickle=False)
-    Path(new.name).replace(path)

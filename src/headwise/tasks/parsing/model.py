@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from headwise.errors import InputError
 from headwise.tasks.base import Batch, Task
 from headwise.tasks.parsing import metrics
 from headwise.tasks.parsing.config import ParsingConfig
@@ -90,6 +91,11 @@ class ParsingTask(Task):
 
     def __init__(self, config: ParsingConfig, facts: dict[str, Any], width: int) -> None:
         super().__init__(config, facts, width)
+        if not config.encoder.reads(facts["encoder"]):
+            raise InputError(
+                "task.encoder: the run was trained with an encoder of another kind, or by another version; leave it "
+                "as it was, or train anew"
+            )
         self.encoder = config.encoder.module(facts["encoder"])
         self.entry = Entry(self.encoder.width, width, config.dropout)
         self.biaffine = Biaffine(config, width, len(facts["relations"]))

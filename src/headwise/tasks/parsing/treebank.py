@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headwise import files
 from headwise.errors import InputError
-from headwise.files import user_path
 from headwise.tasks.parsing import grammar
-from headwise.tasks.parsing.sentences import Sentence, read_bytes
+from headwise.tasks.parsing.sentences import Sentence, parsed
 
 if TYPE_CHECKING:
     from headwise.tasks.parsing.config import ParsingConfig
@@ -59,11 +58,11 @@ def load(config: ParsingConfig, seed: int, cache: Path | None = None) -> Treeban
     Raises:
         InputError: a folder, split or file is missing, or a file cannot be read as `sentences.read` says.
     """
-    given = {split: user_path(name) for split in FILES if (name := getattr(config, split)) is not None}
+    given = {split: files.user_path(name) for split in FILES if (name := getattr(config, split)) is not None}
     if config.treebank == "synthetic" and not given:
         return Treebank("synthetic", **grammar.generate(seed), synthetic=True)
-    name, files = _files(config, given)
-    splits = {split: _sentences(files[split], cache) for split in FILES}
+    name, paths = _files(config, given)
+    splits = {split: _sentences(paths[split], cache) for split in FILES}
     return Treebank(name, **splits, synthetic=False)
 
 
@@ -91,8 +90,8 @@ def _folder(config: ParsingConfig) -> Path:
     """The folder of a treebank: in the folder of data sets if there is one of that name, else at that path."""
     setting = f"task.treebank={config.treebank}"
     root = config.root or os.environ.get("HEADWISE_DATA")
-    path = user_path(config.treebank)
-    inside = user_path(root) / path if root else path
+    path = files.user_path(config.treebank)
+    inside = files.user_path(root) / path if root else path
     for folder in (inside, path):
         if folder.is_dir():
             return folder.resolve()
@@ -118,17 +117,14 @@ def _file(folder: Path, split: str) -> Path:
 
 def _sentences(path: Path, cache: Path | None) -> list[Sentence]:
     """The sentences of a file, parsed, or kept under a digest of its content; a damaged kept file is replaced."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    content = files.read_bytes(path)
     if cache is None:
-        return read_bytes(content, path)
+        return parsed(content, path)
     key = hashlib.sha256(f"{_CACHE_FORMAT} ".encode() + content).hexdigest()[:32]
     kept = cache / f"treebank-{key}.json"
     sentences = _kept(kept, path)
     if sentences is None:
-        sentences = read_bytes(content, path)
+        sentences = parsed(content, path)
         _keep(kept, sentences)
     return sentences
 
@@ -136,8 +132,8 @@ def _sentences(path: Path, cache: Path | None) -> list[Sentence]:
 def _kept(kept: Path, path: Path) -> list[Sentence] | None:
     """What `_keep` wrote, or None if it is not there as it was written. `path`, where it came from, may have moved."""
     try:
-        digest, _, content = kept.read_bytes().partition(b"\n")
-    except OSError:
+        digest, _, content = files.read_bytes(kept).partition(b"\n")
+    except InputError:
         return None
     if hashlib.sha256(content).hexdigest().encode() != digest:
         return None
@@ -149,10 +145,9 @@ def _kept(kept: Path, path: Path) -> list[Sentence] | None:
 
 
 def _keep(kept: Path, sentences: list[Sentence]) -> None:
-    """Write sentences behind a digest, under a temporary name first. Nothing that runs when read, unlike a pickle."""
+    """Write sentences behind a digest. Nothing that runs when read, unlike a pickle."""
     rows = [(s.forms, s.heads, s.relations, int(s.where.rpartition(":")[2])) for s in sentences]
     content = json.dumps(list(zip(*rows, strict=True)), ensure_ascii=False, separators=(",", ":")).encode()
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".tmp", delete=False) as new:
+    files.make_folder(kept.parent)
+    with files.writing(kept) as new:
         new.write(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-    os.replace(new.name, kept)

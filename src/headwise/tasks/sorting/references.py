@@ -13,15 +13,14 @@ Legend: B arrays, n elements, m visible, U unused integers.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from headwise import files
+from headwise.errors import InputError
 from headwise.tasks.base import Batch
 from headwise.tasks.sorting.arrays import POOL
 from headwise.tasks.sorting.evidence import unused_below
@@ -96,12 +95,11 @@ def _kept_posterior(batch: Batch, seed: int, cache: Path) -> Posterior:
         digest.update(name.encode() + np.ascontiguousarray(batch[name].numpy()).tobytes())
     path = cache / f"sorting-posterior-{digest.hexdigest()[:32]}.npz"
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            return Posterior(torch.from_numpy(kept["below"]), torch.from_numpy(kept["certainty"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        kept = files.read_arrays(path, ("below", "certainty"))
+        return Posterior(torch.from_numpy(kept["below"]), torch.from_numpy(kept["certainty"]))
+    except InputError:
         beliefs = posterior(batch, seed)
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cache, suffix=".tmp", delete=False) as new:
+    files.make_folder(cache)
+    with files.writing(path) as new:
         np.savez(new, below=beliefs.below.numpy(), certainty=beliefs.certainty.numpy())
-    os.replace(new.name, path)
     return beliefs

@@ -1,0 +1,107 @@
+"""Reading and writing: what is bounded, what is refused, what is left behind."""
+
+import io
+import os
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headwise import files
+from headwise.errors import InputError, StorageError
+
+READERS = {
+    "bytes": files.read_bytes,
+    "text": files.read_text,
+    "json": files.read_json,
+    "records": files.read_records,
+    "yaml": files.read_yaml,
+    "arrays": lambda path: files.read_arrays(path, ("a",)),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_is_no_regular_file_is_named_and_not_waited_for(reader, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    places = {"pipe": "not a regular file", "": r"cannot be read \(Is a directory\)", "none": "not found"}
+    for name, message in places.items():
+        with pytest.raises(InputError, match=rf"{tmp_path / name}: {message}$"):
+            READERS[reader](tmp_path / name)
+    with pytest.raises(InputError, match=r"^/dev/zero: not a regular file$"):
+        READERS[reader](Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("content", ["a: 1".encode("utf-16"), b"a\0b", "ä".encode("latin-1")])
+def test_another_encoding_is_named_with_its_byte(content, tmp_path):
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(InputError, match=r"/a: (not|no text in) UTF-8 \(byte \d( is 0)?\); save it as UTF-8$"):
+        files.read_text(tmp_path / "a")
+
+
+def test_a_stream_is_read_as_it_comes_and_a_pipe_without_a_writer_is_empty(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with files.open_stream(tmp_path / "pipe") as file:
+        assert file.read() == b""
+    reader, writer = os.pipe()
+    late = threading.Timer(0.05, lambda: (os.write(writer, b"later"), os.close(writer)))
+    late.start()
+    with files.open_stream(Path(f"/dev/fd/{reader}")) as file:
+        assert file.read() == b"later", "it waits for a writer that is there"
+    late.join()
+    os.close(reader)
+
+
+def test_arrays_come_back_and_a_bomb_of_them_does_not(tmp_path):
+    np.savez(tmp_path / "good.npz", a=np.arange(4), b=np.ones(2))
+    assert files.read_arrays(tmp_path / "good.npz", ("a",))["a"].tolist() == [0, 1, 2, 3]
+    np.savez_compressed(tmp_path / "bomb.npz", a=np.zeros(2**22, np.uint8))
+    assert (tmp_path / "bomb.npz").stat().st_size < 2**14
+    with pytest.raises(InputError, match=r"bomb.npz: unpacks to 4 MiB; at most 1 are read"):
+        files.read_arrays(tmp_path / "bomb.npz", ("a",), limit=2**20)
+
+
+def test_damaged_arrays_are_one_line(tmp_path):
+    good, path = io.BytesIO(), tmp_path / "bad.npz"
+    np.savez(good, a=np.arange(4))
+    content = good.getvalue()
+    damaged = [content[:place] for place in range(0, len(content), 7)]
+    damaged += [content[:place] + b"\xff" + content[place + 1 :] for place in range(0, len(content), 3)]
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
+        header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000000,), }"
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n")
+    for one in (*damaged, (tmp_path / "huge.npz").read_bytes()):
+        path.write_bytes(one)
+        try:
+            found = str(files.read_arrays(path, ("a",))["a"].tolist())
+        except InputError as error:
+            found = str(error)
+        if found != "[0, 1, 2, 3]":
+            assert found.startswith(f"{path}: damaged, not a whole .npz file (")
+            assert len(found) < len(str(path)) + 220
+            assert "\n" not in found
+
+
+def test_a_folder_is_made_once_and_not_in_place_of_a_file(tmp_path):
+    files.make_folder(tmp_path / "a" / "b")
+    files.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(StorageError, match=rf"^{path}: cannot be written \((File exists|Not a directory)"):
+            files.make_folder(path)
+
+
+@pytest.mark.parametrize("name", ["folder", "none/a", "x" * 300])
+def test_a_place_that_cannot_be_written_is_one_line_and_stays_as_it_was(name, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError, match=r": cannot be written \("):
+        files.write_text(tmp_path / name, "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_the_home_of_nobody_is_one_line():
+    assert files.user_path("~/a") == Path.home() / "a"
+    with pytest.raises(InputError, match=r"^~nobody-of-that-name/a: no such home; write the folder out$"):
+        files.user_path("~nobody-of-that-name/a")
