@@ -9,11 +9,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
-from headwise.routing import skipping, tiles
+from headwise.routing import tiles
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.gates import TopK
 from headwise.routing.reference import plain_attention
 from headwise.routing.routers import LearnedRouter
+from headwise.routing.whole_heads import attend_whole_heads
 
 B, L, D, H = 4, 11, 16, 8
 # Heads on for: everything alike; each example its own number of them, one none, one all; tokens with any number, none.
@@ -84,9 +85,9 @@ def test_skipped_heads_equal_masked_heads(
     same(attention(x, gates, mask)[0], plain_attention(attention, x, gates, mask), inputs)
     every_token = gates.expand(B, L, H)  # each form of skipping is exact for each selection
     for form in (
-        skipping.skipped(attention, x, gates, mask),
-        tiles.skipped_queries(
-            attention, x, gates, mask, (attention.keys_values(x).keys, attention.keys_values(x).values)
+        attend_whole_heads(attention.projections(), x, gates, mask),
+        tiles.attend_pairs(
+            attention.projections(), x, gates, mask, (attention.keys_values(x).keys, attention.keys_values(x).values)
         ),
     ):
         same(form, plain_attention(attention, x, every_token, mask), inputs)
@@ -159,9 +160,9 @@ def test_planted_wrong_group_of_keys_is_caught(monkeypatch: pytest.MonkeyPatch) 
     attention, x = layer(4, "mask_concat", False), torch.randn(B, L, D, dtype=torch.float64)
     gates = SEQUENCE.double()
     plain = plain_attention(attention, x, gates)
-    torch.testing.assert_close(skipping.skipped(attention, x, gates, None), plain)
+    torch.testing.assert_close(attend_whole_heads(attention.projections(), x, gates, None), plain)
     monkeypatch.setattr(torch, "searchsorted", lambda groups, heads: torch.arange(len(heads)) % len(groups))
-    assert not torch.allclose(skipping.skipped(attention, x, gates, None), plain)
+    assert not torch.allclose(attend_whole_heads(attention.projections(), x, gates, None), plain)
 
 
 def test_grouped_queries_with_equal_groups_are_multi_head_attention() -> None:
