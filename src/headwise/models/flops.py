@@ -41,7 +41,7 @@ def flops_per_example(backbone: Backbone, length: int, steps: float | None = Non
 def _block(block: Block, length: int, positions: int, reuse: str) -> float:
     attention = block.attention
     width, ffn = attention.width, block.ffn_width
-    attended = macs(attention.shape, length, length, reuse == "keys_values")
+    attended = macs(attention.shape, length, length if reuse == "keys_values" else None)
     if reuse == "heads":
         attended = length * attention.output.in_features * width
     return 2 * (attended + 2 * length * width * ffn + _router(block.router, length, positions))

@@ -88,17 +88,22 @@ class RoutedAttention(nn.Module):
             raise ValueError(f"kv_heads={kv_heads} does not divide heads={heads}; choose a divisor")
         if skipping not in get_args(Skipping):
             raise ValueError(f"skipping={skipping!r}; choose auto, never or always")
-        self.width, self.heads_count, self.kv_heads, self.head_width = width, heads, kv_heads, width // heads
-        self.combination, self.dropout, self.causal, self.skipping = combine, dropout, causal, skipping
-        shared = kv_heads * self.head_width
+        self.shape = Shape(width, heads, kv_heads, combine, causal)
+        self.dropout, self.skipping = dropout, skipping
+        shared = kv_heads * self.shape.head_width
         self.projection = nn.Parameter(torch.empty(width + 2 * shared, width))  # rows: query, key, value
         self.query_bias = nn.Parameter(torch.zeros(width))
         self.value_bias = nn.Parameter(torch.zeros(shared))
-        self.output = nn.Linear(width if combine == "mask_concat" else self.head_width, width)
+        self.output = nn.Linear(width if combine == "mask_concat" else self.shape.head_width, width)
         # Xavier for one [3·D, D] matrix, so that the number of key/value heads does not change how the rest starts.
         bound = math.sqrt(3) * math.sqrt(2 / (4 * width))
         nn.init.uniform_(self.projection, -bound, bound)
         nn.init.zeros_(self.output.bias)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.shape.width
 
     def forward(
         self, x: Tensor, gates: Tensor | None = None, mask: Tensor | None = None, memory: LayerMemory | None = None
@@ -118,7 +123,7 @@ class RoutedAttention(nn.Module):
         if gates is not None and (memory is None or memory.heads is None):
             plan = self.plan(gates, x, memory)
             if plan.kind == "sequence" and memory is None:
-                nothing = x.new_empty(x.shape[0], self.kv_heads, 0, self.head_width)
+                nothing = x.new_empty(x.shape[0], self.shape.kv_heads, 0, self.shape.head_width)
                 return attend_whole_heads(self.projections(), x, gates, mask), LayerMemory(nothing, nothing)
             if plan.kind == "token":
                 memory = self.keys_values(x) if memory is None else memory
@@ -144,11 +149,6 @@ class RoutedAttention(nn.Module):
         queries = self.split(F.linear(x, self.projection[: self.width], self.query_bias))
         return self.attend(queries, memory.keys, memory.values, mask)
 
-    @property
-    def shape(self) -> Shape:
-        """The sizes of the layer."""
-        return Shape(self.width, self.heads_count, self.kv_heads, self.combination, self.causal)
-
     def plan(self, gates: Tensor, x: Tensor, memory: LayerMemory | None = None) -> Plan:
         """What `forward` would compute for these arguments, and how many heads that executes."""
         return choose(self.shape, self.skipping, gates, x, None if memory is None else memory.keys.shape[2])
@@ -157,7 +157,7 @@ class RoutedAttention(nn.Module):
         """[B, L, H, E] and gates [B, L|1, H] (None: ones) to [B, L, D]."""
         if gates is not None:
             heads = heads * gates.unsqueeze(-1).to(heads.dtype)
-        merged = heads.flatten(2) if self.combination == "mask_concat" else heads.mean(2)
+        merged = heads.flatten(2) if self.shape.combination == "mask_concat" else heads.mean(2)
         out: Tensor = self.output(merged)
         return out
 
@@ -179,8 +179,8 @@ class RoutedAttention(nn.Module):
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """Head outputs [B, L, H, E] of queries [B, H, L, E] over keys and values [B, G, M, E]."""
-        return attend(queries, keys, values, mask, self.causal, self.dropout if self.training else 0.0)
+        return attend(queries, keys, values, mask, self.shape.causal, self.dropout if self.training else 0.0)
 
     def split(self, x: Tensor) -> Tensor:
         """[B, L, h·E] to [B, h, L, E], whatever the number of heads h."""
-        return x.view(*x.shape[:2], -1, self.head_width).transpose(1, 2)
+        return x.view(*x.shape[:2], -1, self.shape.head_width).transpose(1, 2)
