@@ -41,6 +41,8 @@ def plain_attention(
         if mask is not None:
             visible = mask.expand(x.shape[0], shape.heads, *scores.shape[1:])[:, h]
             scores = scores.masked_fill(~visible, -torch.inf) if visible.dtype == torch.bool else scores + visible
-        parts.append(gates[..., h : h + 1] * (scores.softmax(-1) @ values[..., of_group]))  # [B, L, E]
+        blind = (scores == -torch.inf).all(-1, keepdim=True)  # a query that may look nowhere: its heads are 0
+        weights = scores.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0)
+        parts.append(gates[..., h : h + 1] * (weights @ values[..., of_group]))  # [B, L, E]
     merged = torch.cat(parts, -1) if shape.combination == "mask_concat" else torch.stack(parts).mean(0)
     return merged @ attention.output.weight.T + attention.output.bias

@@ -56,4 +56,15 @@ def attend_with_bias(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor
     shape = (*queries.shape[:3], keys.shape[2])
     scaled = (queries * queries.shape[-1] ** -0.5).flatten(0, 1)
     scores = torch.baddbmm(bias.expand(shape).flatten(0, 1).to(scaled.dtype), scaled, keys.flatten(0, 1).mT)
-    return F.dropout(scores.view(shape).softmax(-1), dropout) @ values
+    blind = bias.detach().amax(-1, keepdim=True) == -torch.inf
+    return F.dropout(attention_weights(scores.view(shape), blind), dropout) @ values
+
+
+def attention_weights(scores: Tensor, blind: Tensor) -> Tensor:
+    """softmax over the keys of scores [..., L, M], and 0 for queries that are `blind` [..., L, 1]: all scores -inf.
+
+    There softmax is 0/0, in its gradient too. Looking whether there is one is cheap beside the softmax, filling is not.
+    """
+    if not torch.compiler.is_compiling() and not bool(blind.any()):
+        return scores.softmax(-1)
+    return scores.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0)

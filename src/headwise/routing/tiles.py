@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headwise.routing.projections import Projections
+from headwise.routing.scaled_dot_product import attention_weights
 
 TILE = 64  # queries of a head that share a stretch of keys
 
@@ -94,7 +95,9 @@ def _attend(
         if mask is not None:
             visible = (mask if len(mask) == 1 else mask.index_select(0, own - length + len(mask)))[:, :end]
             scores = scores.masked_fill(~visible, -torch.inf) if visible.dtype == torch.bool else scores + visible
-        shares = scores.softmax(-1)
+            shares = attention_weights(scores, scores.detach().amax(-1, keepdim=True) == -torch.inf)
+        else:  # every query sees itself
+            shares = scores.softmax(-1)
         if layer.dropout:
             shares = F.dropout(shares, layer.dropout)
         out.append(shares @ values[:end])
