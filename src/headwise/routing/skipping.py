@@ -30,7 +30,8 @@ loses per multiply-accumulate, the last what its pieces cost besides. They were 
 (d = 512, causal, one CPU thread) on processors of two makers, and of each pair the dearer one stands here: a fixed rule
 can be slower than dense on no machine it was measured on, and unlike constants measured where a run happens to be it
 gives a resumed run the same forms, and with them the same bits. So a selection of whole heads is skipped as soon as one
-head is off, from some hundred tokens on, and one per token with at most 3 of 8 heads of 64, or 5 of 16 heads of 32.
+head is off, from some hundred tokens on, and one per token with at most 3 of 8 heads of 64, or 4 to 6 of 16 of 32, the
+more the longer the sequence.
 
 On CUDA only the sequence form is chosen. Its numbers there are **not measured**: they are set high, so that the host
 waits for the gates (once a layer and step) only where the layer takes milliseconds. Other devices compute densely.
