@@ -14,9 +14,10 @@ from headwise.models.flops import flops_per_example
 from headwise.models.roles import parameters_by_role
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.halting import EntropyHalting, FixedHalting, PonderHalting
-from headwise.routing.attention import RoutedAttention, attend_with_bias
+from headwise.routing.attention import RoutedAttention
 from headwise.routing.layout import Layout, Mask, RelativeBias, mask_of
 from headwise.routing.reference import plain_attention
+from headwise.routing.scaled_dot_product import attend_with_bias
 
 from .arms import ARMS, HRM, SHAPE, TOKEN, Causal, grid, perturbed
 from .test_skipping import SELECTIONS, B, H, L, layer, same, selection

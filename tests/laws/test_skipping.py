@@ -12,8 +12,10 @@ from headwise.models.sizes import ModelConfig
 from headwise.routing import skipping, tiles
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.gates import TopK
+from headwise.routing.projections import Shape
 from headwise.routing.reference import plain_attention
 from headwise.routing.routers import LearnedRouter
+from headwise.routing.whole_heads import attend_whole_heads
 
 B, L, D, H = 4, 11, 16, 8
 # Heads on for: everything alike; each example its own number of them, one none, one all; tokens with any number, none.
@@ -84,9 +86,9 @@ def test_skipped_heads_equal_masked_heads(
     same(attention(x, gates, mask)[0], plain_attention(attention, x, gates, mask), inputs)
     every_token = gates.expand(B, L, H)  # each form of skipping is exact for each selection
     for form in (
-        skipping.skipped(attention, x, gates, mask),
-        tiles.skipped_queries(
-            attention, x, gates, mask, (attention.keys_values(x).keys, attention.keys_values(x).values)
+        attend_whole_heads(attention.projections(), x, gates, mask),
+        tiles.attend_pairs(
+            attention.projections(), x, gates, mask, (attention.keys_values(x).keys, attention.keys_values(x).values)
         ),
     ):
         same(form, plain_attention(attention, x, every_token, mask), inputs)
@@ -134,7 +136,34 @@ def test_the_rule_skips_long_sequences_with_few_heads_and_not_short_ones_with_ma
     assert attention.plan(tokens[:, :16], torch.empty(2, 16, 512)).kind == "dense"
     most = (torch.rand(2, 1024, 8) < 0.9).float()
     assert attention.plan(most, torch.empty(2, 1024, 512)).kind == "dense"
+    half = torch.zeros(2, 1024, 8).scatter(-1, torch.rand(2, 1024, 8).topk(4).indices, 1)
+    assert attention.plan(half, torch.empty(2, 1024, 512)).kind == "dense"
     assert attention.plan(many.requires_grad_(), torch.empty(2, 4096, 512)).kind == "dense"
+
+
+def test_a_small_layer_is_dense_without_a_look_at_its_gates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look would be a share of its time that is felt."""
+    attention, gates = RoutedAttention(64, 8), torch.ones(8, 1, 8)
+    gates[..., 1:] = 0
+    monkeypatch.setattr(Tensor, "item", lambda self: pytest.fail("the gates were read"))
+    assert attention.plan(gates, torch.empty(8, 20, 64)).kind == "dense"
+
+
+def test_on_cuda_the_rule_takes_whole_heads_of_large_layers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decision, not the speed: x is on a device without data, under the numbers of CUDA."""
+    monkeypatch.setitem(skipping.PRICES, "meta", skipping.PRICES["cuda"])
+    shape, large = Shape(1024, 16, 16, "mask_concat", True), torch.empty(32, 2048, 1024, device="meta")
+    layer, tokens = torch.zeros(32, 1, 16), torch.zeros(32, 2048, 16)
+    layer[..., :8] = 1
+    tokens[..., 0] = 1  # the first head always, each other one at some token
+    tokens[:, torch.arange(16), torch.arange(16)] = 1
+    assert skipping.choose(shape, "auto", layer, large).kind == "sequence"
+    assert skipping.choose(shape, "auto", layer.requires_grad_(), large).kind == "dense"
+    assert skipping.choose(shape, "auto", tokens, large).kind == "dense"
+    monkeypatch.setattr(Tensor, "item", lambda self: pytest.fail("the host waited for the device"))
+    assert skipping.choose(shape, "auto", layer.detach()[:1], large[:1]).kind == "dense"
+    monkeypatch.delitem(skipping.PRICES, "meta")
+    assert skipping.choose(shape, "auto", layer.detach(), large).kind == "dense"  # a device without numbers
 
 
 @pytest.mark.parametrize("chosen", ["layer", "sequence", "token"])
@@ -159,9 +188,9 @@ def test_planted_wrong_group_of_keys_is_caught(monkeypatch: pytest.MonkeyPatch) 
     attention, x = layer(4, "mask_concat", False), torch.randn(B, L, D, dtype=torch.float64)
     gates = SEQUENCE.double()
     plain = plain_attention(attention, x, gates)
-    torch.testing.assert_close(skipping.skipped(attention, x, gates, None), plain)
+    torch.testing.assert_close(attend_whole_heads(attention.projections(), x, gates, None), plain)
     monkeypatch.setattr(torch, "searchsorted", lambda groups, heads: torch.arange(len(heads)) % len(groups))
-    assert not torch.allclose(skipping.skipped(attention, x, gates, None), plain)
+    assert not torch.allclose(attend_whole_heads(attention.projections(), x, gates, None), plain)
 
 
 def test_grouped_queries_with_equal_groups_are_multi_head_attention() -> None:

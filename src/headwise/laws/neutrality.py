@@ -19,7 +19,7 @@ def torch_layer(block: Block) -> nn.TransformerEncoderLayer:
         SHAPE.width, SHAPE.heads, SHAPE.ffn, 0.0, "gelu", batch_first=True, norm_first=True, dtype=torch.float64
     )
     rows = attention.output.weight
-    if attention.combination == "mixture":
+    if attention.shape.combination == "mixture":
         rows = torch.cat([rows / SHAPE.heads] * SHAPE.heads, 1)
     first, _, second = block.ffn
     assert isinstance(first, nn.Linear)

@@ -79,7 +79,7 @@ class Block(nn.Module):
             reuse: what the layer has left from an earlier step, as in `RefinementConfig`.
         """
         attention = self.attention
-        attended = macs(attention, length, length, reuse == "keys_values")
+        attended = macs(attention.shape, length, length if reuse == "keys_values" else None)
         if reuse == "heads":
             attended = length * attention.output.in_features * attention.width
         routed = 0 if self.router is None else self.router.macs(length, positions)

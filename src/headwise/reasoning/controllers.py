@@ -326,6 +326,9 @@ class HRM(Controller):
     def _pool(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         if self.pool == "first":
             first = hidden[:, :1]
+            if mask is not None:  # padding may come first
+                place = mask.int().argmax(1)[:, None, None]  # [B, 1, 1]
+                first = hidden.gather(1, place.expand_as(first))
             return first.expand_as(hidden) if self.per_position else first
         if not self.per_position:
             return pooled(hidden, mask)

@@ -5,16 +5,17 @@ Legend: B batch, L query length, M key length, H heads, G key/value heads, E hea
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headwise.routing.skipping import Plan, Skipping, choose, skipped
-from headwise.routing.tiles import skipped_queries
-
-Combination = Literal["mask_concat", "mixture"]
+from headwise.routing.projections import Combination, Projections, Shape
+from headwise.routing.scaled_dot_product import attend
+from headwise.routing.skipping import Plan, Skipping, choose
+from headwise.routing.tiles import attend_pairs
+from headwise.routing.whole_heads import attend_whole_heads
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,22 @@ class RoutedAttention(nn.Module):
             raise ValueError(f"kv_heads={kv_heads} does not divide heads={heads}; choose a divisor")
         if skipping not in get_args(Skipping):
             raise ValueError(f"skipping={skipping!r}; choose auto, never or always")
-        self.width, self.heads_count, self.kv_heads, self.head_width = width, heads, kv_heads, width // heads
-        self.combination, self.dropout, self.causal, self.skipping = combine, dropout, causal, skipping
-        shared = kv_heads * self.head_width
+        self.shape = Shape(width, heads, kv_heads, combine, causal)
+        self.dropout, self.skipping = dropout, skipping
+        shared = kv_heads * self.shape.head_width
         self.projection = nn.Parameter(torch.empty(width + 2 * shared, width))  # rows: query, key, value
         self.query_bias = nn.Parameter(torch.zeros(width))
         self.value_bias = nn.Parameter(torch.zeros(shared))
-        self.output = nn.Linear(width if combine == "mask_concat" else self.head_width, width)
+        self.output = nn.Linear(width if combine == "mask_concat" else self.shape.head_width, width)
         # Xavier for one [3·D, D] matrix, so that the number of key/value heads does not change how the rest starts.
         bound = math.sqrt(3) * math.sqrt(2 / (4 * width))
         nn.init.uniform_(self.projection, -bound, bound)
         nn.init.zeros_(self.output.bias)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.shape.width
 
     def forward(
         self, x: Tensor, gates: Tensor | None = None, mask: Tensor | None = None, memory: LayerMemory | None = None
@@ -119,11 +125,11 @@ class RoutedAttention(nn.Module):
         if gates is not None and looks and (memory is None or memory.heads is None):
             plan = self.plan(gates, x, memory)
             if plan.kind == "sequence" and memory is None:
-                nothing = x.new_empty(x.shape[0], self.kv_heads, 0, self.head_width)
-                return skipped(self, x, gates, mask), LayerMemory(nothing, nothing)
+                nothing = x.new_empty(x.shape[0], self.shape.kv_heads, 0, self.shape.head_width)
+                return attend_whole_heads(self.projections(), x, gates, mask), LayerMemory(nothing, nothing)
             if plan.kind == "token":
                 memory = self.keys_values(x) if memory is None else memory
-                return skipped_queries(self, x, gates, mask, (memory.keys, memory.values)), memory
+                return attend_pairs(self.projections(), x, gates, mask, (memory.keys, memory.values)), memory
         if memory is None:
             memory = self._fused(x, mask)
         elif memory.heads is None:
@@ -147,17 +153,17 @@ class RoutedAttention(nn.Module):
 
     def plan(self, gates: Tensor, x: Tensor, memory: LayerMemory | None = None) -> Plan:
         """What `forward` would compute for these arguments, and how many heads that executes."""
-        return choose(self, gates, x, x.shape[1] if memory is None else memory.keys.shape[2], memory is not None)
+        return choose(self.shape, self.skipping, gates, x, None if memory is None else memory.keys.shape[2])
 
     def combine(self, heads: Tensor, gates: Tensor | None) -> Tensor:
         """[B, L, H, E] and gates [B, L|1, H] (None: ones) to [B, L, D]."""
         if gates is not None and gates.shape[1] == 1:
             # A factor for each channel, in the order of memory: an example's is one row for all of its tokens.
-            channels = gates.to(heads.dtype).unsqueeze(-1).expand(-1, -1, -1, self.head_width)  # [B, 1, H, E]
+            channels = gates.to(heads.dtype).unsqueeze(-1).expand(-1, -1, -1, self.shape.head_width)  # [B, 1, H, E]
             heads = (heads.flatten(2) * channels.flatten(2)).view_as(heads)
         elif gates is not None:
             heads = heads * gates.unsqueeze(-1).to(heads.dtype)
-        merged = heads.flatten(2) if self.combination == "mask_concat" else heads.mean(2)
+        merged = heads.flatten(2) if self.shape.combination == "mask_concat" else heads.mean(2)
         out: Tensor = self.output(merged)
         return out
 
@@ -169,47 +175,18 @@ class RoutedAttention(nn.Module):
         return LayerMemory(keys, values, self.attend(queries, keys, values, mask))
 
     def bias(self) -> Tensor:
-        """Of all rows of the projection: none for the keys."""
+        """The bias of the fused projection; keys have none."""
         return torch.cat([self.query_bias, torch.zeros_like(self.value_bias), self.value_bias])
 
-    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """Head outputs [B, L, h, E] of queries [B, h, L, E] over keys and values [B, g, M, E], g a divisor of h."""
+    def projections(self) -> Projections:
+        """The weights of the layer for one pass."""
         dropout = self.dropout if self.training else 0.0
-        causal, length, reach = self.causal, queries.shape[2], keys.shape[2]
-        if causal and (mask is not None or length != reach):
-            causal = False
-            if length > 1:  # queries are the last L of the M positions, and the last of them sees all
-                seen = torch.ones(length, reach, dtype=torch.bool, device=queries.device)
-                seen = seen.tril(reach - length)
-                if mask is None or not mask.is_floating_point():
-                    mask = seen if mask is None else mask & seen
-                else:
-                    mask = mask.masked_fill(~seen, -torch.inf)
-        grouped = keys.shape[1] != queries.shape[1]
-        if mask is not None and mask.is_floating_point():
-            learned = mask.requires_grad and torch.is_grad_enabled()
-            if learned and queries.device.type == "cpu":
-                return attend_with_bias(queries, keys, values, mask, dropout).transpose(1, 2)
-            # In steps without gradient too the fused kernel goes by what the mask requires.
-            mask = (mask if learned else mask.detach()).to(queries.dtype)
-        out = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, is_causal=causal, enable_gqa=grouped)
-        return out.transpose(1, 2)  # [B, L, H, E]
+        return Projections(self.shape, self.projection, self.bias(), self.output.weight, self.output.bias, dropout)
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """Head outputs [B, L, H, E] of queries [B, H, L, E] over keys and values [B, G, M, E]."""
+        return attend(queries, keys, values, mask, self.shape.causal, self.dropout if self.training else 0.0)
 
     def split(self, x: Tensor) -> Tensor:
         """[B, L, h·E] to [B, h, L, E], whatever the number of heads h."""
-        return x.view(*x.shape[:2], -1, self.head_width).transpose(1, 2)
-
-
-def attend_with_bias(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, dropout: float) -> Tensor:
-    """softmax(q k^T / sqrt(E) + bias) v, for a bias that is learned: [B, h, L, E].
-
-    torch's fused kernel for the CPU gives no gradient to a bias, and what it falls back to is slower than this. For
-    backward the weights are kept, [B, h, L, M].
-    """
-    groups = queries.shape[1] // keys.shape[1]
-    if groups > 1:
-        keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
-    shape = (*queries.shape[:3], keys.shape[2])
-    scaled = (queries * queries.shape[-1] ** -0.5).flatten(0, 1)
-    scores = torch.baddbmm(bias.expand(shape).flatten(0, 1).to(scaled.dtype), scaled, keys.flatten(0, 1).mT)
-    return F.dropout(scores.view(shape).softmax(-1), dropout) @ values
+        return x.view(*x.shape[:2], -1, self.shape.head_width).transpose(1, 2)

@@ -179,9 +179,7 @@ class TopK(GateFunction):
         probs = scores.softmax(-1)
         chosen = largest(scores if bias is None else scores + bias, self.k)
         soft = probs * heads
-        hard = soft * chosen
-        if self.renormalise:
-            hard = hard * (self.k / hard.sum(-1, keepdim=True))
+        hard = self.k * within(scores, chosen) if self.renormalise else soft * chosen
         return Gates(straight_through(hard, soft), chosen, probs)
 
     def validate(self, heads: int) -> None:
@@ -244,6 +242,14 @@ class Sigmoid(GateFunction):
 def largest(scores: Tensor, k: int) -> Tensor:
     """Where the k largest of [..., R] are, bool of the same shape."""
     return torch.zeros_like(scores, dtype=torch.bool).scatter(-1, scores.topk(k, -1).indices, True)
+
+
+def within(scores: Tensor, on: Tensor) -> Tensor:
+    """softmax of [..., R] over the heads that are on, 0 elsewhere.
+
+    That is p over the sum of p over those heads, also where each of these p is too small for a float.
+    """
+    return scores.masked_fill(~on, -torch.inf).softmax(-1)
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headwise.routing.gates import GateFunction, Gates, largest, straight_through
+from headwise.routing.gates import GateFunction, Gates, largest, straight_through, within
 
 Training = Literal["straight_through", "soft"]
 
@@ -66,8 +66,7 @@ class SharedRouted(GateFunction):
         probs = scores.softmax(-1)
         balance = 2 * parts["balance"].softmax(-1)  # [B, L|1, 2], of the shared and the routed heads
         chosen = largest(scores if bias is None else scores + bias, self.k)
-        within, everywhere = probs * chosen, routed * probs
-        hard = within * (self.k / within.sum(-1, keepdim=True))
+        hard, everywhere = self.k * within(scores, chosen), routed * probs
         softly = training and self.training == "soft"
         mixed = everywhere if softly else straight_through(hard, everywhere)
         inside = torch.ones_like(balance[..., :1])
@@ -162,7 +161,7 @@ class TopP(GateFunction):
             every = torch.full_like(expected, float(routed))
             expected = torch.where(unsure.squeeze(-1), straight_through(every, expected), expected)
         predicted = {"threshold": theta.detach().squeeze(-1)} if self.threshold == "predicted" else {}
-        return _Rule(probs, on, factor, training and self.training == "soft").gates(self, expected, predicted)
+        return _Rule(scores, probs, on, factor, training and self.training == "soft").gates(self, expected, predicted)
 
     def columns(self, heads: int) -> dict[str, int]:
         return {"heads": heads - self.shared} | ({"threshold": 1} if self.threshold == "predicted" else {})
@@ -246,7 +245,7 @@ class Adaptive(GateFunction):
             expected = _soft_and(under, within, sharpness.detach()) if training else factor
         else:
             factor = expected = _soft_and(under, within, self.sharpness)
-        rule = _Rule(probs, (under > 0) & (within > 0), factor, training and self.training == "soft")
+        rule = _Rule(scores, probs, (under > 0) & (within > 0), factor, training and self.training == "soft")
         record = {name: part.detach().squeeze(-1) for name, part in predicted.items()}
         return rule.gates(self, expected.sum(-1), record, budget.squeeze(-1))
 
@@ -319,9 +318,10 @@ def preceding(scores: Tensor) -> tuple[Tensor, Tensor]:
 class _Rule:
     """A rule over routed heads, [B, L|1, R]: which are on, and the factor between 0 and 1 that softens it.
 
-    `softly`: train the soft form now.
+    `scores` are logits over temperature, `probs` their softmax; `softly`: train the soft form now.
     """
 
+    scores: Tensor
     probs: Tensor
     on: Tensor
     factor: Tensor
@@ -345,9 +345,7 @@ class _Rule:
         even = self.probs * self.probs.shape[-1]
         if self.softly:
             return even * self.factor
-        hard = even * self.on
-        if renormalise:
-            hard = hard * (self.on.sum(-1, keepdim=True) / hard.sum(-1, keepdim=True))
+        hard = self.on.sum(-1, keepdim=True) * within(self.scores, self.on) if renormalise else even * self.on
         return straight_through(hard, even * self.factor)
 
 

@@ -25,22 +25,24 @@ def plain_attention(
         [B, L, D].
     """
     source = x if source is None else source
-    width, e = attention.width, attention.head_width
-    shared = attention.kv_heads * e
+    shape, width, e = attention.shape, attention.width, attention.shape.head_width
+    shared = shape.kv_heads * e
     w_query, w_key, w_value = torch.split(attention.projection, [width, shared, shared])
     queries = x @ w_query.T + attention.query_bias
     keys = source @ w_key.T
     values = source @ w_value.T + attention.value_bias
     parts = []
-    for h in range(attention.heads_count):
-        group = h * attention.kv_heads // attention.heads_count
+    for h in range(shape.heads):
+        group = h * shape.kv_heads // shape.heads
         of_h, of_group = slice(h * e, (h + 1) * e), slice(group * e, (group + 1) * e)
         scores = queries[..., of_h] @ keys[..., of_group].transpose(1, 2) / e**0.5  # [B, L, M]
-        if attention.causal:
+        if shape.causal:
             scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -torch.inf)
         if mask is not None:
-            visible = mask.expand(x.shape[0], attention.heads_count, *scores.shape[1:])[:, h]
+            visible = mask.expand(x.shape[0], shape.heads, *scores.shape[1:])[:, h]
             scores = scores.masked_fill(~visible, -torch.inf) if visible.dtype == torch.bool else scores + visible
-        parts.append(gates[..., h : h + 1] * (scores.softmax(-1) @ values[..., of_group]))  # [B, L, E]
-    merged = torch.cat(parts, -1) if attention.combination == "mask_concat" else torch.stack(parts).mean(0)
+        blind = (scores == -torch.inf).all(-1, keepdim=True)  # a query that may look nowhere: its heads are 0
+        weights = scores.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0)
+        parts.append(gates[..., h : h + 1] * (weights @ values[..., of_group]))  # [B, L, E]
+    merged = torch.cat(parts, -1) if shape.combination == "mask_concat" else torch.stack(parts).mean(0)
     return merged @ attention.output.weight.T + attention.output.bias

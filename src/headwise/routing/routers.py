@@ -388,8 +388,13 @@ class Static(Router):
 
 
 def normalised_entropy(probs: Tensor) -> Tensor:
-    """Entropy over the last dimension as a share of its maximum, ln H: [..., H] to [...]."""
-    return -(probs * probs.clamp_min(1e-20).log()).sum(-1) / math.log(max(probs.shape[-1], 2))
+    """Entropy over the last dimension as a share of its maximum, ln H: [..., H] to [...], at least single precision.
+
+    Where p is 0 its term is 0, and so is its gradient by the head logits, as in the limit.
+    """
+    probs = probs.to(torch.promote_types(probs.dtype, torch.float32))
+    logs = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
+    return -(probs * logs).sum(-1) / math.log(max(probs.shape[-1], 2))
 
 
 def _zero_linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:

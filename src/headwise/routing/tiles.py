@@ -7,27 +7,23 @@ and so eat the gain.
 Legend: B batch, L query length, M key length, H heads, G key/value heads, E head width, D = H·E width, P pairs.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headwise.routing.skipping import TILE
+from headwise.routing.projections import Projections
+from headwise.routing.scaled_dot_product import attention_weights
 
-if TYPE_CHECKING:
-    from headwise.routing.attention import RoutedAttention
+TILE = 64  # queries of a head that share a stretch of keys
 
 
-def skipped_queries(
-    attention: RoutedAttention, x: Tensor, gates: Tensor, mask: Tensor | None, memory: tuple[Tensor, Tensor]
+def attend_pairs(
+    layer: Projections, x: Tensor, gates: Tensor, mask: Tensor | None, memory: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """`RoutedAttention.forward` with queries, scores and output rows of the pairs that are on alone.
+    """Attention with queries, scores and output rows of the pairs that are on alone.
 
     Args:
-        attention: supplies the weights.
+        layer: the weights.
         x: [B, L, D].
         gates: [B, L|1, H].
         mask: bool, broadcastable to [B, H, L, M], True where a query may look, or float, added to the scores.
@@ -36,9 +32,10 @@ def skipped_queries(
     Returns:
         [B, L, D].
     """
-    (batch, length, width), heads, e = x.shape, attention.heads_count, attention.head_width
+    (batch, length, width), shape = x.shape, layer.shape
+    heads, e = shape.heads, shape.head_width
     gates = gates.expand(batch, length, heads)
-    per_head, past = heads // attention.kv_heads, memory[0].shape[2] - length
+    per_head, past = heads // shape.kv_heads, memory[0].shape[2] - length
     pairs = (gates.detach() != 0).permute(2, 0, 1).reshape(heads, -1).nonzero()  # [P, 2], sorted: head, example, place
     tokens = pairs[:, 1]
     counts = (gates.detach() != 0).sum(1).t().tolist()  # [H][B]
@@ -48,12 +45,12 @@ def skipped_queries(
     # With gradients one gather, whose backward fills one gradient; without, a head's rows when they are needed: cached.
     together = torch.is_grad_enabled() and x.requires_grad
     inputs = torch.split(flat.index_select(0, tokens), of_head) if together else None
-    query_weights = attention.projection[:width].view(heads, e, width).unbind(0)
-    query_biases = attention.query_bias.view(heads, e).unbind(0)
+    query_weights = layer.weight[:width].view(heads, e, width).unbind(0)
+    query_biases = layer.bias[:width].view(heads, e).unbind(0)
     keys, values = (part.flatten(0, 1).unbind(0) for part in memory)  # B·G of [M, E]
-    concat = attention.combination == "mask_concat"
-    columns = attention.output.weight.view(width, heads, e).unbind(1) if concat else ()
-    merged = attention.output.bias.expand(len(flat), -1).clone() if concat else x.new_zeros(len(flat), e)
+    concat = shape.combination == "mask_concat"
+    columns = layer.output_weight.view(width, heads, e).unbind(1) if concat else ()
+    merged = layer.output_bias.expand(len(flat), -1).clone() if concat else x.new_zeros(len(flat), e)
     for h in range(heads):
         if not of_head[h]:
             continue
@@ -64,19 +61,19 @@ def skipped_queries(
         for b in range(batch):
             if not counts[h][b]:
                 continue
-            group = b * attention.kv_heads + h // per_head
+            group = b * shape.kv_heads + h // per_head
             visible = None if mask is None else mask.expand(batch, heads, -1, -1)[b, h]
-            attended += _attend(attention, parts[b], places[b], (keys[group], values[group]), visible)
+            attended += _attend(layer, parts[b], places[b], (keys[group], values[group]), visible)
         out = torch.cat(attended) * weights[h].to(queries.dtype)  # [P_h, E]
         merged = merged.index_add_(0, rows[h], (F.linear(out, columns[h]) if concat else out).to(merged.dtype))
     if concat:
         return merged.view(batch, length, width)
-    out = F.linear(merged / heads, attention.output.weight, attention.output.bias)
+    out = F.linear(merged / heads, layer.output_weight, layer.output_bias)
     return out.view(batch, length, width)
 
 
 def _attend(
-    attention: RoutedAttention, queries: Tensor, places: Tensor, memory: tuple[Tensor, Tensor], mask: Tensor | None
+    layer: Projections, queries: Tensor, places: Tensor, memory: tuple[Tensor, Tensor], mask: Tensor | None
 ) -> list[Tensor]:
     """Outputs [n, E] in tiles of one head's scaled queries [n, E], at `places` [n] among the M keys of one example.
 
@@ -84,22 +81,24 @@ def _attend(
     """
     keys, values = memory
     length = len(keys)
-    ends = places.tolist() if attention.causal else []
+    ends = places.tolist() if layer.shape.causal else []
     out = []
     for start in range(0, len(queries), TILE):
         tile, own = queries[start : start + TILE], places[start : start + TILE]
         first, end = 0, length
-        if attention.causal:
+        if layer.shape.causal:
             first, end = ends[start] + 1, ends[min(start + TILE, len(ends)) - 1] + 1
         scores = tile @ keys[:end].t()  # [tile, end]
-        if first < end and attention.causal:
+        if first < end and layer.shape.causal:
             later = torch.arange(first, end, device=own.device) > own.unsqueeze(1)
             scores[:, first:].masked_fill_(later, -torch.inf)
         if mask is not None:
             visible = (mask if len(mask) == 1 else mask.index_select(0, own - length + len(mask)))[:, :end]
             scores = scores.masked_fill(~visible, -torch.inf) if visible.dtype == torch.bool else scores + visible
-        shares = scores.softmax(-1)
-        if attention.training and attention.dropout:
-            shares = F.dropout(shares, attention.dropout)
+            shares = attention_weights(scores, scores.detach().amax(-1, keepdim=True) == -torch.inf)
+        else:  # every query sees itself
+            shares = scores.softmax(-1)
+        if layer.dropout:
+            shares = F.dropout(shares, layer.dropout)
         out.append(shares @ values[:end])
     return out

@@ -303,7 +303,11 @@ def test_bf16_is_for_encoder_and_blocks_and_not_for_the_scorer(model, monkeypatc
         assert seen == {"entry": kind, "scorer": torch.float32}
     for fast in (True, False):
         monkeypatch.setattr(prediction, "fast_bf16", lambda fast=fast: fast)
-        assert prediction.Parser(model).half is fast
+        parser = prediction.Parser(model)
+        assert parser.precision == (None if fast else "fp32")
+        parser([sentence])
+        assert (parser.choice is not None) is fast
+        assert parser.precision == (parser.choice.precision if parser.choice else "fp32")
     for hook in hooks:
         hook.remove()
 

@@ -5,16 +5,19 @@ Legend: N sentences, B batch, L words.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from headwise.errors import InputError
+from headwise.models import precision as precisions
 from headwise.tasks.base import TaskModel
 from headwise.tasks.parsing.buckets import buckets
 from headwise.tasks.parsing.encoder import Columns, Inputs
@@ -24,6 +27,8 @@ from headwise.tasks.parsing.sentences import Sentence
 Numbers = list[list[int]]
 Precision = Literal["auto", "fp32", "bf16"]
 
+SAMPLE = 512
+"""Words of the first sentences on which `auto` times both precisions, twice: a fifth of a second."""
 TOKENS = 1024
 """Of a batch, padding included: the fastest of 1024 to 8192 on a CPU, where larger ones leave its caches."""
 LONGEST = 2000
@@ -45,6 +50,10 @@ class Parser:
         model: of the task `parsing`; put into evaluation mode.
         precision: of the matrix products; see `ParseConfig`.
 
+    Attributes:
+        precision: fp32 or bf16; None until `auto` has seen the first sentences.
+        choice: what `auto` measured, or None.
+
     Raises:
         InputError: the frozen encoder that the model stands on is not to be had.
     """
@@ -52,7 +61,10 @@ class Parser:
     def __init__(self, model: TaskModel, precision: Precision = "auto") -> None:
         assert isinstance(model.task, ParsingTask)
         self.model, self.task = model.eval(), model.task
-        self.half = precision == "bf16" or (precision == "auto" and fast_bf16())
+        self.choice: precisions.Choice | None = None
+        self.precision: precisions.Precision | None = None if precision == "auto" else precision
+        if precision == "auto" and not fast_bf16():
+            self.precision = "fp32"
         self.inputs: Inputs = self.task.config.encoder.inputs(self.task.facts["encoder"], None)
 
     def __call__(self, sentences: Sequence[Sentence]) -> list[Tree | InputError]:
@@ -60,14 +72,27 @@ class Parser:
         if not sentences:
             return []
         try:
-            return [*trees(self.model, sentences, self._columns(sentences), self.half)]
+            if self.precision is None:
+                self.choice = self._measured(sentences)
+                self.precision = self.choice.precision
+            return self._trees(sentences, self.precision)
         except InputError as problem:
             if len(sentences) == 1:
                 return [problem]
         half = len(sentences) // 2  # hardly ever is one refused, so this hardly ever happens
         return self(sentences[:half]) + self(sentences[half:])
 
-    def _columns(self, sentences: Sequence[Sentence]) -> Columns:
+    def _measured(self, sentences: Sequence[Sentence]) -> precisions.Choice:
+        """The faster precision for the first of the sentences."""
+        words = list(accumulate(len(sentence.forms) for sentence in sentences))
+        sample = sentences[: max(1, bisect_right(words, SAMPLE))]
+        return precisions.measure(lambda precision: self._trees(sample, precision), repeats=1)
+
+    def _trees(self, sentences: Sequence[Sentence], precision: precisions.Precision) -> list[Tree | InputError]:
+        half = precision == "bf16"
+        return [*trees(self.model, sentences, self._columns(sentences, half), half)]
+
+    def _columns(self, sentences: Sequence[Sentence], half: bool) -> Columns:
         """What the encoder reads.
 
         Raises:
@@ -77,7 +102,7 @@ class Parser:
             if (words := len(sentence.forms)) > LONGEST:
                 raise InputError(f"{sentence.where}: {words} words; a sentence may have {LONGEST}, split it")
         # A frozen encoder runs in here
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             return self.inputs(sentences)
 
 

@@ -165,10 +165,12 @@ class BothWays(nn.Module):
         self.backwards = nn.LSTM(width, hidden, batch_first=True)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        last = lengths[:, None] - 1 - torch.arange(x.shape[1], device=x.device)  # [B, L]
-        mirror = last.clamp_min(0)[..., None]  # places of the words from the last to the first; padding is never read
-        backwards, _ = self.backwards(x.gather(1, mirror.expand_as(x)))
-        backwards = backwards.gather(1, mirror.expand_as(backwards))
+        batch, length, _ = x.shape
+        last = lengths[:, None] - 1 - torch.arange(length, device=x.device)  # [B, L]
+        # Rows of the words from the last to the first, copied whole; padding is never read.
+        mirror = (last.clamp_min(0) + length * torch.arange(batch, device=x.device)[:, None]).flatten()
+        backwards, _ = self.backwards(x.flatten(0, 1).index_select(0, mirror).view_as(x))
+        backwards = backwards.flatten(0, 1).index_select(0, mirror).view_as(backwards)
         return torch.cat([self.forwards(x)[0], backwards], -1)
 
 
