@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from headwise.routing.balance import BalanceConfig as BalanceConfig
     from headwise.routing.balance import steer as steer
     from headwise.routing.diagnostics import gate_statistics as gate_statistics
+    from headwise.routing.fixed_routers import RandomRouter as RandomRouter
+    from headwise.routing.fixed_routers import StaticRouter as StaticRouter
     from headwise.routing.gates import GateFunction as GateFunction
     from headwise.routing.gates import Gates as Gates
     from headwise.routing.gates import Gumbel as Gumbel
@@ -54,11 +56,9 @@ if TYPE_CHECKING:
     from headwise.routing.mixtures import TopP as TopP
     from headwise.routing.routers import LearnedRouter as LearnedRouter
     from headwise.routing.routers import NoRouter as NoRouter
-    from headwise.routing.routers import RandomRouter as RandomRouter
     from headwise.routing.routers import Router as Router
     from headwise.routing.routers import RouterConfig as RouterConfig
     from headwise.routing.routers import Scored as Scored
-    from headwise.routing.routers import StaticRouter as StaticRouter
     from headwise.tasks import TASKS as TASKS
     from headwise.tasks.base import Source as Source
     from headwise.tasks.base import Task as Task
@@ -90,7 +90,8 @@ _DEFINED = {
     "headwise.routing.gates": "GateFunction Gates Gumbel Sigmoid Soft TopK",
     "headwise.routing.layout": "Layout",
     "headwise.routing.mixtures": "Adaptive ReLU SharedRouted TopP",
-    "headwise.routing.routers": "LearnedRouter NoRouter RandomRouter Router RouterConfig Scored StaticRouter",
+    "headwise.routing.fixed_routers": "RandomRouter StaticRouter",
+    "headwise.routing.routers": "LearnedRouter NoRouter Router RouterConfig Scored",
     "headwise.reasoning.controllers": "ClassicalConfig Controller ControllerConfig HRMActConfig HRMConfig NoController",
     "headwise.reasoning.halting": "EntropyHalting FixedHalting Halting HaltingConfig PonderHalting",
     "headwise.reasoning.refinement": "RefinementConfig Trace",

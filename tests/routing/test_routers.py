@@ -5,12 +5,11 @@ import torch
 
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.diagnostics import gate_statistics, mean_gates
+from headwise.routing.fixed_routers import RandomRouter, StaticRouter
 from headwise.routing.gates import Gates, Sigmoid, Soft, TopK
 from headwise.routing.routers import (
     LearnedRouter,
     NoRouter,
-    RandomRouter,
-    StaticRouter,
     normalised_entropy,
 )
 

@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from headwise.errors import InputError
+from headwise.models.compilation import compile_backbone
 from headwise.training import fit
 from headwise.training import objective as objectives
 from headwise.training.checkpoints import read_checkpoint
@@ -335,9 +336,9 @@ def test_activation_checkpointing_trains_the_same_model_bit_for_bit(tmp_path: Pa
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch asks itself, while it traces
-def test_compiled_blocks_train_as_plain_ones_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_backbone_trains_as_a_plain_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 6. The backend that only traces and differentiates stands in for the one that also writes C++, for time."""
-    monkeypatch.setattr(fit, "compile_blocks", partial(fit.compile_blocks, backend="aot_eager"))
+    monkeypatch.setattr(fit, "compile_backbone", partial(compile_backbone, backend="aot_eager"))
     plain, compiled = (
         train(tiny(tmp_path / str(on), PONDER, updates=4, compile=on), progress=False) for on in (False, True)
     )
@@ -357,7 +358,7 @@ def test_examples_of_any_length_need_no_further_compilation(tmp_path: Path) -> N
         graphs += 1
         return graph.forward
 
-    fit.compile_blocks(model, backend=counting)
+    compile_backbone(model.backbone, backend=counting)
     width = model.backbone.model.width
     seen = []
     for length in (5, 6, 7, 8, 9):
@@ -471,3 +472,19 @@ def test_training_ends_when_its_time_is_up_and_stays_ended(tmp_path: Path, monke
     assert lines(run, "metrics.jsonl")[-1]["split"] == "validation"
     train(resume=run, progress=False)
     assert json.loads((run / "summary.json").read_text())["updates"] == summary["updates"]
+
+
+def test_precision_auto_is_settled_before_the_run_begins_and_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever was chosen, the run is the one that names it: the measurement leaves no trace."""
+    with caplog.at_level(logging.INFO, "headwise"):
+        run = train(tiny(tmp_path / "auto", GUMBEL, dropout=0.2, precision="auto", updates=4), progress=False)
+    chosen = read(run).training.precision
+    assert f"precision={chosen}: a step takes fp32" in caplog.text
+    named = train(tiny(tmp_path / "named", GUMBEL, dropout=0.2, precision=chosen, updates=4), progress=False)
+    assert (run / "model.safetensors").read_bytes() == (named / "model.safetensors").read_bytes()
+    before = (run / "summary.json").read_bytes()
+    train(with_(read(run), precision="auto"), resume=run, progress=False)
+    assert json.loads(before)["updates"] == 4
+    assert read(run).training.precision == chosen

@@ -15,8 +15,8 @@ ROUTERS: Registry[type[RouterConfig]] = Registry(
     "headwise.routers",
     {
         "none": "headwise.routing.routers:NoRouter",
-        "static": "headwise.routing.routers:StaticRouter",
-        "random": "headwise.routing.routers:RandomRouter",
+        "static": "headwise.routing.fixed_routers:StaticRouter",
+        "random": "headwise.routing.fixed_routers:RandomRouter",
         "learned": "headwise.routing.routers:LearnedRouter",
     },
 )

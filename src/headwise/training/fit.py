@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from headwise.errors import InputError
 from headwise.models.blocks import Block, BlockStack
+from headwise.models.compilation import compile_backbone
 from headwise.models.roles import parameters_by_role
 from headwise.reasoning.halting import FixedHalting
 from headwise.tasks.base import TaskData, TaskModel
@@ -126,10 +125,11 @@ def assembled(
         if isinstance(part, BlockStack):
             part.checkpointing = training.checkpointing
     if training.compile:
-        compile_blocks(model)
+        compile_backbone(model.backbone)
     if training.shard:
         processes.sharded(model, [part for part in model.backbone.modules() if isinstance(part, Block)])
     seed_process(config.seed, processes.rank)
+    assert training.precision != "auto", "settled before a run begins"
     step = processes.shared(Step(model, training.precision), unused=leaves_parameters_out(model))
     batches = TrainingBatches(
         data.split("train"),
@@ -203,16 +203,3 @@ def finished(run: Training) -> bool:
     training, taken = run.config.training, run.batches.position
     late = run.recorder.elapsed() > training.seconds_at_most
     return taken >= training.updates or (taken > 0 and (run.validation.exhausted or late))
-
-
-def compile_blocks(model: TaskModel, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile each block of the stack, in place; weights keep their names.
-
-    A block is compiled once and used at every refinement step, so that the time it takes does not grow with R. The
-    first shape is compiled as it is, and once more for any when a second one comes: the last batch of an epoch, or
-    sentences of another length. `score` and analyses run the blocks uncompiled, as halted examples leave the batch
-    there and every batch has a size of its own.
-    """
-    for block in model.backbone.modules():
-        if isinstance(block, Block):
-            block.compile(backend=backend)

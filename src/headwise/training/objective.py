@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headwise.errors import InputError
+from headwise.models.precision import Precision, autocast
 from headwise.reasoning.refinement import Carry, Trace
 from headwise.tasks.base import Batch, TaskModel
 
@@ -93,15 +94,13 @@ class Step(nn.Module):
         precision: bf16 computes matrix products so; weights and losses stay in full precision.
     """
 
-    def __init__(self, model: TaskModel, precision: str) -> None:
+    def __init__(self, model: TaskModel, precision: Precision) -> None:
         super().__init__()
-        self.model, self.mixed = model, precision == "bf16"
+        self.model, self.precision = model, precision
 
     def forward(self, batch: Batch, weights: Mapping[str, float], carry: Carry | None, part: Part) -> Objective:
         """As `objective`."""
-        if not self.mixed:
-            return objective(self.model, batch, weights, carry, part)
-        with torch.autocast(part.terms.device.type, torch.bfloat16):
+        with autocast(part.terms.device, self.precision):
             return objective(self.model, batch, weights, carry, part)
 
 

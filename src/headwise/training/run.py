@@ -7,12 +7,15 @@ import random
 import re
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from rich.console import Console
 
 from headwise.errors import InputError
 from headwise.files import finite, write_json, write_text, writing
@@ -26,7 +29,9 @@ from headwise.training.files import ANALYSIS, CONFIG, ROUTING, SUMMARY, TEST_VAL
 from headwise.training.fit import Fitted, check_shared, fit
 from headwise.training.lines import write_last_line
 from headwise.training.machine import device_of, require_loggers
+from headwise.training.precision import settled
 from headwise.training.processes import announce, joined, launch, launched
+from headwise.training.progress import reported
 from headwise.training.scoring import Score, score, uncompiled
 from headwise.training.state import whole
 from headwise.training.stops import TrainingInterrupted
@@ -93,6 +98,8 @@ def _train(config: RunConfig, resume: str | Path | None, directory: str | Path |
         for name in ("train", "validation", "test"):  # what is wrong with the data is said before there is a directory
             data.split(name)
         check_shared(config, processes)
+        with reported(Console(stderr=True) if progress and processes.first else None):
+            config = processes.of_first(partial(settled, config, model, data))
         path = Path(resume) if resume is not None else processes.of_first(lambda: new_directory(config, directory))
         if resume is not None and read(path) != config:
             processes.of_first(lambda: write_config(path, config))  # with more updates, say: the next resume goes by it
@@ -280,6 +287,8 @@ def resumed(saved: RunConfig, wanted: RunConfig | None) -> RunConfig:
     """
     if wanted is None:
         return saved
+    if wanted.training.precision == "auto":  # settled when the run began
+        wanted = replace(wanted, training=replace(wanted.training, precision=saved.training.precision))
     for key, old, new in differences(saved.to_plain(), wanted.to_plain()):
         if key == "training.updates" and new > old:
             check_prolonged(saved, wanted)

@@ -19,7 +19,8 @@ from headwise.lab.ladder.finite_differences import disagreement
 from headwise.lab.ladder.gate_order import disorder
 from headwise.lab.records import Run, number
 from headwise.models.roles import parameters_by_role
-from headwise.routing.routers import NoRouter, Router, StaticRouter
+from headwise.routing.fixed_routers import StaticRouter
+from headwise.routing.routers import NoRouter, Router
 from headwise.tasks.base import Batch, Sample, Source, TaskModel
 from headwise.training.config import RunConfig
 from headwise.training.objective import objective
