@@ -186,3 +186,15 @@ def test_type_checkers_see_the_public_names_that_there_are() -> None:
         for alias in node.names
     }
     assert seen == headwise._HOMES
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_docstrings_stand_alone(file: Path) -> None:
+    """They begin with a verb or a noun phrase, never with "Of"."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    texts = [
+        node.value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ]
+    assert [text for text in texts if isinstance(text, str) and text.lstrip().startswith("Of ")] == []

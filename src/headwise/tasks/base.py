@@ -50,7 +50,7 @@ class Source(ABC):
         return list(torch.split(torch.from_numpy(order), batch_size))
 
     def fingerprint(self) -> str:
-        """Of all examples in their order. Where two seeds have the same one, they have the same examples."""
+        """Digest of all examples in their order. Where two seeds have the same one, they have the same examples."""
         seen = hashlib.sha256()
         for index in torch.split(torch.arange(len(self)), 256):
             for name, values in sorted(self.batch(index).items()):

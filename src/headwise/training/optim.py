@@ -21,11 +21,11 @@ class Preset(Protocol):
 
     @property
     def betas(self) -> tuple[float, ...]:
-        """Of AdamW: two numbers."""
+        """Two decay rates of AdamW's moments."""
 
     @property
     def weight_decay(self) -> float:
-        """Of AdamW."""
+        """Weight decay of AdamW."""
 
     def learning_rates(self) -> dict[str, float]:
         """Role -> learning rate."""

@@ -25,7 +25,7 @@ SETTINGS = (
 
 
 def updates_per_second(count: int) -> float:
-    """Of so many processes, in the fastest of a few runs of a looped transformer on sorting; validation apart."""
+    """Rate of so many processes, in the fastest of a few runs of a looped transformer on sorting; validation apart."""
     rates: list[float] = [launch(count, "cpu", _rate, load(list(SETTINGS))) for _ in range(ROUNDS)]
     return max(rates)
 

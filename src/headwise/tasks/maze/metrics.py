@@ -18,7 +18,7 @@ from headwise.tasks.maze.walkers import Walk, best, scores_of_marks
 
 
 def of_walk(walk: Walk, batch: Batch) -> dict[str, Tensor]:
-    """Of walks, each float [B].
+    """Metrics of walks, each float [B].
 
     reached; optimal (reached in the smallest number of moves); excess_length (moves too many; NaN if not reached).
     """
@@ -31,7 +31,7 @@ def of_walk(walk: Walk, batch: Batch) -> dict[str, Tensor]:
 
 
 def of_moves(scores: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Of scores of the moves from every cell [B, N, N, 4], with the true path given.
+    """Metrics of the scores of moves from every cell [B, N, N, 4], with the true path given.
 
     path_accuracy: share of the cells of the path (the goal excepted) whose best open move brings it nearer.
     """
@@ -42,7 +42,7 @@ def of_moves(scores: Tensor, batch: Batch) -> dict[str, Tensor]:
 
 
 def of_grid(marked: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Of marked cells, bool [B, N, N], each float [B].
+    """Metrics of marked cells, bool [B, N, N], each float [B].
 
     exact_grid (the marked cells are a shortest path, whichever, and nothing else); path_accuracy (share of the cells of
     the path that are marked); cell_accuracy (share of all cells that are marked if and only if they are on the path).

@@ -94,7 +94,7 @@ class MazeTask(Task):
         return self.scores.terms(batch)
 
     def metrics(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Of both read-outs: optimal (primary), reached, excess_length, path_accuracy, all of one forward pass.
+        """What both read-outs measure in one forward pass: optimal (primary), reached, excess_length, path_accuracy.
 
         Marks are also scored as they are: exact_grid, cell_accuracy.
         """

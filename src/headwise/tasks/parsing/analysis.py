@@ -107,7 +107,7 @@ def _figure(model: TaskModel, source: Sentences, place: int, predicted: Sentence
 
 
 def _gates(model: TaskModel, source: Sentences, place: int) -> list[list[list[float]]]:
-    """Of the last block, for each refinement step that the sentence took: [L, or 1 for all words][H]."""
+    """Gates of the last block, for each refinement step that the sentence took: [L, or 1 for all words][H]."""
     device = next(model.parameters()).device
     batch = {name: tensor.to(device) for name, tensor in source.batch(torch.tensor([place])).items()}
     trace = model(batch, record=True)

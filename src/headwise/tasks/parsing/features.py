@@ -28,7 +28,7 @@ log = logging.getLogger("headwise")
 TOKENS = 4096
 """Subwords, padding included, that go through the encoder at once."""
 FORMAT = 2
-"""Of the files and of how words are read; a change makes old ones unused."""
+"""Version of the files and of how words are read; a change makes old ones unused."""
 
 
 class FeatureColumns(Columns):

@@ -199,7 +199,7 @@ def by_length(gold: Sequence[Sentence], predicted: Sequence[Sentence]) -> list[d
 
 
 def by_relation(gold: Sequence[Sentence], predicted: Sequence[Sentence]) -> list[dict[str, Any]]:
-    """Of the words of each universal relation by gold: `relation`, `words`, UAS, LAS; the most frequent first."""
+    """Scores by universal relation of the gold trees: `relation`, `words`, UAS, LAS; the most frequent first."""
     found, _ = _compare(gold, predicted)
     names = [universal(relation) for sentence in gold for relation in sentence.relations]
     place = {name: number for number, name in enumerate(sorted(set(names)))}

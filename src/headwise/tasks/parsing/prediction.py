@@ -30,7 +30,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 SAMPLE = 512
 """Words of the first sentences on which `auto` times both precisions, twice: a fifth of a second."""
 TOKENS = 1024
-"""Of a batch, padding included: the fastest of 1024 to 8192 on a CPU, where larger ones leave its caches."""
+"""Words of a batch, padding included: the fastest of 1024 to 8192 on a CPU, where larger ones leave its caches."""
 LONGEST = 2000
 """Words. Arc scores and tree search take memory by the square of them: 0.3 GB here, and no sentence is so long."""
 

@@ -38,7 +38,7 @@ class Ragged:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Of every row, [N]."""
+        """Length of every row, [N]."""
         return np.diff(self.starts)
 
     def places(self, index: Tensor) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
