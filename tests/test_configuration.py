@@ -216,7 +216,7 @@ def test_a_wrong_arm_of_a_comparison_is_one_line(labels: list[str], words: list[
     [
         (["arm=hmr"], ["arm=hmr", "unknown", "baseline", "did you mean hrm?"]),
         (["task=srting"], ["task=srting", "unknown", "did you mean sorting?"]),
-        (["training=gradaul"], ["training=stabel", "uniform", "did you mean gradual?"]),
+        (["training=gradaul"], ["training=gradaul", "uniform", "did you mean gradual?"]),
         (["arm.gaet.k=2"], ["arm.gaet", "unknown key", "router, gate", "did you mean gate?"]),
         (["sede=1"], ["sede=1", "unknown key", "did you mean seed?"]),
         (["training.udpates=5"], ["training.udpates=5", "did you mean updates?"]),
