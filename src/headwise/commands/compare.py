@@ -27,7 +27,7 @@ class Options:
         seeds: how many, or which: seeds=[0,1,2]. Seed k gives every arm the same data.
         parity: what is made equal between the arms.
         output: directory of the comparison; null makes a new one in runs/.
-        jobs: runs side by side; null is one for each core of this machine, 1 on an accelerator, and elsewhere as many as
+        jobs: runs side by side; null is one for each core of this machine, 1 on an accelerator; elsewhere as many as
             there is room for.
         launcher: where the runs are trained: processes of this machine, or a cluster.
         settings: of all runs.

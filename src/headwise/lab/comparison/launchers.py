@@ -162,7 +162,7 @@ class Ray:
         try:
             room = ray.cluster_resources()
             waiting = deque(works)
-            needs = {"CPU": self.cpus or waiting[0].config["training"]["processes"], "GPU": self.gpus}
+            needs = {"CPU": self.cpus or waiting[0].run.config.training.processes, "GPU": self.gpus}
             for name, needed in needs.items():
                 if needed > room.get(name, 0):
                     raise InputError(f"launcher=ray: a run takes {needed:g} {name}, this Ray has {room.get(name, 0):g}")
@@ -316,7 +316,7 @@ class Slurm:
             raise
 
     def _parameters(self, works: Sequence[Work], jobs: int) -> dict[str, Any]:
-        processes = works[0].config["training"]["processes"]
+        processes = works[0].run.config.training.processes
         known = {
             "name": "headwise",
             "timeout_min": self.minutes,

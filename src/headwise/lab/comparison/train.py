@@ -4,6 +4,7 @@ A comparison that was stopped goes on where it was: finished runs are kept, one 
 checkpoint, one that failed is tried again.
 """
 
+import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -43,11 +44,14 @@ def train_runs(
         what went wrong, by the run's directory; a run that is not in it has a summary. A failure ends its own run only.
 
     Raises:
+        InputError: a part of a run that other processes would not find.
         Stopped: Ctrl-C or SIGTERM; workers have saved what they had, or were ended.
         StorageError: no space; runs beside the one that met it were stopped in good order.
         WorkerLostError: a worker was killed.
     """
     waiting = [run for run in runs if not run.finished]
+    if not (launcher.here and jobs == 1):
+        pickle.dumps([run.config for run in waiting])  # what cannot travel is said here, and not in each worker
     failures: dict[Path, str] = {}
     stop, unwritable = Stop(), None
     display = Display(runs)

@@ -1,4 +1,4 @@
-"""Inside a worker: a run arrives as plain values, is trained, and how it ended goes back as a value.
+"""Inside a worker: a run arrives, is trained, and how it ended goes back as a value.
 
 A worker may be a process of this machine, or a thread, process or job of another one that sees the same files.
 """
@@ -16,7 +16,6 @@ from typing import Any
 
 from headwise.errors import StorageError
 from headwise.lab.comparison.runs import PlannedRun, Train, train_run
-from headwise.training.config import RunConfig
 
 LOOK = 0.5  # seconds between looks at whether the parent still lives
 OURS = "HEADWISE_"  # settings in the environment that a worker elsewhere must have, too
@@ -28,8 +27,7 @@ class Work:
 
     Attributes:
         index: its number among the runs that are sent.
-        label, seed, directory, size: as of `PlannedRun`.
-        config: in plain form, so that what it is made of is looked up where it is trained.
+        run: what is trained.
         train: what trains it.
         threads: of torch; None leaves them as they are.
         folder: from which relative paths count.
@@ -37,24 +35,17 @@ class Work:
     """
 
     index: int
-    label: str
-    seed: int
-    directory: str
-    size: str
-    config: dict[str, Any]
+    run: PlannedRun
     train: Train
     threads: int | None
     folder: str
     environment: dict[str, str]
 
     @classmethod
-    def of(cls, index: int, run: PlannedRun, train: Train, threads: int | None) -> "Work":
-        """What a worker needs to train `run`."""
-        own = {name: value for name, value in os.environ.items() if name.startswith(OURS)}
-        config = run.config.to_plain()
-        return cls(
-            index, run.label, run.seed, str(run.directory), run.size, config, train, threads, str(Path.cwd()), own
-        )
+    def of(cls, index: int, run: PlannedRun, train: Train, threads: int) -> "Work":
+        """What a worker needs to train `run` as it would be trained here."""
+        ours = {name: value for name, value in os.environ.items() if name.startswith(OURS)}
+        return cls(index, run, train, threads, str(Path.cwd()), ours)
 
 
 @dataclass(frozen=True)
@@ -122,9 +113,7 @@ def perform(work: Work, told: Stopping = _told) -> Ended:
     with contextlib.chdir(work.folder), told.heard():
         try:
             told.check()
-            config = RunConfig.from_plain(work.config)
-            run = PlannedRun(work.label, work.seed, config, Path(work.directory), work.size)
-            return Ended(work.index, train_run(run, work.train, work.threads))
+            return Ended(work.index, train_run(work.run, work.train, work.threads))
         except KeyboardInterrupt:
             return Ended(work.index, stopped=True)
         except StorageError as error:
