@@ -67,7 +67,7 @@ def test_a_launcher_is_a_name_or_a_name_with_settings() -> None:
     [
         ("slrum", r"launcher\.name=slrum: unknown; allowed: local, ray, dask, slurm"),
         ({"name": "slurm", "queue": "gpu"}, r"launcher\.queue=gpu: unknown key; allowed in launcher: partition"),
-        ({"name": "slurm", "minutes": 0}, r"minutes=0; choose 1 or more \(launcher\)"),
+        ({"name": "slurm", "minutes": 1}, r"minutes=1; choose 3 or more \(launcher\)"),
         ({"name": "dask", "address": 8786}, r"launcher\.address=8786: expected a word"),
     ],
 )

@@ -28,6 +28,7 @@ from headwise.training.config import RunConfig
 from headwise.training.stops import Interruption
 
 GRACE = 30.0  # seconds that a cancelled job of Slurm has to save what it has, Slurm's own default
+LEAST_MINUTES = 3  # submitit has a job told 90 seconds before its limit; it must have begun by then
 CONNECT = 30.0  # seconds to wait for Dask's scheduler and workers
 POLL = 1.0  # seconds between looks for the result files of jobs
 
@@ -260,7 +261,7 @@ class Slurm:
 
     Args:
         partition, account: as for sbatch; null (default) leaves them to the cluster.
-        minutes: time limit of a job; default 60.
+        minutes: time limit of a job, 3 or more, as it is told 90 seconds before; default 60.
         memory: of a job in GB; null (default) is the cluster's default.
         cpus: of a job; null (default) is one for each of training.processes.
         gpus: of a job; default 0.
@@ -279,7 +280,9 @@ class Slurm:
     cluster: Literal["slurm", "local"] = "slurm"
 
     def __post_init__(self) -> None:
-        _at_least_one(minutes=self.minutes, cpus=self.cpus)
+        _at_least_one(cpus=self.cpus)
+        if self.minutes < LEAST_MINUTES:
+            raise ValueError(f"minutes={self.minutes}; choose {LEAST_MINUTES} or more")
 
     def check(self, base: RunConfig) -> None:
         _installed("slurm", "submitit")
