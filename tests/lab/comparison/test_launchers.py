@@ -9,8 +9,10 @@ import pytest
 from headwise import cli
 from headwise.commands.compare import Options
 from headwise.errors import InputError, StorageError
-from headwise.lab.comparison import launchers
-from headwise.lab.comparison.launchers import LOCAL, Dask, Launcher, Local, Ray, Slurm, share_cores
+from headwise.lab.comparison import clusters, launching
+from headwise.lab.comparison.clusters import Dask, Ray, Slurm
+from headwise.lab.comparison.launchers import LOCAL
+from headwise.lab.comparison.launching import Launcher, Local, share_cores
 from headwise.schema import build
 from headwise.training.config import TrainingConfig
 from tests.lab.conftest import SCORES, FakeTrain, run_comparison, run_config
@@ -80,19 +82,19 @@ def test_an_unknown_launcher_or_setting_is_refused(value: Any, reason: str) -> N
 def test_a_launcher_that_is_not_installed_names_its_extra_and_writes_nothing(
     name: str, tmp_path: Path, fake_train: FakeTrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launchers.importlib.util, "find_spec", lambda module: None)
+    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda module: None)
     with pytest.raises(InputError, match=rf"launcher={name}: not installed; pip install 'headwise\[{name}\]'"):
         run_comparison(tmp_path / "out", fake_train, ARMS, launcher=launcher_of(name))
     assert not (tmp_path / "out").exists()
 
 
 def test_runs_of_several_processes_share_the_cores_and_dask_refuses_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launchers.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(launching.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     base = run_config("baseline", device="cpu", training=TrainingConfig(updates=40, processes=2))
     assert share_cores(None, 9, base) == (4, 2)
     assert share_cores(None, 3, base) == (3, 2)
     assert share_cores(8, 9, base) == (8, 1)
-    monkeypatch.setattr(launchers.importlib.util, "find_spec", lambda module: module)
+    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda module: module)
     with pytest.raises(InputError, match=r"training\.processes=2: a worker of Dask may start no processes"):
         Dask().check(base)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headwise.lab.comparison.launchers import WorkerLostError
+from headwise.lab.comparison.launching import WorkerLostError
 from headwise.lab.comparison.train import Stopped
 from tests.lab.conftest import SCORES, FakeTrain, run_comparison
 

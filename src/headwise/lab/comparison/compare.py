@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from headwise.files import read_mapping, write_json, write_text
-from headwise.lab.comparison.launchers import LAUNCHERS, LOCAL, Launcher
+from headwise.lab.comparison.launchers import LAUNCHERS, LOCAL
+from headwise.lab.comparison.launching import Launcher
 from headwise.lab.comparison.parity import Mode
 from headwise.lab.comparison.plan import Plan, keep_plan, plan
 from headwise.lab.comparison.results import summarise, table

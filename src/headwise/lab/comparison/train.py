@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headwise.errors import StorageError
 from headwise.lab.comparison.display import Display
-from headwise.lab.comparison.launchers import Launcher, Stop, WorkerLostError
+from headwise.lab.comparison.launching import Launcher, Stop, WorkerLostError
 from headwise.lab.comparison.runs import PlannedRun, Train
 from headwise.lab.comparison.workers import Work
 

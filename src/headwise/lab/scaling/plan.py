@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from headwise.errors import InputError
-from headwise.lab.comparison.launchers import share_cores
+from headwise.lab.comparison.launching import share_cores
 from headwise.lab.comparison.parity import Mode
 from headwise.lab.comparison.plan import Plan, length_of, new_directory, plan
 from headwise.lab.comparison.runs import PlannedRun

@@ -11,7 +11,8 @@ from typing import Any
 
 from headwise.files import read_mapping, write_json
 from headwise.lab.comparison.compare import circumstances, conclude, default_train
-from headwise.lab.comparison.launchers import LOCAL, Launcher
+from headwise.lab.comparison.launchers import LOCAL
+from headwise.lab.comparison.launching import Launcher
 from headwise.lab.comparison.parity import Mode
 from headwise.lab.comparison.plan import keep_plan
 from headwise.lab.comparison.runs import Train
