@@ -78,11 +78,13 @@ def _run(words: list[str]) -> int:
         out = sys.stdout
         with contextlib.redirect_stdout(sys.stderr):
             result = _result(command, module, options, None if as_json else out)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         kept = getattr(module.Options, "kept", None)
         if kept is None:
             raise
-        again = shlex.join(["headwise", *(word for word in typed if word != "--json")])
+        own_output = getattr(stop, "output", None)  # of a directory that was made for this call
+        output = [f"output={own_output}"] if own_output and not any(w.startswith("output=") for w in own) else []
+        again = shlex.join(["headwise", *(word for word in typed if word != "--json"), *output])
         raise KeyboardInterrupt(f"stopped; {kept}, continue with: {again}") from None
     if _speaks():
         _print(result, as_json)

@@ -193,11 +193,11 @@ def read_arrays(path: Path, names: Sequence[str], limit: int = ARRAYS_LIMIT) -> 
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[IO[bytes]]:
+def writing(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of `path` when the block ends, and leaves nothing when it fails.
 
-    It is synchronised to the disk before it is renamed. A link stays a link, to the new content; an existing file's
-    permissions are kept. The directory must exist.
+    It is synchronised to the disk before it is renamed, unless it need not outlive the machine (`durable`). A link
+    stays a link, to the new content; an existing file's permissions are kept. The directory must exist.
 
     Raises:
         StorageError: there is no space, or the place cannot be written.
@@ -208,7 +208,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         with temporary.open("wb") as out:
             yield out
             out.flush()
-            os.fsync(out.fileno())
+            if durable:
+                os.fsync(out.fileno())
         if target.exists():
             shutil.copymode(target, temporary)
         temporary.replace(target)
@@ -221,15 +222,15 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, durable: bool = True) -> None:
     """Write a text in UTF-8, its line ends as they are (see `writing`)."""
-    with writing(path) as out:
+    with writing(path, durable) as out:
         out.write(text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, durable: bool = True) -> None:
     """Write JSON with two spaces; a number that is not finite becomes null, as JSON has no name for it."""
-    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", durable)
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:

@@ -1,14 +1,15 @@
 """`headwise compare`: several arms, fairly, with an honest verdict."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from headwise.commands.result import Result
 from headwise.lab.comparison.compare import compare
+from headwise.lab.comparison.launchers import LAUNCHERS, LOCAL
 from headwise.lab.comparison.parity import Mode
 from headwise.lab.report.tables import comparison_text
 from headwise.lab.report.write import write_report
-from headwise.schema import FilePath, run_settings
+from headwise.schema import FilePath, named, run_settings
 from headwise.training import configuration
 
 
@@ -26,7 +27,10 @@ class Options:
         seeds: how many, or which: seeds=[0,1,2]. Seed k gives every arm the same data.
         parity: what is made equal between the arms.
         output: directory of the comparison; null makes a new one in runs/.
-        jobs: processes side by side, which share the cores; null is one for each core, 1 on an accelerator.
+        jobs: runs side by side; null is one for each core of this machine, 1 on an accelerator; elsewhere as many as
+            there is room for.
+        launcher: where the runs are trained: processes of this machine, or a cluster, with settings of its own:
+            'launcher={name: slurm, partition: gpu, minutes: 90}' (docs/scaling.md).
         settings: of all runs.
     """
 
@@ -37,13 +41,14 @@ class Options:
     parity: Mode = "parameters"
     output: FilePath | None = None
     jobs: int | None = None
+    launcher: Any = named(LAUNCHERS, LOCAL)
     settings: tuple[str, ...] = run_settings()
 
 
 def run(options: Options) -> Result:
     """Train, or go on where the same command stopped, and compare; exit code 1 if a run failed."""
     arms = configuration.load_arms(options.arms, options.settings)
-    result = compare(arms, options.seeds, options.parity, options.output, options.jobs)
+    result = compare(arms, options.seeds, options.parity, options.output, options.jobs, launcher=options.launcher)
     write_report(result["directory"])
     failed = any(arm["failures"] for arm in result["arms"].values())
     return Result(result, comparison_text(result), code=int(failed))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from headwise.commands.result import Result
 from headwise.errors import InputError
 from headwise.files import user_path
+from headwise.lab.comparison.launchers import LAUNCHERS, LOCAL
 from headwise.lab.comparison.parity import Mode
 from headwise.lab.comparison.plan import new_directory
 from headwise.lab.outputs import SCALING
@@ -15,7 +16,7 @@ from headwise.lab.report.scaling_tables import plan_text, scaling_text
 from headwise.lab.report.write import write_report
 from headwise.lab.scaling.plan import DEFAULT_ARMS, DEFAULT_SIZES, check_sizes, dry_run
 from headwise.lab.scaling.scale import scale
-from headwise.schema import FilePath, run_settings
+from headwise.schema import FilePath, named, run_settings
 from headwise.training import configuration
 
 SHAPE = re.compile(r"(?:^|[:,\s])model(?:\.(?:size|width|heads|ffn|depth))?=")
@@ -36,7 +37,8 @@ class Options:
         seeds: how many, or which; one allows no verdict.
         parity: what is made equal at each size: width is narrower at full depth.
         output: directory of the scaling; null makes a new one in runs/.
-        jobs: processes side by side; null is one for each core, or as many as fit into memory.
+        jobs: runs side by side; null is one for each core of this machine, or as many as fit into memory.
+        launcher: as for headwise compare.
         second: a metric shown beside the primary one; null is the first other one that the runs measure.
         dry_run: print parameters, FLOPs, memory and time, and train nothing.
         settings: of all runs.
@@ -50,6 +52,7 @@ class Options:
     parity: Mode = "parameters"
     output: FilePath | None = None
     jobs: int | None = None
+    launcher: Any = named(LAUNCHERS, LOCAL)
     second: str | None = None
     dry_run: bool = False
     settings: tuple[str, ...] = run_settings()
@@ -68,7 +71,7 @@ def run(options: Options) -> Result:
         return Result(plan, plan_text(plan))
     output = user_path(options.output) if options.output else new_directory(arms[0][1], "scale")
     try:
-        result = scale(arms, output=output, **given)
+        result = scale(arms, output=output, launcher=options.launcher, **given)
     except KeyboardInterrupt:
         if (output / SCALING).is_file():  # of the sizes that are whole
             write_report(output)

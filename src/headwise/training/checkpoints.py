@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from headwise.errors import InputError
-from headwise.files import writing
+from headwise.files import make_folder, writing
 from headwise.training.files import BEST, LAST, PREVIOUS
 
 KEYS = frozenset({"update", "model", "average", "optimizer", "batches", "recorder", "validation", "random"})
@@ -28,7 +28,7 @@ def write_checkpoint(folder: Path, content: dict[str, Any], best: bool) -> None:
     Raises:
         StorageError: there is no space; what was there before is untouched.
     """
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     fresh = folder / "next.ckpt"
     try:
         with writing(fresh) as out:

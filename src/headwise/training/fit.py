@@ -20,14 +20,14 @@ from headwise.training.average import WeightAverage
 from headwise.training.checkpoints import newest_readable, read_checkpoint
 from headwise.training.config import RunConfig
 from headwise.training.data import TrainingBatches
-from headwise.training.files import BEST, CHECKPOINTS, LAST
+from headwise.training.files import BEST, CHECKPOINTS, LAST, PROGRESS
 from headwise.training.loggers import make_loggers
 from headwise.training.loop import Training, train_loop
 from headwise.training.machine import device_of
 from headwise.training.objective import Step
 from headwise.training.optim import check_optimizer, optimizer_for
 from headwise.training.processes import Processes
-from headwise.training.progress import ProgressBar, reported
+from headwise.training.progress import ProgressBar, ProgressFile, reported
 from headwise.training.recorder import Recorder
 from headwise.training.state import restore, restore_model, seed_process, tidy
 from headwise.training.stops import FiniteGuard, Interruption, TrainingDiverged, TrainingInterrupted
@@ -64,7 +64,7 @@ def fit(
         data: of the task.
         directory: of the run; exists.
         resume: continue from the newest checkpoint there, or from the start if there is none yet.
-        progress: show progress on standard error.
+        progress: show progress on standard error; else keep it in a file of the directory.
         processes: that share the run; default this one alone.
 
     Raises:
@@ -147,7 +147,13 @@ def assembled(
     validation = Validation(data.split("validation"), training, task.metric, task.higher_is_better, recorder, processes)
     optimizer = optimizer_for(model, training.preset)
     check_optimizer(optimizer, model)
-    label = f"{config.entry.name} {config.name} seed {config.seed}"
+    shown = (
+        ProgressFile(directory / PROGRESS if processes.first else None, recorder, validation)
+        if console is None
+        else ProgressBar(
+            f"{config.entry.name} {config.name} seed {config.seed}", training.updates, recorder, validation, console
+        )
+    )
     frozen = [name for name, _ in parameters_by_role(model).get("controller", [])]
     until = round(training.freeze_controller * training.updates)
     if frozen and (resumed_at or 0) < until:
@@ -163,7 +169,7 @@ def assembled(
         FiniteGuard(every=1 if device == "cpu" else 16),
         recorder,
         validation,
-        ProgressBar(label, training.updates, recorder, validation, console),
+        shown,
         directory / CHECKPOINTS,
         interruption,
         processes,

@@ -19,7 +19,7 @@ from headwise.training.data import TrainingBatches
 from headwise.training.objective import Objective
 from headwise.training.optim import clip_by_role, drop_gradients
 from headwise.training.processes import Processes
-from headwise.training.progress import ProgressBar
+from headwise.training.progress import ProgressBar, ProgressFile
 from headwise.training.recorder import Recorder
 from headwise.training.schedules import loss_weights, set_learning_rates
 from headwise.training.state import save
@@ -54,7 +54,7 @@ class Training:
     guard: FiniteGuard
     recorder: Recorder
     validation: Validation
-    progress: ProgressBar
+    progress: ProgressBar | ProgressFile
     folder: Path
     interruption: Interruption
     processes: Processes

@@ -204,10 +204,11 @@ def launch(count: int, device: str, function: Callable[..., Any], *arguments: An
         while not messages.empty():
             received.__setitem__(*messages.get())
 
+    threads = max(1, torch.get_num_threads() // count)  # this process may itself have a share of the cores only
     with tempfile.TemporaryDirectory(prefix="headwise-") as folder:
         meeting = f"file://{folder}/meeting"
         context = start_processes(  # type: ignore[no-untyped-call]
-            _enter, (count, meeting, device, function, arguments, messages), nprocs=count, join=False
+            _enter, (count, threads, meeting, device, function, arguments, messages), nprocs=count, join=False
         )
         with _passing_on_signals(context.pids()):
             try:
@@ -230,13 +231,20 @@ def announce(directory: Path) -> None:
 
 
 def _enter(
-    rank: int, count: int, meeting: str, device: str, function: Callable[..., Any], arguments: Any, messages: Any
+    rank: int,
+    count: int,
+    threads: int,
+    meeting: str,
+    device: str,
+    function: Callable[..., Any],
+    arguments: Any,
+    messages: Any,
 ) -> None:
     """Be process `rank` of a run: join the others, call the function, and report what came of it."""
     global _to_parent
     _to_parent = messages
     os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which passes it on once
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
+    torch.set_num_threads(threads)
     try:
         _join(device, rank, count, meeting)
         with _losses_named():

@@ -1,13 +1,17 @@
-"""What a user sees of a run on standard error: a bar in a terminal, a line per validation elsewhere."""
+"""What a user sees of a run on standard error: a bar in a terminal, a line per validation elsewhere; and what a program
+that watches it reads."""
 
 import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from headwise.errors import StorageError
+from headwise.files import write_json
 from headwise.training.recorder import Recorder
 from headwise.training.validation import Validation
 
@@ -77,6 +81,47 @@ class ProgressBar:
         if "samples_per_second" in self.recorder.latest:
             parts.append(f"{self.recorder.latest['samples_per_second']:.0f}/s")
         return "  ".join(parts)
+
+
+class ProgressFile:
+    """Keeps update, loss and primary metric in a small file while a run trains, for a program that watches several.
+
+    Written by the clock, as the bar is drawn; a disk that is full costs the file and not the run.
+
+    Args:
+        path: of the file; None, as for all processes of a run but the first, writes nothing.
+        recorder: for the loss.
+        validation: for the primary metric.
+    """
+
+    def __init__(self, path: Path | None, recorder: Recorder, validation: Validation) -> None:
+        self.path, self.recorder, self.validation = path, recorder, validation
+        self._written = 0.0
+
+    @contextlib.contextmanager
+    def shown(self, update: int) -> Iterator[None]:
+        """Inside the block there is the file."""
+        self._write(update)
+        try:
+            yield
+        finally:
+            if self.path is not None:
+                self.path.unlink(missing_ok=True)
+
+    def advance(self, update: int, validated: bool) -> None:
+        """Say that so many updates are done."""
+        if validated or time.monotonic() - self._written > REFRESH:
+            self._write(update)
+
+    def _write(self, update: int) -> None:
+        if self.path is None:
+            return
+        self._written = time.monotonic()
+        metric, loss = self.validation.metric, self.recorder.latest.get("loss")
+        measured = {"metric": metric, "value": self.validation.latest.get(metric)}
+        shown = measured if self.validation.latest else {"metric": "loss", "value": loss}
+        with contextlib.suppress(StorageError):
+            write_json(self.path, {"update": update} | shown, durable=False)
 
 
 class _ConsoleHandler(logging.Handler):

@@ -18,7 +18,7 @@ import yaml
 from rich.console import Console
 
 from headwise.errors import InputError
-from headwise.files import finite, write_json, write_text, writing
+from headwise.files import finite, make_folder, write_json, write_text, writing
 from headwise.models.backbone import Backbone
 from headwise.models.checkpoint import load_weights, read_config, save
 from headwise.models.flops import flops_per_example
@@ -354,7 +354,7 @@ def new_directory(config: RunConfig, wanted: str | Path | None = None) -> Path:
         path = Path(wanted)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path}: exists already; choose another directory, or resume={path} to continue a run")
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     else:
         arm = re.sub(r"[^A-Za-z0-9_.=-]+", "_", config.name)
         stem = f"{config.entry.name}-{arm}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"

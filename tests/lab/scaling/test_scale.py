@@ -305,7 +305,9 @@ def test_what_is_trained_already_needs_no_memory(tmp_path: Path, monkeypatch: py
 def test_as_many_processes_as_fit_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headwise.lab.scaling.plan.process_memory", lambda device: GIB)
     monkeypatch.setattr("headwise.lab.scaling.plan.capacity", lambda device: int(1.5 * GIB))
-    monkeypatch.setattr("headwise.lab.comparison.plan.os.sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(
+        "headwise.lab.comparison.launching.os.sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False
+    )
     assert run(tmp_path, SizedTrain(), jobs=None)["how"]["processes"] == 1
     with pytest.raises(InputError, match=r"jobs=2: they take 2.* GB together, this machine has 1\.6 GB; choose 1"):
         run(tmp_path / "other", SizedTrain(), jobs=2)

@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from headwise.files import read_mapping, write_json, write_text
+from headwise.lab.comparison.launchers import LAUNCHERS, LOCAL
+from headwise.lab.comparison.launching import Launcher
 from headwise.lab.comparison.parity import Mode
-from headwise.lab.comparison.plan import Plan, keep_plan, plan, share_cores
+from headwise.lab.comparison.plan import Plan, keep_plan, plan
 from headwise.lab.comparison.results import summarise, table
-from headwise.lab.comparison.runs import Train, train_runs
+from headwise.lab.comparison.runs import Train
+from headwise.lab.comparison.train import train_runs
 from headwise.lab.outputs import COMPARISON, COMPARISON_TABLE, refuse_other_work
 from headwise.lab.records import read_run
+from headwise.schema import to_plain
 from headwise.training.config import RunConfig
 
 PACKAGES = ("headwise", "torch", "numpy", "scipy")
@@ -33,6 +37,7 @@ def compare(
     output: Path | str | None = None,
     jobs: int | None = None,
     train: Train | None = None,
+    launcher: Launcher = LOCAL,
 ) -> dict[str, Any]:
     """Train every arm with every seed and say what can be said.
 
@@ -47,23 +52,28 @@ def compare(
         seeds: how many, counted from the configurations' own seed, or which. Seed k gives every arm the same data.
         parity: what is made equal; see `headwise.lab.comparison.parity.match`.
         output: directory of the comparison; default a new one in `runs/`.
-        jobs: processes side by side, which share the cores; default one for each core, 1 on an accelerator.
+        jobs: runs side by side; on this machine they share the cores, and the default is one for each core, 1 on an
+            accelerator. Elsewhere the default is as many as there is room for.
         train: what trains one configuration; default `headwise.training.run.train`.
+        launcher: where the runs are trained, of `headwise.lab.comparison.launchers`; default processes on this machine.
 
     Returns:
         the content of comparison.json.
 
     Raises:
-        InputError: arms that differ in more, that parity cannot match, or an output that holds another comparison,
-            a scaling or a run. Nothing has been written then.
+        InputError: arms that differ in more, that parity cannot match, an output that holds another comparison, a
+            scaling or a run, or a launcher that is not installed. Nothing has been written then.
+        Stopped, StorageError, WorkerLostError: as `headwise.lab.comparison.train.train_runs`; finished runs are kept.
     """
     began = time.perf_counter()
     planned = plan(arms, seeds, parity, output)
     refuse_other_work(planned.output, ["a scaling", "a run"])
-    jobs, threads = share_cores(jobs, len(planned.runs), planned.base)
+    launcher.check(planned.base)
+    jobs, threads = launcher.share(jobs, len(planned.runs), planned.base)
     keep_plan(planned.output, planned.arms)
-    failures = train_runs(planned.runs, train or default_train(), jobs, threads)
-    return conclude(planned, failures, circumstances(planned.base, jobs, threads, time.perf_counter() - began))
+    failures = train_runs(planned.runs, train or default_train(), launcher, jobs, threads, planned.output)
+    how = circumstances(planned.base, launcher, jobs, threads, time.perf_counter() - began)
+    return conclude(planned, failures, how)
 
 
 def conclude(planned: Plan, failures: Mapping[Path, str], how: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,12 +108,13 @@ def _facts(base: RunConfig) -> dict[str, Any]:
     }
 
 
-def circumstances(base: RunConfig, jobs: int, threads: int, seconds: float) -> dict[str, Any]:
+def circumstances(base: RunConfig, launcher: Launcher, jobs: int, threads: int, seconds: float) -> dict[str, Any]:
     """When, by which command, on what and with which versions."""
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
+        "launcher": to_plain(launcher, LAUNCHERS),
         "processes": jobs,
         "threads_per_process": threads,
         "device": base.device,

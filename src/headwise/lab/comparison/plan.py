@@ -1,6 +1,5 @@
 """The plan of a comparison: arms of one size, the same data and recipe for all, a run for each arm and seed."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 
 from headwise.errors import InputError
-from headwise.files import write_json
+from headwise.files import make_folder, write_json
 from headwise.lab.comparison.parity import Mode, Parity, match
 from headwise.lab.comparison.runs import PlannedRun
 from headwise.lab.outputs import PLAN, directory_name, run_directory
@@ -109,22 +108,8 @@ def keep_plan(output: Path, arms: Mapping[str, RunConfig]) -> None:
             raise InputError(
                 f"output={output}: holds runs of {name} with {key}={before}, now {after}; choose another output"
             )
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     write_json(output / PLAN, {**old, **new})
-
-
-def share_cores(jobs: int | None, runs: int, base: RunConfig) -> tuple[int, int]:
-    """Processes, and torch threads for each of them."""
-    if jobs is not None and jobs < 1:
-        raise InputError(f"jobs={jobs}: choose 1 or more processes")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    accelerated = base.device in ("cuda", "mps") or (base.device == "auto" and _accelerator())
-    jobs = min(jobs or (1 if accelerated else cores), runs)
-    return jobs, base.training.threads or max(1, cores // jobs)
-
-
-def _accelerator() -> bool:
-    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def new_directory(base: RunConfig, kind: str) -> Path:

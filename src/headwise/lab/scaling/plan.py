@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from headwise.errors import InputError
+from headwise.lab.comparison.launching import share_cores
 from headwise.lab.comparison.parity import Mode
-from headwise.lab.comparison.plan import Plan, length_of, new_directory, plan, share_cores
+from headwise.lab.comparison.plan import Plan, length_of, new_directory, plan
 from headwise.lab.comparison.runs import PlannedRun
 from headwise.lab.formatting import format_magnitude
 from headwise.lab.outputs import COMPARISON, PLAN, RUNS, directory_name, refuse_other_work
@@ -46,14 +47,17 @@ class Scaling:
     Attributes:
         base: the first arm's configuration as it was given.
         data: of the task; all runs with the same seed share them.
-        device: as it is on this machine.
     """
 
     base: RunConfig
     data: TaskData
-    device: str
     output: Path
     sizes: dict[str, Plan]
+
+    @property
+    def device(self) -> str:
+        """As it is on this machine."""
+        return device_of(self.base.device)
 
     @property
     def runs(self) -> list[PlannedRun]:
@@ -212,7 +216,6 @@ def prepare(
     if not arms:
         raise InputError("arms=[]: name at least one arm")
     base = arms[0][1]
-    device = device_of(base.device)
     path = Path(output) if output else new_directory(base, "scale")
     if path.exists() and not path.is_dir():
         raise InputError(f"output={path}: a file; choose a directory")
@@ -226,7 +229,7 @@ def prepare(
             plans[size] = plan(sized, seeds, parity, path / size, length)
         except ValueError as error:
             raise InputError(f"size {size}: {error}") from None
-    return Scaling(base, data, device, path, plans)
+    return Scaling(base, data, path, plans)
 
 
 def check_sizes(sizes: Sequence[str]) -> None:

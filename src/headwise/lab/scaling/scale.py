@@ -11,15 +11,19 @@ from typing import Any
 
 from headwise.files import read_mapping, write_json
 from headwise.lab.comparison.compare import circumstances, conclude, default_train
+from headwise.lab.comparison.launchers import LOCAL
+from headwise.lab.comparison.launching import Launcher
 from headwise.lab.comparison.parity import Mode
 from headwise.lab.comparison.plan import keep_plan
-from headwise.lab.comparison.runs import Train, train_runs
+from headwise.lab.comparison.runs import Train
+from headwise.lab.comparison.train import train_runs
 from headwise.lab.outputs import MEMORY, SCALING
 from headwise.lab.scaling.export import write_results
 from headwise.lab.scaling.memory import Peak
 from headwise.lab.scaling.plan import DEFAULT_SIZES, Scaling, prepare
 from headwise.lab.scaling.results import summarise
 from headwise.training.config import RunConfig
+from headwise.training.machine import device_of
 
 
 def scale(
@@ -31,6 +35,7 @@ def scale(
     jobs: int | None = None,
     second: str | None = None,
     train: Train | None = None,
+    launcher: Launcher = LOCAL,
 ) -> dict[str, Any]:
     """Compare the arms at every size, with what each costs.
 
@@ -50,6 +55,7 @@ def scale(
         second: a metric shown beside the primary one, of the task's own or one that runs in the output have measured;
             default the first other one that the runs measure.
         train: what trains one configuration; default `headwise.training.run.train`.
+        launcher: where the runs are trained, as for `compare`; what fits into memory is asked of this machine alone.
 
     Returns:
         the content of scaling.json.
@@ -62,16 +68,21 @@ def scale(
     planned = prepare(arms, sizes, seeds, parity, output)
     planned.check_output()
     planned.check_second(second)
-    jobs, threads = planned.share(planned.memory(), jobs)
+    launcher.check(planned.base)
+    if launcher.here:
+        jobs, threads = planned.share(planned.memory(), jobs)
+    else:
+        jobs, threads = launcher.share(jobs, len(planned.runs), planned.base)
     for comparison in planned.sizes.values():
         keep_plan(comparison.output, comparison.arms)
 
     def finish(failures: Mapping[Path, str]) -> None:
-        how = circumstances(planned.base, jobs, threads, time.perf_counter() - began)
+        how = circumstances(planned.base, launcher, jobs, threads, time.perf_counter() - began)
         _conclude(planned, failures, how, second)
 
     try:
-        failures = train_runs(planned.runs, Measured(train or default_train(), planned.device), jobs, threads)
+        measured = Measured(train or default_train())
+        failures = train_runs(planned.runs, measured, launcher, jobs, threads, planned.output)
     except KeyboardInterrupt:  # the sizes that are whole have their results
         finish({})
         raise
@@ -95,12 +106,11 @@ class Measured:
     """Trains as `train` does, and leaves the most memory that it held in `memory.json` of the run."""
 
     train: Train
-    device: str
 
     def __call__(
         self, config: RunConfig, resume: Path | None = None, *, directory: Path | None = None, progress: bool = True
     ) -> Path:
-        with Peak(self.device) as peak:
+        with Peak(device_of(config.device)) as peak:
             path = self.train(config, resume, directory=directory, progress=progress)
         write_json(path / MEMORY, {"peak_bytes": peak.bytes})
         return path

@@ -1,0 +1,132 @@
+"""Launchers: the same result wherever the runs are trained; what is missing or cannot work is one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headwise import cli
+from headwise.commands.compare import Options
+from headwise.errors import InputError, StorageError
+from headwise.lab.comparison import clusters, launching
+from headwise.lab.comparison.clusters import Dask, Ray, Slurm
+from headwise.lab.comparison.launchers import LOCAL
+from headwise.lab.comparison.launching import Launcher, Local, share_cores
+from headwise.schema import build
+from headwise.training.config import TrainingConfig
+from tests.lab.conftest import SCORES, FakeTrain, run_comparison, run_config
+
+ARMS = ("baseline", "looped")
+
+
+def launcher_of(value: Any) -> Launcher:
+    return build(Options, {"arms": ["baseline"], "launcher": value}, "").launcher  # type: ignore[no-any-return]
+
+
+class Full(FakeTrain):
+    """Meets a full disk in one run."""
+
+    def __call__(self, config: Any, *args: Any, **settings: Any) -> Path:
+        if (config.name, config.seed) == ("looped", 0):
+            raise StorageError(f"{settings['directory']}: cannot be written (No space left on device)")
+        return super().__call__(config, *args, **settings)
+
+
+# The packages' own imports warn of each other's versions, and their processes leave sockets to the interpreter's end.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("launcher", "package"), [(Ray(), "ray"), (Dask(), "distributed"), (Slurm(cluster="local"), "submitit")]
+)
+def test_runs_elsewhere_give_what_runs_here_give(
+    launcher: Launcher, package: str, tmp_path: Path, fake_train: FakeTrain
+) -> None:
+    pytest.importorskip(package, reason=f"{package} is an extra; pip install -e '.[dev]' brings it")
+    train = FakeTrain(SCORES, failing=frozenset({("looped", 1)}))
+    here = run_comparison(tmp_path / "here", train, ARMS, seeds=2)
+    jobs = None if isinstance(launcher, Slurm) else 2
+    elsewhere = run_comparison(tmp_path / "elsewhere", train, ARMS, seeds=2, launcher=launcher, jobs=jobs)
+    assert elsewhere["arms"]["looped"]["failures"].keys() == {"1"}
+    for result in (here, elsewhere):
+        del result["how"], result["directory"]
+    assert elsewhere == here
+    # and goes on here with what is missing there
+    fake_train.calls.clear()
+    again = run_comparison(tmp_path / "elsewhere", fake_train, ARMS, seeds=2)
+    assert fake_train.calls == [("looped", 1, "new")]
+    assert again["arms"]["looped"]["values"] == SCORES["looped"][:2]
+
+
+def test_a_launcher_is_a_name_or_a_name_with_settings() -> None:
+    assert launcher_of("local") == Local()
+    assert launcher_of({"name": "slurm", "partition": "gpu", "minutes": 90}) == Slurm(partition="gpu", minutes=90)
+    assert launcher_of({"name": "ray", "gpus": 0.5}) == Ray(gpus=0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("slrum", r"launcher\.name=slrum: unknown; allowed: local, ray, dask, slurm"),
+        ({"name": "slurm", "queue": "gpu"}, r"launcher\.queue=gpu: unknown key; allowed in launcher: partition"),
+        ({"name": "slurm", "minutes": 1}, r"minutes=1; choose 3 or more \(launcher\)"),
+        ({"name": "dask", "address": 8786}, r"launcher\.address=8786: expected a word"),
+    ],
+)
+def test_an_unknown_launcher_or_setting_is_refused(value: Any, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        launcher_of(value)
+
+
+@pytest.mark.parametrize("name", ["ray", "dask", "slurm"])
+def test_a_launcher_that_is_not_installed_names_its_extra_and_writes_nothing(
+    name: str, tmp_path: Path, fake_train: FakeTrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda module: None)
+    with pytest.raises(InputError, match=rf"launcher={name}: not installed; pip install 'headwise\[{name}\]'"):
+        run_comparison(tmp_path / "out", fake_train, ARMS, launcher=launcher_of(name))
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_of_several_processes_share_the_cores_and_dask_refuses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launching.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    base = run_config("baseline", device="cpu", training=TrainingConfig(updates=40, processes=2))
+    assert share_cores(None, 9, base) == (4, 2)
+    assert share_cores(None, 3, base) == (3, 2)
+    assert share_cores(8, 9, base) == (8, 1)
+    monkeypatch.setattr(clusters.importlib.util, "find_spec", lambda module: module)
+    with pytest.raises(InputError, match=r"training\.processes=2: a worker of Dask may start no processes"):
+        Dask().check(base)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_full_disk_ends_the_comparison_in_one_line_and_it_goes_on(
+    jobs: int, tmp_path: Path, fake_train: FakeTrain
+) -> None:
+    with pytest.raises(StorageError, match=r"No space left on device.*finished runs are kept, the same command with"):
+        run_comparison(tmp_path, Full(SCORES), ARMS, seeds=15, jobs=jobs)
+    assert len(list(tmp_path.glob("runs/*/*/summary.json"))) < 29  # no further run was begun
+    assert not list(tmp_path.rglob("error.txt"))
+    run_comparison(tmp_path, fake_train, ARMS, seeds=1)
+    assert (tmp_path / "runs" / "looped" / "seed0" / "summary.json").is_file()
+
+
+def test_how_a_comparison_was_made_names_the_launcher(tmp_path: Path, fake_train: FakeTrain) -> None:
+    run_comparison(tmp_path, fake_train, ARMS, seeds=1, launcher=LOCAL)
+    how = json.loads((tmp_path / "comparison.json").read_text())["how"]
+    assert how["launcher"] == {"name": "local"}
+
+
+def test_an_interrupted_command_without_an_output_names_the_one_it_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*args: Any, **settings: Any) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("headwise.training.run.train", interrupted)
+    for command in (["compare", "jobs=1"], ["scale", "sizes=[tiny]", "jobs=1"]):
+        assert cli.main([*command, "arms=[baseline,gated]", "seeds=1", "quick=true"]) == 130
+        (line,) = capsys.readouterr().err.splitlines()
+        (made,) = tmp_path.glob(f"runs/{command[0]}-sorting-*")
+        assert line.endswith(f"seeds=1 quick=true output=runs/{made.name}")
