@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from headwise.lab.sampling import sampling
 from headwise.lab.statistics import (
+    _wilson,
     bootstrap_interval,
     compare_pair,
     detectable_effect,
@@ -158,6 +160,86 @@ def test_equal_values_have_p_1_and_are_called_identical() -> None:
     assert pair.smallest_detectable == 0.0
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_seeds_that_agree_by_chance_do_not_reject_the_null_of_equal_arms(shared: bool) -> None:
+    """Two arms that differ on no population of examples, three seeds that hardly differ, 2000 comparisons."""
+    rng, examples, rejected, naive = np.random.default_rng(3), 100, 0, 0
+    for _ in range(2000):
+        differences = rng.normal(0, 0.3, (1 if shared else 3, examples)) + rng.normal(0, 1e-4, (3, 1))
+        noise = sampling([differences] if shared else [row[None] for row in differences])
+        values = (differences.mean(1), np.zeros(3))
+        p, unaware = paired_test(*values, noise).p, paired_test(*values).p
+        assert p is not None
+        assert unaware is not None
+        rejected, naive = rejected + (p < 0.05), naive + (unaware < 0.05)
+    assert rejected <= 0.05 * 2000
+    if shared:  # without the floor nearly every comparison is "significant": the seeds share what they are wrong about
+        assert naive > 0.9 * 2000
+
+
+def test_many_seeds_on_one_test_set_do_not_make_up_for_its_size() -> None:
+    """Seeds and examples vary alike: the mean over 30 seeds carries the noise of both, so the variances add."""
+    rng, rejected = np.random.default_rng(4), 0
+    for _ in range(1000):
+        differences = rng.normal(0, 1, (1, 30)) + rng.normal(0, 1, (30, 1)) + rng.normal(0, 1, (30, 30))
+        p = paired_test(differences.mean(1), np.zeros(30), sampling([differences])).p
+        rejected += p is not None and p < 0.05
+    assert rejected <= 0.065 * 1000  # 0.05 and two standard errors of 1000 draws
+
+
+def test_the_noise_of_a_test_set_is_that_of_the_two_way_layout() -> None:
+    # Two seeds, three examples. Means over seeds 1, 2, 6: their variance 7 over 3 examples is 7 / 3. What is left of
+    # x after row and column means is +-1, 0, +-1 ... = [[1, 0, -1], [-1, 0, 1]]: mean square 4 / 2, over 2 * 3.
+    found = sampling([np.array([[2.0, 2.0, 5.0], [0.0, 2.0, 7.0]])])
+    assert found is not None
+    assert found.variance == pytest.approx(7 / 3)
+    assert found.shared == pytest.approx(7 / 3 - 4 / 2 / 6)
+    # A seed with a test set of its own: its noise is in the scatter of the seeds.
+    alone = sampling([np.array([[1.0, 2.0, 6.0]]), np.array([[1.0, 2.0, 6.0]])])
+    assert alone is not None
+    assert (alone.variance, alone.shared, alone.examples) == (pytest.approx(7 / 3 / 2), 0.0, 6)
+
+
+def test_an_example_with_nothing_to_measure_is_left_out_of_the_noise() -> None:
+    assert sampling([np.array([[1.0, 2.0, 6.0, math.nan]])]) == sampling([np.array([[1.0, 2.0, 6.0]])])
+    assert sampling([np.array([[1.0, math.nan]])]) is None
+    assert sampling([]) is None
+
+
+def test_between_two_limits_the_interval_is_wilsons() -> None:
+    # 81 of 263 in Newcombe (1998), table I, method 3: 0.2553 to 0.3662, with z for t and the error of a share.
+    share = 81 / 263
+    assert _wilson(share, math.sqrt(share * (1 - share) / 263), 1.959964, 1) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    # 0 of 20, the same table: 0 to 0.1611; the error says nothing there, the number of examples does.
+    assert _wilson(0.0, 0.0, 1.959964, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+@pytest.mark.parametrize("limits", [(0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)])
+def test_no_interval_leaves_the_limits_of_its_metric(limits: tuple[float, float]) -> None:
+    for values in ([0.99, 0.80, 1.0], [0.01, 0.2, 0.0], [1.0, 1.0, 1.0]):
+        mean = mean_interval(values, limits=limits)
+        assert mean.interval is not None
+        assert limits[0] <= mean.interval[0] <= mean.mean <= mean.interval[1] <= limits[1]
+
+
+def test_far_from_its_limits_an_interval_is_students() -> None:
+    values = [0.4982, 0.4991, 0.4986]
+    plain, bounded = mean_interval(values), mean_interval(values, limits=(-1.0, 1.0))
+    assert bounded.interval == pytest.approx(plain.interval, abs=2e-6)
+    assert mean_interval(values, limits=(0.0, math.inf)).interval == pytest.approx(plain.interval, abs=5e-6)
+
+
+def test_no_difference_is_larger_than_the_metric_allows() -> None:
+    pair = compare_pair("a", "b", ([0.9, 0.1, 1.0], [0.1, 0.0, 0.0]), limits=(0.0, 1.0))
+    assert pair.interval is not None
+    assert pair.interval[1] == 1.0
+
+
+def test_two_seeds_make_no_test_however_well_they_agree() -> None:
+    pair = compare_pair("a", "b", ([0.9640, 0.9652], [0.9520, 0.9531]))
+    assert (pair.p_paired, pair.p_welch) == (None, None)
+
+
 def test_a_gap_without_variation_is_no_significant_result() -> None:
     # A t test would divide by zero and report p = 0 on two seeds.
     a, b = [0.51, 0.52, 0.53], [0.50, 0.51, 0.52]
@@ -186,6 +268,7 @@ def test_pairs_of_unequal_length_are_an_error() -> None:
 
 def test_the_interval_over_examples_is_that_of_their_mean_difference() -> None:
     differences = np.random.default_rng(0).normal(0.01, 0.1, 2000)
-    pair = compare_pair("a", "b", ([0.5, 0.6], [0.4, 0.6]), differences)
+    tests = [(differences[None], np.zeros((1, 2000)))]
+    pair = compare_pair("a", "b", ([0.5, 0.6], [0.4, 0.6]), tests)
     half = 1.96 * 0.1 / math.sqrt(2000)
     assert pair.interval_examples == pytest.approx((differences.mean() - half, differences.mean() + half), abs=6e-4)

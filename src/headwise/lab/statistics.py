@@ -7,6 +7,10 @@ models already trained, so an interval over examples says nothing about the next
 Seeds are paired: seed k gives both arms the same data in the same order, so the paired t test decides and Welch's test
 (which ignores the pairing) stands beside it. A value that is missing or not finite is `nan` here; it is left out
 together with its partner and counted by the caller, never replaced. What cannot be computed is `None`.
+
+A few seeds can agree by chance far better than their test examples allow, most of all where they share them. So the
+variance of a mean is never counted below what the test sample alone produces (`headwise.lab.sampling`), and no test is
+made with fewer than three seeds.
 """
 
 import math
@@ -17,12 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
+from headwise.lab.sampling import Sampling, sampling, variance_of_mean
+
 Values = Sequence[float] | NDArray[np.floating]
 Interval = tuple[float, float]
 
 CONFIDENCE = 0.95
 ALPHA = 0.05
 POWER = 0.8
+MINIMUM_SEEDS = 3  # of a test: two differences that happen to be nearly equal make any p value
+UNLIMITED = (-math.inf, math.inf)
 BOOTSTRAP_MINIMUM = 10  # below this many observations a bootstrap interval is far too narrow (5 seeds: about 80 %)
 # BCa needs some 10,000 resamples where skewness matters, which is in small samples; large ones get by with fewer.
 RESAMPLES = (2_000, 9_999)
@@ -42,7 +50,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class TTest:
-    """A t test. `p` is `None` where no test is possible: fewer than two values, or a difference without variation."""
+    """A t test. `p` is `None` where none is made: fewer than three values, or a difference without variation."""
 
     statistic: float | None
     df: float | None
@@ -56,8 +64,8 @@ class Pair:
     Attributes:
         n: seeds on which both arms have a value.
         difference: mean of a - b over those seeds, in units of the metric.
-        interval: its paired t interval over seeds.
-        p_welch, p_paired: two-sided p values, uncorrected.
+        interval: its paired t interval over seeds, within what the metric's limits allow.
+        p_welch, p_paired: two-sided p values, uncorrected; from three seeds on.
         p_holm: `p_paired` after Holm's correction over all pairs of the comparison; set by `with_holm`.
         hedges_g: a - b in pooled standard deviations over seeds, corrected for small samples.
         smallest_detectable: difference that a paired test on n seeds finds with power 0.8 (see `smallest_detectable`).
@@ -81,52 +89,85 @@ class Pair:
     identical: bool = False
 
 
-def mean_interval(values: Values, confidence: float = CONFIDENCE) -> Mean:
-    """Mean and t interval, mean +- t(n-1) * s / sqrt(n), over the finite values."""
+def mean_interval(
+    values: Values, noise: Sampling | None = None, limits: Interval = UNLIMITED, confidence: float = CONFIDENCE
+) -> Mean:
+    """Mean and t interval over the finite values, the latter within the limits of the metric.
+
+    Without limits mean +- t(n-1) * e, with e the standard error (`variance_of_mean`). Between two limits, taken as 0
+    and 1, it is Wilson's (1927) interval {p: |mean - p| <= t(n-1) * sqrt(p (1 - p) / m)}, where m = mean (1 - mean) / e^2
+    is the number of coin flips that would have this standard error (Korn & Graubard 1998, with Wilson's interval in
+    place of Clopper and Pearson's). Above one limit it is taken on the log scale.
+
+    Args:
+        values: one for each seed.
+        noise: of the test sample in their mean.
+        limits: the smallest and the largest value that the metric can take.
+    """
     x = _finite(values)
     if len(x) == 0:
         return Mean(math.nan, None, 0)
     mean = float(x.mean())
     if len(x) < 2:
         return Mean(mean, None, len(x))
-    half = float(stats.t.ppf((1 + confidence) / 2, len(x) - 1)) * float(x.std(ddof=1)) / math.sqrt(len(x))
-    return Mean(mean, (mean - half, mean + half), len(x))
+    error = math.sqrt(variance_of_mean(x, noise))
+    t = float(stats.t.ppf((1 + confidence) / 2, len(x) - 1))
+    low, high = limits
+    if math.isfinite(low) and math.isfinite(high):
+        trials = noise.examples if noise else len(x)  # where no value differs from a limit, they alone are known
+        ends = _wilson((mean - low) / (high - low), error / (high - low), t, trials)
+        interval = (low + (high - low) * ends[0], low + (high - low) * ends[1])
+    elif math.isfinite(low) and mean > low:
+        factor = math.exp(min(t * error / (mean - low), 700.0))  # the largest power of e that is finite
+        interval = (low + (mean - low) / factor, low + (mean - low) * factor)
+    else:
+        interval = (max(low, mean - t * error), min(high, mean + t * error))
+    return Mean(mean, interval, len(x))
 
 
-def paired_test(a: Values, b: Values) -> TTest:
-    """Student's paired t test of a - b, two-sided. All differences zero: p = 1; all equal but not zero: no test."""
+def paired_test(a: Values, b: Values, noise: Sampling | None = None) -> TTest:
+    """Student's paired t test of a - b, two-sided; `noise` is that of the test sample in the mean difference.
+
+    All differences zero: p = 1. All equal but not zero, and no noise known: no test.
+    """
     x, y = _pairs(a, b)
-    if len(x) < 2:
+    if len(x) < MINIMUM_SEEDS:
         return TTest(None, None, None)
-    if _constant(x - y, scale=_size(x, y)):
-        return _without_variation(x, y, df=len(x) - 1)
-    result = stats.ttest_rel(x, y)
-    return TTest(float(result.statistic), float(result.df), float(result.pvalue))
+    difference, df = float((x - y).mean()), len(x) - 1
+    error = _error(x - y, noise, _size(x, y))
+    if error == 0:
+        return _without_variation(x, y, df)
+    return TTest(difference / error, float(df), 2 * float(stats.t.sf(abs(difference) / error, df)))
 
 
-def welch_test(a: Values, b: Values) -> TTest:
-    """Welch's t test of a against b (unequal variances, no pairing), two-sided."""
+def welch_test(a: Values, b: Values, noise: tuple[Sampling | None, Sampling | None] = (None, None)) -> TTest:
+    """Welch's t test of a against b (unequal variances, no pairing), two-sided; `noise` in the mean of each."""
     x, y = _finite(a), _finite(b)
-    if min(len(x), len(y)) < 2:
+    if min(len(x), len(y)) < MINIMUM_SEEDS:
         return TTest(None, None, None)
-    if _constant(x, _size(x, y)) and _constant(y, _size(x, y)):
+    squares = [_error(v, own, _size(x, y)) ** 2 for v, own in zip((x, y), noise, strict=True)]
+    if not any(squares):
         return _without_variation(x, y, df=len(x) + len(y) - 2)
-    result = stats.ttest_ind(x, y, equal_var=False)
-    return TTest(float(result.statistic), float(result.df), float(result.pvalue))
+    df = sum(squares) ** 2 / sum(one**2 / (len(v) - 1) for one, v in zip(squares, (x, y), strict=True))
+    statistic = float(x.mean() - y.mean()) / math.sqrt(sum(squares))
+    return TTest(statistic, df, 2 * float(stats.t.sf(abs(statistic), df)))
 
 
-def hedges_g(a: Values, b: Values) -> float | None:
+def hedges_g(a: Values, b: Values, noise: tuple[Sampling | None, Sampling | None] = (None, None)) -> float | None:
     """Hedges' g = J(df) * (mean a - mean b) / s_pooled with the exact J(df) = Γ(df/2) / (sqrt(df/2) Γ((df-1)/2)).
 
     J removes the upward bias of Cohen's d in small samples: 0.80 at 3 seeds an arm, 0.90 at 5 (Hedges 1981).
-    `None` with fewer than two values an arm, or without variation in either.
+    `None` with fewer than two values an arm, or without variation in either. `noise` is that in the mean of each.
     """
     x, y = _finite(a), _finite(b)
     df = len(x) + len(y) - 2
     if min(len(x), len(y)) < 2:
         return None
-    pooled = math.sqrt(((len(x) - 1) * x.var(ddof=1) + (len(y) - 1) * y.var(ddof=1)) / df)
-    if pooled <= ROUNDING * _size(x, y):
+    squares = [
+        (len(v) - 1) * len(v) * _error(v, own, _size(x, y)) ** 2 for v, own in zip((x, y), noise, strict=True)
+    ]
+    pooled = math.sqrt(sum(squares) / df)
+    if pooled == 0:
         return None
     correction = math.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / math.sqrt(df / 2)
     return correction * float(x.mean() - y.mean()) / pooled
@@ -185,43 +226,77 @@ def detectable_effect(n: int, power: float = POWER, alpha: float = ALPHA) -> flo
     return float(optimize.brentq(shortfall, 0.0, 5 * critical + 5)) / math.sqrt(n)
 
 
-def smallest_detectable(a: Values, b: Values, power: float = POWER, alpha: float = ALPHA) -> float | None:
+def smallest_detectable(
+    a: Values, b: Values, noise: Sampling | None = None, power: float = POWER, alpha: float = ALPHA
+) -> float | None:
     """`detectable_effect` for these seeds, in units of the metric: times the standard deviation of a - b.
 
-    The standard deviation comes from the same few seeds, so with three of them this is an order of magnitude.
+    The standard deviation comes from the same few seeds, so with three of them this is an order of magnitude; it is
+    never below what the noise of the test sample alone makes of it.
     """
     x, y = _pairs(a, b)
     effect = detectable_effect(len(x), power, alpha)
-    if effect is None:
-        return None
-    differences = x - y
-    return 0.0 if _constant(differences, _size(x, y)) else effect * float(differences.std(ddof=1))
+    return None if effect is None else effect * _error(x - y, noise, _size(x, y)) * math.sqrt(len(x))
 
 
-def compare_pair(a: str, b: str, values: tuple[Values, Values], examples: Values | None = None) -> Pair:
+def compare_pair(
+    a: str,
+    b: str,
+    values: tuple[Values, Values],
+    tests: Sequence[tuple[Values, Values]] = (),
+    limits: Interval = UNLIMITED,
+) -> Pair:
     """Every statistic of arm `a` minus arm `b`.
 
     Args:
         a, b: the arms' names.
         values: one value a seed for each arm, in the same order of seeds; nan where a seed has no result.
-        examples: a - b for each test example (the mean over seeds where the seeds share their test examples).
+        tests: what the arms did on each test example: for each test set two arrays [seeds, examples], of the seeds that
+            share it. Empty where that is not known; then the noise of the test sample is not either.
+        limits: the smallest and the largest value that the metric can take.
     """
     x, y = _pairs(*values)
-    difference = mean_interval(x - y)
+    ours, theirs = ([np.asarray(pair[side]) for pair in tests] for side in (0, 1))
+    gaps = [one - other for one, other in zip(ours, theirs, strict=True)]
+    noise, own = sampling(gaps), (sampling(ours), sampling(theirs))
+    span = limits[1] - limits[0]
+    difference = mean_interval(x - y, noise)
+    interval = difference.interval
     return Pair(
         a=a,
         b=b,
         n=len(x),
         difference=difference.mean if len(x) else None,
-        interval=difference.interval,
-        p_welch=welch_test(x, y).p,
-        p_paired=paired_test(x, y).p,
-        hedges_g=hedges_g(x, y),
-        smallest_detectable=smallest_detectable(x, y),
-        interval_examples=None if examples is None else bootstrap_interval(examples),
+        # Cut off where no difference can be; what is not possible needs no covering
+        interval=None if interval is None else (max(interval[0], -span), min(interval[1], span)),
+        p_welch=welch_test(x, y, own).p,
+        p_paired=paired_test(x, y, noise).p,
+        hedges_g=hedges_g(x, y, own),
+        smallest_detectable=smallest_detectable(x, y, noise),
+        # An example counts once, however many seeds share it
+        interval_examples=bootstrap_interval(np.concatenate([gap.mean(0) for gap in gaps])) if gaps else None,
         interval_bootstrap=bootstrap_interval(x - y),
         identical=len(x) > 1 and bool(np.all(np.abs(x - y) <= ROUNDING * _size(x, y))),
     )
+
+
+def _wilson(mean: float, error: float, t: float, trials: float) -> Interval:
+    """Wilson's interval of a share whose standard error is known; `trials` are counted where mean or error is at 0."""
+    mean = min(max(mean, 0.0), 1.0)
+    variance = mean * (1 - mean)
+    if variance > 0 and error > 0:
+        trials = variance / error**2
+    centre, shrink = mean + t**2 / (2 * trials), 1 + t**2 / trials
+    half = t * math.sqrt(variance / trials + t**2 / (4 * trials**2))
+    return max(0.0, (centre - half) / shrink), min(1.0, (centre + half) / shrink)
+
+
+def _error(values: NDArray[np.float64], noise: Sampling | None, size: float) -> float:
+    """Standard error of the mean; exactly 0 where all variation is rounding of numbers of this size."""
+    if len(values) < 2:
+        return 0.0
+    error = math.sqrt(variance_of_mean(values, noise))
+    return error if error * math.sqrt(len(values)) > ROUNDING * size else 0.0
 
 
 def _finite(values: Values) -> NDArray[np.float64]:

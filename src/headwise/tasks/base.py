@@ -7,6 +7,7 @@ Legend: B batch, L length, D width, K supervised steps.
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
@@ -125,6 +126,8 @@ class Task(nn.Module, ABC):
     """Name of the primary metric: selection, comparison and references use it."""
     higher_is_better: ClassVar[bool] = True
     """Direction of the primary metric."""
+    metric_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    """The smallest and the largest value that the primary metric can take, so that no interval leaves it."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
     """All metrics of which lower values are better, those of the task's analysis and the primary one included."""
     causal: ClassVar[bool] = False

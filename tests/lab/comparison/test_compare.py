@@ -12,9 +12,9 @@ import pytest
 from headwise.errors import InputError
 from headwise.lab.comparison.compare import compare
 from headwise.lab.comparison.parity import TOLERANCE, measure
-from headwise.lab.comparison.results import example_differences
+from headwise.lab.comparison.results import by_test_set
 from headwise.lab.outputs import directory_name
-from headwise.lab.records import Run
+from headwise.lab.records import Run, read_run
 from headwise.lab.statistics import compare_pair, holm
 from headwise.training.config import RunConfig, TrainingConfig
 from headwise.training.optim import Differentiated
@@ -97,7 +97,11 @@ def test_pairs_are_each_arm_against_the_first_then_the_others_corrected_together
         ("hrm", "baseline"),
         ("hrm", "looped"),
     ]
-    expected = [compare_pair(p["a"], p["b"], (SCORES[p["a"]][:3], SCORES[p["b"]][:3])) for p in pairs]
+    runs = {(label, seed): read_run(comparison / "runs" / label / f"seed{seed}") for label in SCORES for seed in range(3)}
+    expected = [
+        compare_pair(a, b, (SCORES[a][:3], SCORES[b][:3]), by_test_set([a, b], runs, range(3)), (-1.0, 1.0))
+        for a, b in ((pair["a"], pair["b"]) for pair in pairs)
+    ]
     assert [pair["p_paired"] for pair in pairs] == pytest.approx([pair.p_paired for pair in expected])
     assert [pair["p_holm"] for pair in pairs] == pytest.approx(holm([pair["p_paired"] for pair in pairs]))
 
@@ -110,7 +114,7 @@ def test_the_interval_over_examples_comes_from_paired_test_values(comparison: Pa
     assert high - low < 0.006
 
 
-def test_an_example_that_seeds_share_counts_once(tmp_path: Path) -> None:
+def test_seeds_that_share_their_test_examples_stand_together(tmp_path: Path) -> None:
     values = {("a", 0): [1.0, 2.0], ("b", 0): [0.0, 0.0], ("a", 1): [3.0, 4.0], ("b", 1): [0.0, 0.0]}
 
     def runs(prints: dict[int, str]) -> dict[tuple[str, int], Run]:
@@ -119,8 +123,10 @@ def test_an_example_that_seeds_share_counts_once(tmp_path: Path) -> None:
             for (arm, seed), own in values.items()
         }
 
-    assert example_differences("a", "b", runs({0: "one", 1: "one"}), [0, 1]).tolist() == [2.0, 3.0]
-    assert example_differences("a", "b", runs({0: "one", 1: "other"}), [0, 1]).tolist() == [1.0, 2.0, 3.0, 4.0]
+    ((ours, theirs),) = by_test_set(["a", "b"], runs({0: "one", 1: "one"}), [0, 1])
+    assert (ours.tolist(), theirs.tolist()) == ([[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]])
+    apart = by_test_set(["a"], runs({0: "one", 1: "other"}), [0, 1])
+    assert [[values.tolist() for values in own] for own in apart] == [[[[1.0, 2.0]]], [[[3.0, 4.0]]]]
 
 
 def test_the_csv_has_one_row_for_each_run(comparison: Path) -> None:

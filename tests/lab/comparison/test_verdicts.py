@@ -5,17 +5,23 @@ from dataclasses import replace
 
 import pytest
 
-from headwise.lab.comparison.verdicts import MetricBounds, Verdict, headline, standing, verdict
-from headwise.lab.statistics import compare_pair, holm, mean_interval
+from headwise.lab.comparison.headlines import QUICK, control_for, headline
+from headwise.lab.comparison.verdicts import MetricBounds, Verdict, standing, verdict
+from headwise.lab.statistics import Mean, compare_pair, holm, mean_interval
+from tests.lab.conftest import arm
 
 SORTING = MetricBounds(floor=0.0, ceiling=0.5014)
 
 
 def judge(
-    a: Sequence[float], b: Sequence[float], scale: MetricBounds = SORTING, p_holm: float | None = None
+    a: Sequence[float],
+    b: Sequence[float],
+    scale: MetricBounds = SORTING,
+    p_holm: float | None = None,
+    quick: bool = False,
 ) -> Verdict:
     pair = replace(compare_pair("hrm", "baseline", (a, b)), p_holm=p_holm)
-    return verdict(pair, (mean_interval(a), mean_interval(b)), scale)
+    return verdict(pair, (mean_interval(a), mean_interval(b)), scale, quick)
 
 
 def test_a_clear_gain_is_better_with_its_size_and_share() -> None:
@@ -43,7 +49,21 @@ def test_where_lower_is_better_the_lower_arm_is_better() -> None:
 def test_one_seed_is_too_few() -> None:
     said = judge([0.46], [0.42])
     assert said.kind == "too few seeds"
-    assert "one seed allows no test" in said.sentence
+    assert "3 are the fewest that allow a test, here is 1" in said.sentence
+
+
+def test_two_seeds_whose_differences_happen_to_be_nearly_equal_are_too_few() -> None:
+    # Differences of 0.0480 and 0.0499: a t test calls them p = 0.012, and two solved arms leave "no room".
+    assert judge([0.4120, 0.4139], [0.3640, 0.3640]).kind == "too few seeds"
+    assert judge([0.5010, 0.5011], [0.5012, 0.5010]).kind == "too few seeds"
+    assert judge([0.001, 0.002], [0.002, 0.001]).kind == "too few seeds"
+    assert standing(mean_interval([0.5010, 0.5011]), SORTING) == "unknown"
+
+
+def test_a_quick_try_gives_no_verdict_whatever_its_numbers() -> None:
+    said = judge([0.441, 0.452, 0.446, 0.449], [0.401, 0.409, 0.405, 0.411], quick=True)
+    assert said.kind == "no verdict"
+    assert said.sentence == "A quick try allows no verdict (hrm minus baseline is +0.0405)."
 
 
 def test_the_published_gain_of_18_7_per_cent_is_too_few_seeds() -> None:
@@ -132,10 +152,21 @@ def of(kind: str, a: str, b: str = "baseline") -> Verdict:
     return Verdict(a, b, kind, "")  # type: ignore[arg-type]
 
 
+MEANS = {"baseline": 0.40, "looped": 0.49, "hrm": 0.48, "linear": 0.41}
+
+
+def line(verdicts: list[Verdict], **means: float) -> str:
+    """The headline of arms with these means (default `MEANS`); `looped` is a control."""
+    names = dict.fromkeys(["baseline", *(name for v in verdicts for name in (v.a, v.b))])
+    controls = {name: control_for(arm(name)) for name in names}
+    return headline(verdicts, {name: Mean((MEANS | means)[name], None, 3) for name in names}, controls, True)
+
+
 @pytest.mark.parametrize(
-    ("verdicts", "line"),
+    ("verdicts", "expected"),
     [
-        ([of("better", "hrm")], "hrm is better than baseline"),
+        ([of("worse", "hrm")], "Best is hrm with 0.4800; hrm is worse than baseline"),
+        ([of("better", "looped")], "Best is looped with 0.4900; looped is better than baseline"),
         (
             [of("no room", "looped"), of("no room", "hrm"), of("no room", "hrm", "looped")],
             "No room left below the ceiling: baseline, looped and hrm all reach it",
@@ -143,19 +174,56 @@ def of(kind: str, a: str, b: str = "baseline") -> Verdict:
         ([of("no room", "hrm")], "No room left below the ceiling: baseline and hrm both reach it"),
         ([of("too few seeds", "hrm")], "Too few seeds to say whether hrm differs from baseline"),
         (
-            [of("better", "looped"), of("better", "hrm"), of("no difference", "hrm", "looped")],
-            "looped and hrm are better than baseline",
-        ),
-        (
             [of("worse", "looped"), of("no difference", "hrm"), of("better", "hrm", "looped")],
-            "looped is worse than baseline; no difference shown between baseline and hrm; hrm is better than looped",
+            "Best is looped with 0.4900; looped is worse than baseline; no difference shown between baseline and hrm; "
+            "hrm is better than looped",
         ),
         ([of("at the floor", "hrm")], "Nothing learned: baseline and hrm stay at the floor"),
+        ([of("no verdict", "hrm"), of("no verdict", "looped")], QUICK),
         ([], "One arm, nothing to compare it with"),
     ],
 )
-def test_the_headline_says_it_in_one_line(verdicts: list[Verdict], line: str) -> None:
-    assert headline(verdicts, "baseline") == line
+def test_the_headline_says_it_in_one_line(verdicts: list[Verdict], expected: str) -> None:
+    assert line(verdicts) == expected
+
+
+def test_a_gain_that_the_control_shares_is_credited_to_the_loop() -> None:
+    both = [of("better", "looped"), of("better", "hrm"), of("no difference", "hrm", "looped")]
+    assert line(both) == (
+        "Best is looped with 0.4900; looped and hrm are better than baseline; the control looped reaches 0.4900: the "
+        "gain of hrm is credited to the loop"
+    )
+    # Even where the control's own lead over the baseline is not significant, as long as it stands ahead.
+    ahead = [of("too few seeds", "looped"), of("better", "hrm"), of("too few seeds", "hrm", "looped")]
+    assert line(ahead).startswith("Best is looped with 0.4900; hrm is better than baseline")
+    assert line(ahead).endswith("the gain of hrm is credited to the loop")
+
+
+def test_a_router_is_credited_only_where_it_beats_the_control() -> None:
+    verdicts = [of("better", "looped"), of("better", "hrm"), of("better", "hrm", "looped")]
+    assert line(verdicts, hrm=0.5).endswith("the control looped reaches 0.4900, and hrm is better than that")
+    unclear = [of("no difference", "looped"), of("better", "hrm"), of("too few seeds", "hrm", "looped")]
+    assert line(unclear, looped=0.42).endswith("looped reaches 0.4200: hrm is not shown to be better than that")
+    turned = [of("better", "hrm"), of("better", "looped"), of("worse", "looped", "hrm")]
+    assert line(turned, hrm=0.5).endswith("and hrm is better than that")
+
+
+def test_without_a_control_the_headline_says_that_one_is_missing() -> None:
+    assert "no control among the arms (looped, static, random_k)" in line([of("better", "hrm")])
+    # The first arm may be the control itself.
+    arms = {"looped": control_for(arm("looped")), "hrm": None}
+    means = {"looped": Mean(0.4, None, 3), "hrm": Mean(0.48, None, 3)}
+    said = headline([of("better", "hrm", "looped")], means, arms, True)
+    assert said == "Best is hrm with 0.4800; hrm is better than looped"
+
+
+def test_arms_that_choose_nothing_are_controls() -> None:
+    assert control_for(arm("baseline")) is None
+    assert control_for(arm("hrm")) is None
+    assert control_for(arm("linear")) is None
+    assert control_for(arm("looped")) == "the loop"
+    assert control_for(arm("baseline", router={"name": "static", "k": 2})) == "a fixed choice of heads"
+    assert control_for(arm("baseline", router={"name": "random"})) == "a random choice of heads"
 
 
 def test_holm_over_the_pairs_can_take_a_verdict_back() -> None:

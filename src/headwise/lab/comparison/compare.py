@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from headwise.files import read_mapping, write_json, write_text
+from headwise.files import finite, read_mapping, write_json, write_text
 from headwise.lab.comparison.launchers import LAUNCHERS, LOCAL
 from headwise.lab.comparison.launching import Launcher
 from headwise.lab.comparison.parity import Mode
@@ -103,6 +103,7 @@ def _facts(base: RunConfig) -> dict[str, Any]:
         "task_config": {key: value for key, value in plain["task"].items() if key != "name"},
         "training": plain["training"],
         "metric": entry.task.metric,
+        "metric_range": finite(entry.task.metric_range),
         "higher_is_better": entry.task.higher_is_better,
         "quick": base.quick,
     }

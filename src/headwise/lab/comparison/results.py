@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwise.lab.comparison.parity import Parity
-from headwise.lab.comparison.verdicts import MetricBounds, headline, standing, verdict
+from headwise.lab.comparison.headlines import control_for, headline
+from headwise.lab.comparison.verdicts import MetricBounds, standing, verdict
 from headwise.lab.records import Run, number
-from headwise.lab.statistics import Pair, compare_pair, holm, mean_interval
+from headwise.lab.sampling import sampling
+from headwise.lab.statistics import Interval, Pair, compare_pair, holm, mean_interval
 from headwise.schema import to_plain
 
 
@@ -29,7 +31,7 @@ def summarise(
     Args:
         runs: by (label, seed); a run without a summary counts as missing.
         failures: what went wrong, by (label, seed).
-        facts: `task`, `metric`, `higher_is_better` and whatever else of the task the report shows.
+        facts: `task`, `metric`, `metric_range`, `higher_is_better`, `quick` and whatever else the report shows.
     """
     labels = [one.label for one in sized.arms]
     summaries = [run.summary for run in runs.values() if run.summary]
@@ -37,16 +39,19 @@ def summarise(
     floor, ceiling = (_mean(summary.get(key) for summary in summaries) for key in ("floor", "ceiling"))
     bounds = MetricBounds(floor, ceiling, bool(facts["higher_is_better"]))
     values = {label: [number(runs[label, seed].summary.get("value")) for seed in seeds] for label in labels}
-    means = {label: mean_interval(_with_nan(values[label])) for label in labels}
-    pairs = _pairs(labels, values, runs, seeds)
-    verdicts = [verdict(pair, (means[pair.a], means[pair.b]), bounds) for pair in pairs]
+    limits = _limits(facts["metric_range"])
+    noise = {label: sampling([values for (values,) in by_test_set([label], runs, seeds)]) for label in labels}
+    means = {label: mean_interval(_with_nan(values[label]), noise[label], limits) for label in labels}
+    pairs = _pairs(labels, values, runs, seeds, limits)
+    verdicts = [verdict(pair, (means[pair.a], means[pair.b]), bounds, bool(facts["quick"])) for pair in pairs]
+    controls = {one.label: control_for(one.arm) for one in sized.arms}
     return {
         **facts,
         "floor": floor,
         "ceiling": ceiling,
         "references": _means(summary.get("references") for summary in summaries),
         "references_by_metric": _means(summary.get("references_by_metric") for summary in summaries),
-        "headline": headline(verdicts, labels[0]),
+        "headline": headline(verdicts, means, controls, bounds.higher_is_better),
         "seeds": list(seeds),
         "updates": first.get("updates"),
         "examples": first.get("examples"),
@@ -57,6 +62,7 @@ def summarise(
                 "mean": means[one.label].mean,
                 "interval": means[one.label].interval,
                 "standing": standing(means[one.label], bounds),
+                "control": controls[one.label],
                 "parameters": one.size.parameters,
                 "parameter_ratio": one.parameter_ratio,
                 "flops_per_example": one.size.flops,
@@ -88,6 +94,7 @@ def table(result: Mapping[str, Any]) -> str:
         "ceiling",
         "parameters",
         "flops_per_example",
+        "quick",
         "failure",
     )
     rows = csv.writer(text, lineterminator="\n")
@@ -95,7 +102,7 @@ def table(result: Mapping[str, Any]) -> str:
     for label, arm in result["arms"].items():
         for seed, value in zip(result["seeds"], arm["values"], strict=True):
             ends = [result["floor"], result["ceiling"]]
-            size = [arm["parameters"], arm["flops_per_example"]]
+            size = [arm["parameters"], arm["flops_per_example"], str(bool(result["quick"])).lower()]
             row = [result["task"], result["metric"], label, seed, value, *ends, *size, arm["failures"].get(str(seed))]
             rows.writerow(["" if entry is None else entry for entry in row])
     return text.getvalue()
@@ -106,34 +113,40 @@ def _pairs(
     values: Mapping[str, Sequence[float | None]],
     runs: Mapping[tuple[str, int], Run],
     seeds: Sequence[int],
+    limits: Interval,
 ) -> list[Pair]:
     """Every arm against the first, then the others among themselves; p values corrected for all of them."""
     order = [(a, labels[0]) for a in labels[1:]]
     order += [(a, b) for i, b in enumerate(labels[1:], 1) for a in labels[i + 1 :]]
     pairs = [
-        compare_pair(a, b, (_with_nan(values[a]), _with_nan(values[b])), example_differences(a, b, runs, seeds))
+        compare_pair(a, b, (_with_nan(values[a]), _with_nan(values[b])), by_test_set([a, b], runs, seeds), limits)
         for a, b in order
     ]
     corrected = holm([pair.p_paired for pair in pairs])
     return [replace(pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True)]
 
 
-def example_differences(
-    a: str, b: str, runs: Mapping[tuple[str, int], Run], seeds: Sequence[int]
-) -> NDArray[np.float32] | None:
-    """a - b for each test example.
+def by_test_set(
+    labels: Sequence[str], runs: Mapping[tuple[str, int], Run], seeds: Sequence[int]
+) -> list[tuple[NDArray[np.float32], ...]]:
+    """What these arms did on each test example: for each test set an array [seeds, examples] of each arm.
 
-    Where seeds share their test examples, the mean over those seeds: an example counts once. Where each seed draws its
-    own, those of all seeds stand side by side.
+    Its seeds are those that share it, as they do where the test examples are given and not drawn, and on which all of
+    the arms have values.
     """
-    by_test_set: dict[str, list[NDArray[np.float32]]] = {}
+    found: dict[str, list[list[NDArray[np.float32]]]] = {}
     for seed in seeds:
-        ours, theirs = runs[a, seed], runs[b, seed]
-        x, y = ours.test_values, theirs.test_values
-        if x is not None and y is not None and len(x) == len(y):
-            drawn = str(ours.summary.get("test_fingerprint", f"seed {seed}"))
-            by_test_set.setdefault(drawn, []).append(x - y)
-    return np.concatenate([np.mean(found, axis=0) for found in by_test_set.values()]) if by_test_set else None
+        own = [values for label in labels if (values := runs[label, seed].test_values) is not None]
+        if len(own) == len(labels) and len({len(values) for values in own}) == 1:
+            drawn = str(runs[labels[0], seed].summary.get("test_fingerprint", f"seed {seed}"))
+            found.setdefault(drawn, []).append(own)
+    return [tuple(np.stack(arm) for arm in zip(*own, strict=True)) for own in found.values()]
+
+
+def _limits(ends: Sequence[float | None]) -> Interval:
+    """A metric's range as it is written to JSON, null for infinite."""
+    low, high = ends
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def _means_over_runs(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

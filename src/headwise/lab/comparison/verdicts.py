@@ -1,4 +1,4 @@
-"""Statistics put into words: what may be said of a pair of arms, of one arm, and of a whole comparison.
+"""Statistics put into words: what may be said of a pair of arms, and of one arm.
 
 One constant rules: `MEANINGFUL`, the difference in normalised score below which it does not matter. Two arms whose
 intervals end within it of the ceiling leave no room for a difference; a comparison whose smallest detectable effect
@@ -16,14 +16,23 @@ from headwise.lab.formatting import (
     format_p,
     format_percent,
     format_quantity,
-    join_words,
 )
-from headwise.lab.statistics import ALPHA, Mean, Pair
+from headwise.lab.statistics import ALPHA, MINIMUM_SEEDS, Mean, Pair
 
 # 5 %: on sorting at n = 20 that is a Kendall's tau of 0.025, three times the tolerance asked of a correct model.
 MEANINGFUL = 0.05
 
-Kind = Literal["better", "worse", "no room", "at the floor", "identical", "no difference", "too few seeds", "no result"]
+Kind = Literal[
+    "better",
+    "worse",
+    "no room",
+    "at the floor",
+    "identical",
+    "no difference",
+    "too few seeds",
+    "no verdict",
+    "no result",
+]
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ Standing = Literal["at the ceiling", "between", "at the floor", "unknown"]
 
 def standing(mean: Mean, bounds: MetricBounds) -> Standing:
     """Where an arm stands: at an end only if its whole interval lies within `MEANINGFUL` of it (or beyond)."""
-    if mean.interval is None:
+    if mean.interval is None or mean.n < MINIMUM_SEEDS:
         return "unknown"
     scores = [bounds.normalised(bound) for bound in mean.interval]
     known = [score for score in scores if score is not None]
@@ -90,19 +99,27 @@ def standing(mean: Mean, bounds: MetricBounds) -> Standing:
     return "at the floor" if max(known) <= MEANINGFUL else "between"
 
 
-def verdict(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds) -> Verdict:
-    """The honest sentence about `pair`; `means` are those of its arms a and b over all their seeds."""
-    kind, sentence = _judge(pair, means, bounds)
+def verdict(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bool = False) -> Verdict:
+    """The honest sentence about `pair`.
+
+    Args:
+        means: those of its arms a and b over all their seeds.
+        quick: the runs were cut down to seconds, so nothing is said.
+    """
+    kind, sentence = _judge(pair, means, bounds, quick)
     return Verdict(pair.a, pair.b, kind, sentence)
 
 
-def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds) -> tuple[Kind, str]:
+def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bool) -> tuple[Kind, str]:
     a, b, difference = pair.a, pair.b, pair.difference
     if pair.n == 0 or difference is None:
         return "no result", f"Nothing to compare: {a} and {b} have no seed on which both gave a result."
     measured = f"{a} minus {b} is {format_metric(difference, signed=True)}"
-    if pair.n == 1 or pair.interval is None or pair.smallest_detectable is None:
-        return "too few seeds", f"Too few seeds to say: one seed allows no test ({measured})."
+    if quick:
+        return "no verdict", f"A quick try allows no verdict ({measured})."
+    if pair.n < MINIMUM_SEEDS:
+        few = f"{MINIMUM_SEEDS} are the fewest that allow a test, here {'is' if pair.n == 1 else 'are'} {pair.n}"
+        return "too few seeds", f"Too few seeds to say: {few} ({measured})."
     if pair.identical:
         return "identical", f"No difference: {a} and {b} gave the same value on every seed; are they really two models?"
     p = pair.p_paired if pair.p_holm is None else pair.p_holm
@@ -157,54 +174,6 @@ def _undecided(pair: Pair, unit: tuple[float, str] | None, evidence: str) -> tup
         f"Too few seeds to say: one of {format_metric(largest)}{_relative(largest, unit)}, is possible but not shown "
         f"({evidence})."
     )
-
-
-def headline(verdicts: list[Verdict], first: str) -> str:
-    """The comparison in one line: every arm against the first, then whatever was decided between the others."""
-    against = [verdict for verdict in verdicts if verdict.b == first]
-    if not against:
-        return "One arm, nothing to compare it with"
-    groups: dict[Kind, list[str]] = {}
-    for item in against:
-        groups.setdefault(item.kind, []).append(item.a)
-    said = [_together(kind, groups[kind], first) for kind in _ORDER if kind in groups]
-    others = [item for item in verdicts if item.b != first and item.kind in ("better", "worse")]
-    said += [f"{item.a} is {item.kind} than {item.b}" for item in others]
-    text = "; ".join(said)
-    starts_with_arm = any(text.startswith(f"{item.a}") for item in against)
-    return text if starts_with_arm else text[0].upper() + text[1:]
-
-
-_ORDER: tuple[Kind, ...] = (
-    "better",
-    "worse",
-    "no room",
-    "identical",
-    "no difference",
-    "too few seeds",
-    "at the floor",
-    "no result",
-)
-
-
-def _together(kind: Kind, arms: list[str], first: str) -> str:
-    names, everyone = join_words(arms), join_words([first, *arms])
-    one = len(arms) == 1
-    match kind:
-        case "better" | "worse":
-            return f"{names} {'is' if one else 'are'} {kind} than {first}"
-        case "no room":
-            return f"no room left below the ceiling: {everyone} {'both' if one else 'all'} reach it"
-        case "identical":
-            return f"exactly the results of {first}: {names}"
-        case "no difference":
-            return f"no difference shown between {everyone}"
-        case "too few seeds":
-            return f"too few seeds to say whether {names} {'differs' if one else 'differ'} from {first}"
-        case "at the floor":
-            return f"nothing learned: {everyone} stay at the floor"
-        case "no result":
-            return f"no result for {names}"
 
 
 def _absolute(bounds: tuple[float, float], difference: float) -> tuple[float, float]:

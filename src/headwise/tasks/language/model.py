@@ -5,6 +5,7 @@ Legend: B batch, L length, V tokens, D width.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -58,6 +59,7 @@ class LanguageTask(Task):
 
     name: ClassVar[str] = "language"
     metric: ClassVar[str] = "loss"
+    metric_range: ClassVar[tuple[float, float]] = (0.0, math.inf)
     higher_is_better: ClassVar[bool] = False
     lower_is_better: ClassVar[frozenset[str]] = frozenset(("loss", "bits_per_character"))
     causal: ClassVar[bool] = True

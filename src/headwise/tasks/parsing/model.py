@@ -86,6 +86,7 @@ class ParsingTask(Task):
 
     name: ClassVar[str] = "parsing"
     metric: ClassVar[str] = "las"
+    metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     config: ParsingConfig
 
