@@ -105,6 +105,32 @@ def test_statistics_of_known_gates() -> None:
     assert gate_statistics([]) == {}
 
 
+def test_statistics_describe_the_gates_after_selection() -> None:
+    """An undecided router, entropy 1, of which a rule keeps 2 of 8 heads with unequal gates; the others are dead."""
+    weight = torch.tensor([[[3.0, 1.0, 0, 0, 0, 0, 0, 0]]])
+    stats = gate_statistics([Gates(weight, weight != 0, torch.full((1, 1, 8), 1 / 8))])
+    assert stats["entropy_mean"] == pytest.approx(1.0)
+    # Shares 3/4 and 1/4: exp(-(3/4 ln 3/4 + 1/4 ln 1/4)) = 4 / 3^(3/4)
+    assert stats["effective_heads_mean"] == pytest.approx(4 / 3**0.75)
+    assert stats["herfindahl"] == pytest.approx(9 / 16 + 1 / 16)
+    assert stats["top1_share"] == pytest.approx(0.75)
+    assert (stats["heads_active_mean"], stats["dead_heads"]) == (2, 6)
+    assert "shared_weight" not in stats
+
+
+def test_a_mixture_whose_shared_head_carries_nearly_all_does_not_look_healthy() -> None:
+    weight = torch.tensor([[[1.86, 0.04, 0.07, 0.10]]])
+    stats = gate_statistics([Gates(weight, weight != 0, torch.full((1, 1, 3), 1 / 3))])
+    assert stats["shared_heads"] == 1
+    assert stats["shared_weight"] == pytest.approx(1.86 / 2.07)
+    assert stats["effective_heads_mean"] < 1.6
+
+
+def test_a_token_without_any_head_has_no_effective_one() -> None:
+    nothing = torch.zeros(1, 1, 4)
+    assert gate_statistics([Gates(nothing, nothing != 0, torch.full((1, 1, 4), 1 / 4))])["effective_heads_mean"] == 0
+
+
 def test_statistics_leave_padding_out() -> None:
     gates = gates_of([[1.0, 0, 0, 0], [0.25] * 4])
     mask = torch.tensor([[True, False]])

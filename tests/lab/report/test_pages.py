@@ -225,15 +225,32 @@ def test_gates_that_do_not_depend_on_the_input_are_called_what_they_are() -> Non
     assert "a fixed weighting of its heads rather than a choice" in fixed[0]
     assert "hardly routes" in diagnose("hrm", hrm, {}, {"heads": 0.01, "steps": 0.01, "inputs": 0.01})[0]
     assert "alike at every refinement step" in diagnose("hrm", hrm, {}, {"heads": 0.3, "steps": 0.01, "inputs": 0.3})[0]
-    assert diagnose("hrm", hrm, {"entropy_mean": 0.7}, {"heads": 0.3, "steps": 0.2, "inputs": 0.2}) == []
+    sound = {"effective_heads_mean": 3.7, "heads_active_mean": 4.0}
+    assert diagnose("hrm", hrm, sound, {"heads": 0.3, "steps": 0.2, "inputs": 0.2}) == []
+
+
+SPREAD = {"heads": 1.0, "steps": 0.2, "inputs": 0.2}
 
 
 def test_dead_heads_one_head_and_collapsed_halting_are_named() -> None:
-    routing = {"entropy_mean": 0.1, "dead_heads": 2.0, "refinement_steps_mean": 1.05}
-    said = " ".join(diagnose("hrm", to_plain(arm("hrm")), routing, {"heads": 1.0, "steps": 0.2, "inputs": 0.2}))
-    assert "through one head" in said
-    assert "2 heads that no token" in said
+    routing = {"effective_heads_mean": 1.1, "heads_active_mean": 4.0, "dead_heads": 2.0, "refinement_steps_mean": 1.05}
+    said = " ".join(diagnose("hrm", to_plain(arm("hrm")), routing, SPREAD))
+    assert "through one head: of 4.00 that are on, 1.10 count" in said
+    assert "2 dead heads: no token of the test examples used them" in said
     assert "learned halting has collapsed" in said
+
+
+def test_gates_that_look_open_but_lean_on_a_few_heads_are_named() -> None:
+    linear = to_plain(arm("linear"))
+    # Gates of 1.86 on the shared head, 0.04 to 0.10 on three routed ones: an undecided router, and yet no mixture.
+    mixture = {"entropy_mean": 1.0, "effective_heads_mean": 1.56, "heads_active_mean": 4.0}
+    (said,) = diagnose("moh", linear, mixture | {"shared_heads": 1.0, "shared_weight": 0.9}, SPREAD)
+    assert said.startswith("moh gives 90 % of its weight to the 1 head that every token shares, where equal gates")
+    (said,) = diagnose("moh", linear, mixture | {"effective_heads_mean": 2.1}, SPREAD)
+    assert said == "moh has 4.00 heads on, but weighs them so unequally that 2.10 count."
+    assert diagnose("moh", linear, mixture | {"effective_heads_mean": 3.9}, SPREAD) == []
+    # One head by order is no collapse.
+    assert diagnose("one", linear, {"effective_heads_mean": 1.0, "heads_active_mean": 1.0}, SPREAD) == []
 
 
 def test_unequal_flops_are_said_aloud() -> None:

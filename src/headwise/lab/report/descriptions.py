@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headwise.lab.formatting import format_count, format_quantity, join_words
+from headwise.lab.formatting import format_count, format_percent, format_quantity, join_words
 from headwise.lab.records import number
 from headwise.models.arm import Arm
 from headwise.schema import build
@@ -13,7 +13,9 @@ Plain = Mapping[str, Any]
 
 # Standard deviation of gates (1 is plain attention) that is too small to matter: 5 % of a head's output.
 STILL = 0.05
-ONE_HEAD = 0.2  # share of the largest entropy below which nearly everything goes through one head
+ONE_HEAD = 1.5  # effective heads below which nearly everything goes through one: 90 % of the weight, were there two
+CONCENTRATED = 0.6  # effective heads, as a share of the active ones, below which the others hardly count
+SHARED = 2.0  # times what equal gates would give them: shared heads beside which the routed ones hardly count
 ABBREVIATIONS = {"uas", "las", "clas", "ucm", "lcm"}  # attachment scores and complete matches, of parsers
 COLLAPSED = 1.2  # refinement steps below which learned halting has given refinement up
 
@@ -70,15 +72,32 @@ def diagnose(label: str, arm: Plain, routing: Plain, spread: Plain) -> list[str]
         )
     elif chooses and by_step is not None and by_step < STILL:
         said.append(f"{label} uses its heads alike at every refinement step (gates vary by {by_step:.3f} over steps).")
-    entropy, dead = number(routing.get("entropy_mean")), number(routing.get("dead_heads"))
-    if entropy is not None and entropy <= ONE_HEAD:
-        said.append(f"{label} sends nearly everything through one head (entropy {entropy:.2f} of the largest).")
-    if dead:
-        said.append(f"{label} has {format_quantity(round(dead), 'head')} that no token of the test examples used.")
+    said += _concentration(label, routing)
+    if dead := number(routing.get("dead_heads")):
+        said.append(f"{label} has {format_quantity(round(dead), 'dead head')}: no token of the test examples used {'it' if round(dead) == 1 else 'them'}.")
     steps, allowed = number(routing.get("refinement_steps_mean")), arm["refinement"]["steps"]
     if steps is not None and allowed > 1 and steps < COLLAPSED:
         said.append(f"{label} stops after {steps:.2f} of {allowed} steps: learned halting has collapsed.")
     return said
+
+
+def _concentration(label: str, routing: Plain) -> list[str]:
+    """Whether few heads carry nearly all weight among those that are on."""
+    effective, active = number(routing.get("effective_heads_mean")), number(routing.get("heads_active_mean"))
+    shared, weight = number(routing.get("shared_heads")), number(routing.get("shared_weight"))
+    if effective is None or active is None or active <= 1:
+        return []
+    if shared and weight is not None and weight > SHARED * shared / active:
+        return [
+            f"{label} gives {format_percent(weight)} of its weight to the {format_quantity(round(shared), 'head')} that "
+            f"every token shares, where equal gates would give {format_percent(shared / active)}: its routed heads, and "
+            "so its choice, hardly count."
+        ]
+    if effective < ONE_HEAD:
+        return [f"{label} sends nearly everything through one head: of {active:.2f} that are on, {effective:.2f} count."]
+    if effective < CONCENTRATED * active:
+        return [f"{label} has {active:.2f} heads on, but weighs them so unequally that {effective:.2f} count."]
+    return []
 
 
 def unequal_cost(arms: Mapping[str, Plain]) -> str | None:
