@@ -91,6 +91,7 @@ class FakeTrain:
             "refinement_steps_mean": float(config.arm.refinement.steps),
             "heads_active_mean": 4.0,
             "heads_executed_mean": 4.0,
+            "headwise": {"version": "0.9", "commit": "0123456789abcdef", "dirty": seed == 1},
         }
         (path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
         return path
@@ -114,6 +115,7 @@ def write_curves(path: Path, config: RunConfig, value: float, rng: np.random.Gen
             line |= {"heads_active_mean": float(heads), "gates": gates}
             if gates:
                 line |= {"entropy_mean": 1 - 0.2 * float(learned), "herfindahl": 0.3, "top1_share": 0.4}
+                line |= {"effective_heads_mean": heads - float(learned)}
                 line |= {"dead_heads": 0.0, "slow_updates": 2.0, "temperature": 1.0}
             routing.write(json.dumps(line) + "\n")
 

@@ -209,7 +209,9 @@ def test_an_example_with_nothing_to_measure_is_left_out_of_the_noise() -> None:
 def test_between_two_limits_the_interval_is_wilsons() -> None:
     # 81 of 263 in Newcombe (1998), table I, method 3: 0.2553 to 0.3662, with z for t and the error of a share.
     share = 81 / 263
-    assert _wilson(share, math.sqrt(share * (1 - share) / 263), 1.959964, 1) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert _wilson(share, math.sqrt(share * (1 - share) / 263), 1.959964, 1) == pytest.approx(
+        (0.2553, 0.3662), abs=5e-5
+    )
     # 0 of 20, the same table: 0 to 0.1611; the error says nothing there, the number of examples does.
     assert _wilson(0.0, 0.0, 1.959964, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
 

@@ -9,6 +9,7 @@ from headwise.commands.result import Result
 from headwise.lab.ladder.checks import Limits
 from headwise.lab.ladder.climb import ARMS, BUDGET, ladder
 from headwise.lab.report.ladder_table import ladder_text
+from headwise.lab.report.write import write_report
 from headwise.schema import FilePath, run_settings
 from headwise.training import configuration
 from headwise.training.quoting import key_of
@@ -19,7 +20,8 @@ class Options(Limits):
     """Train arms from simple to rich, name the first that is broken and say why.
 
     After each short run: gradients against finite differences, order of gates, what moved, loss, active heads, a
-    sample. It stops at the first rung that fails; ladder.json holds every check and is the result. The directory of an
+    sample. It stops at the first rung that fails; ladder.json holds every check and is the result,
+    report.html shows it. The directory of an
     unfinished ladder, as output=, goes on with what is missing.
 
     Args:
@@ -43,4 +45,5 @@ def run(options: Options) -> Result:
     rungs = configuration.load_arms(options.arms, [*budget, *options.settings])
     limits = Limits(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Limits)})
     result = ladder(rungs, limits, options.output)
+    write_report(result["directory"])
     return Result(result, ladder_text(result), code=int(not result["passed"]))

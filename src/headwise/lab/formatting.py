@@ -21,7 +21,8 @@ def format_decimal(x: float | None, digits: int, signed: bool = False) -> str:
     """With so many digits behind the point, and a true minus sign."""
     if x is None or not math.isfinite(x):
         return MISSING
-    return f"{x:{'+' if signed else ''}.{digits}f}".replace("-", MINUS)
+    text = f"{abs(x):.{digits}f}"
+    return (MINUS if x < 0 and float(text) else "+" if signed else "") + text
 
 
 def format_short(x: float | None) -> str:
@@ -45,12 +46,12 @@ def format_percent(share: float) -> str:
     """Two digits, as in 0.84 %, 8.4 %, 84 %; a whole number without its zero, as in 5 %."""
     x = 100 * share
     digits = 2 if abs(x) < 0.995 else 1 if abs(x) < 9.95 else 0
-    return f"{x:.{digits}f} %".replace(".0 %", " %").replace("-", MINUS)
+    return f"{format_decimal(x, digits)} %".replace(".0 %", " %")
 
 
 def format_normalised(score: float) -> str:
     """A normalised score in per cent: one decimal, as near the ceiling that is where arms differ."""
-    return f"{100 * score:.1f} %".replace("-0.0", "0.0").replace("-", MINUS)
+    return f"{format_decimal(100 * score, 1)} %"
 
 
 def format_count(n: float | None) -> str:

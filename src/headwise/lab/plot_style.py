@@ -1,19 +1,21 @@
 """How plots look: colours, markers, matplotlib's settings, and the step from a figure to an `<svg>` of the page.
 
-An arm keeps its colour and marker through all plots of a report. The colours are Okabe and Ito's, which colour-blind
-readers can tell apart; the markers say the same again for print in grey.
+An arm keeps its colour and marker through all plots of a report. The colours follow Okabe and Ito's, which colour-blind
+readers can tell apart, darkened until each has a contrast of 4.5 on white; the markers say the same again for print in
+grey.
 """
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-INK, MUTED, GRID, PAPER = "#1c2128", "#667080", "#e4e7eb", "#fffffe"
-COLOURS = ("#5b6675", "#0072b2", "#d55e00", "#009e73", "#b5508c", "#3f9fd8", "#b98500")
+INK, MUTED, GRID, PAPER = "#1c2128", "#5d6776", "#e4e7eb", "#fffffe"
+COLOURS = ("#5b6675", "#0072b2", "#b84f00", "#007a58", "#a8467f", "#7a52c7", "#8a6300")
 MARKERS = ("s", "o", "D", "^", "v", "P", "X")
 # Below 1 (less than plain attention) blue, 1 pale, above 1 orange: distinct to colour-blind readers and in grey.
 GATE_COLOURS = LinearSegmentedColormap.from_list("gates", ["#1f5f99", "#8fb8da", "#f2f0ea", "#f0a860", "#b3500a"])
@@ -21,6 +23,7 @@ GATE_COLOURS = LinearSegmentedColormap.from_list("gates", ["#1f5f99", "#8fb8da",
 PAGE_COLOURS = {INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper"} | {
     colour: f"--arm-{index}" for index, colour in enumerate(COLOURS)
 }
+SMALL = 8.5  # points; the least that is printed
 STYLE: Any = {
     "font.size": 9.0,
     "font.family": "DejaVu Sans",
@@ -76,6 +79,17 @@ def svg(figure: Figure, name: str) -> str:
 def colour(index: int) -> str:
     """The colour of the arm in this place."""
     return COLOURS[index % len(COLOURS)]
+
+
+def readable_on(background: tuple[float, float, float, float]) -> str:
+    """Black or white, whichever has the larger contrast on a colour (RGBA in 0 to 1): always 4.5 or more."""
+    return "#000000" if luminance(background[:3]) > 0.179 else "#ffffff"  # where both have a contrast of 4.58
+
+
+def luminance(rgb: Sequence[float]) -> float:
+    """Relative luminance of an sRGB colour in 0 to 1 (WCAG 2.1)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def marks(points: int, index: int, arms: int) -> dict[str, Any]:

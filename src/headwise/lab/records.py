@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from headwise import files
 from headwise.errors import InputError
-from headwise.lab.outputs import COMPARISON, SCALING
+from headwise.lab.outputs import COMPARISON, LADDER, SCALING
+from headwise.training.config import read
 from headwise.training.files import ANALYSIS, CONFIG, METRICS, ROUTING, SUMMARY, TEST_VALUES
 
 
@@ -136,6 +137,30 @@ def read_scaling(directory: Path) -> dict[str, Any]:
     return content
 
 
+def read_ladder(directory: Path) -> dict[str, Any]:
+    """The content of ladder.json in a directory that has one.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    content = readable_mapping(directory / LADDER)
+    rungs = content.get("rungs")
+    whole = {"task", "metric", "seed", "arms", "verdict"} <= content.keys() and isinstance(rungs, list)
+    if not whole or not all(isinstance(r, dict) and {"arm", "passed", "checks", "run"} <= r.keys() for r in rungs):
+        raise InputError(
+            f"{directory / LADDER}: damaged; run `headwise ladder` again with the same output (passed rungs are kept)"
+        )
+    return content
+
+
+def readable_settings(directory: Path) -> dict[str, Any]:
+    """The configuration of a run as plain data; empty if there is none, or that of an older version."""
+    try:
+        return read(directory).to_plain()
+    except InputError:
+        return {}
+
+
 def readable_text(path: Path) -> str:
     """The text of a file; empty if there is none or it cannot be read."""
     try:
@@ -150,6 +175,15 @@ def readable_mapping(path: Path) -> dict[str, Any]:
         return files.read_mapping(path)
     except InputError:
         return {}
+
+
+def distinct(mappings: Iterable[Any]) -> list[dict[str, Any]]:
+    """Each mapping once, in the order in which they come; what is none is left out."""
+    found: list[dict[str, Any]] = []
+    for one in mappings:
+        if isinstance(one, Mapping) and one not in found:
+            found.append(dict(one))
+    return found
 
 
 def number(value: Any) -> float | None:

@@ -95,9 +95,9 @@ def mean_interval(
     """Mean and t interval over the finite values, the latter within the limits of the metric.
 
     Without limits mean +- t(n-1) * e, with e the standard error (`variance_of_mean`). Between two limits, taken as 0
-    and 1, it is Wilson's (1927) interval {p: |mean - p| <= t(n-1) * sqrt(p (1 - p) / m)}, where m = mean (1 - mean) / e^2
-    is the number of coin flips that would have this standard error (Korn & Graubard 1998, with Wilson's interval in
-    place of Clopper and Pearson's). Above one limit it is taken on the log scale.
+    and 1, it is Wilson's (1927) interval {p: |mean - p| <= t(n-1) * sqrt(p (1 - p) / m)}, where
+    m = mean (1 - mean) / e^2 is the number of coin flips that would have this standard error (Korn & Graubard 1998,
+    with Wilson's interval in place of Clopper and Pearson's). Above one limit it is taken on the log scale.
 
     Args:
         values: one for each seed.
@@ -163,9 +163,7 @@ def hedges_g(a: Values, b: Values, noise: tuple[Sampling | None, Sampling | None
     df = len(x) + len(y) - 2
     if min(len(x), len(y)) < 2:
         return None
-    squares = [
-        (len(v) - 1) * len(v) * _error(v, own, _size(x, y)) ** 2 for v, own in zip((x, y), noise, strict=True)
-    ]
+    squares = [(len(v) - 1) * len(v) * _error(v, own, _size(x, y)) ** 2 for v, own in zip((x, y), noise, strict=True)]
     pooled = math.sqrt(sum(squares) / df)
     if pooled == 0:
         return None

@@ -23,6 +23,7 @@ from headwise.models.backbone import Backbone
 from headwise.models.checkpoint import load_weights, read_config, save
 from headwise.models.flops import flops_per_example
 from headwise.models.roles import parameters_by_role
+from headwise.provenance import source_code
 from headwise.tasks.base import Source, TaskData, TaskModel
 from headwise.training.config import RunConfig, differences, read
 from headwise.training.files import ANALYSIS, CONFIG, ROUTING, SUMMARY, TEST_VALUES
@@ -276,6 +277,7 @@ def summarise(
         "heads_active_mean": result.routing["heads_active_mean"],
         "heads_executed_mean": result.routing["heads_executed_mean"],
         "quick": config.quick,
+        "headwise": source_code(),
     }
 
 

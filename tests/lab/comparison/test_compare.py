@@ -97,7 +97,9 @@ def test_pairs_are_each_arm_against_the_first_then_the_others_corrected_together
         ("hrm", "baseline"),
         ("hrm", "looped"),
     ]
-    runs = {(label, seed): read_run(comparison / "runs" / label / f"seed{seed}") for label in SCORES for seed in range(3)}
+    runs = {
+        (label, seed): read_run(comparison / "runs" / label / f"seed{seed}") for label in SCORES for seed in range(3)
+    }
     expected = [
         compare_pair(a, b, (SCORES[a][:3], SCORES[b][:3]), by_test_set([a, b], runs, range(3)), (-1.0, 1.0))
         for a, b in ((pair["a"], pair["b"]) for pair in pairs)

@@ -60,6 +60,17 @@ def test_tables_and_drawings_of_a_run_are_shown(run: Path) -> None:
     assert 'width="90"' in text, "and keeps its width"
 
 
+def test_transforms_and_colours_are_no_danger(run: Path) -> None:
+    drawing = DRAWING.replace("<path", '<path transform="translate(3, 4) rotate(90)" style="fill:rgb(1,2,3)"')
+    assert "One example" in page_of(run, ANALYSIS | {"figures": [{**ANALYSIS["figures"][0], "svg": drawing}]})
+
+
+def test_the_page_forbids_whatever_comes_from_outside(run: Path) -> None:
+    head = write_report(run).read_text(encoding="utf-8").partition("<style>")[0]
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in head
+
+
 def test_a_long_table_is_folded(run: Path) -> None:
     long = {**ANALYSIS["tables"][0], "rows": [[str(n), n, 0.5, ""] for n in range(FEW + 1)]}
     assert f"<summary>{FEW + 1} rows</summary>" in page_of(run, ANALYSIS | {"tables": [long]})
@@ -80,6 +91,13 @@ def test_a_task_without_an_analysis_has_no_such_section(run: Path) -> None:
         "<style>@import 'https://example.org/x.css'</style>",
         '<rect style="fill:url(https://example.org/x)"/>',
         '<rect id="curve-axes_1"/>',
+        '<rect style="fill:U\\52L(https://example.org/x)"/>',
+        '<rect style="background:image-set(&quot;https://example.org/x.png&quot; 1x)"/>',
+        "<rect style=\"background:-webkit-image-set('https://example.org/x.png' 1x)\"/>",
+        '<rect fill="URL(https://example.org/x)"/>',
+        '<rect fill="u/**/rl(https://example.org/x)"/>',
+        '<text style="font-family:@import &quot;https://example.org/x&quot;">x</text>',
+        '<rect style="fill:src(&quot;https://example.org/x&quot;)"/>',
     ],
 )
 def test_a_drawing_that_is_more_than_shapes_and_text_stays_outside(run: Path, inside: str) -> None:

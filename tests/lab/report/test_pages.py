@@ -1,5 +1,6 @@
 """report.html: needs nothing from outside, says the verdict first, and survives runs that failed or left nothing."""
 
+import html
 import json
 import re
 import shutil
@@ -22,6 +23,7 @@ from headwise.lab.report.descriptions import (
     unequal_examples,
 )
 from headwise.lab.report.page import DARK, breakable
+from headwise.lab.report.tables import comparison_text, markdown_table
 from headwise.lab.report.write import write_report
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.schema import to_plain
@@ -102,8 +104,17 @@ def test_the_verdict_comes_first_and_every_number_of_the_table_is_there(page: st
         assert f"{entry['mean']:.4f}" in page, name
         assert f"{entry['interval'][0]:.4f} to {entry['interval'][1]:.4f}" in page
     for pair in result["pairs"]:
-        assert pair["verdict"] in page
-    for word in ("floor", "ceiling", "one line rule", "Learning curves", "What it costs", "Gate entropy over training"):
+        assert pair["verdict"] in html.unescape(page)
+    assert "taken on Wilson's scale, so that none leaves the metric's range, −1 to 1" in html.unescape(page)
+    assert "headwise 0.9, commit 0123456789ab, clean; headwise 0.9, commit 0123456789ab, with changes not" in page
+    for word in (
+        "floor",
+        "ceiling",
+        "one line rule",
+        "Learning curves",
+        "What it costs",
+        "Effective heads over training",
+    ):
         assert word in page
 
 
@@ -162,6 +173,19 @@ def test_learning_rates_that_differ_are_said_aloud(comparison: Path, tmp_path: P
     assert "has stable (lr 0.0003)" in page
 
 
+def test_a_quick_comparison_says_everywhere_that_it_is_one_and_gives_no_verdict(tmp_path: Path) -> None:
+    arms = [(name, run_config(name, quick=True)) for name in ("baseline", "hrm")]
+    result = compare(arms, seeds=3, output=tmp_path, jobs=1, train=FakeTrain(SCORES))
+    assert result["headline"] == "A quick try with cut-down settings: no verdict"
+    assert {pair["kind"] for pair in result["pairs"]} == {"no verdict"}
+    printed = "\n".join(str(part) for part in comparison_text(result))
+    page, rows = write_report(tmp_path).read_text(encoding="utf-8"), (tmp_path / "comparison.csv").read_text()
+    for text in (printed, markdown_table(result), page):
+        assert "its numbers are no results, and no verdict is given" in text
+        assert "better" not in text.partition("<style>")[0]
+    assert {row.split(",")[-2] for row in rows.splitlines()} == {"quick", "true"}
+
+
 def test_one_run_has_a_page(comparison: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -169,7 +193,7 @@ def test_one_run_has_a_page(comparison: Path, tmp_path: Path) -> None:
         (run / file.name).write_bytes(file.read_bytes())
     text = write_report(run).read_text(encoding="utf-8")
     assert_self_contained(text)
-    assert "hrm reaches a rank tau of 0.4988, a normalised score of 99.5 %" in text
+    assert "hrm reaches 0.4988 in rank tau, a normalised score of 99.5 %" in text
     assert "hrm controller, slow module every 4 steps" in text
     assert "Gates per head over refinement steps" in text
 

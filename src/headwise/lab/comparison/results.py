@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headwise.lab.comparison.parity import Parity
 from headwise.lab.comparison.headlines import control_for, headline
+from headwise.lab.comparison.parity import Parity
 from headwise.lab.comparison.verdicts import MetricBounds, standing, verdict
-from headwise.lab.records import Run, number
+from headwise.lab.records import Run, distinct, number
 from headwise.lab.sampling import sampling
 from headwise.lab.statistics import Interval, Pair, compare_pair, holm, mean_interval
 from headwise.schema import to_plain
@@ -54,6 +54,7 @@ def summarise(
         "headline": headline(verdicts, means, controls, bounds.higher_is_better),
         "seeds": list(seeds),
         "updates": first.get("updates"),
+        "sources": distinct(summary.get("headwise") for summary in summaries),
         "examples": first.get("examples"),
         "parity": sized.to_plain(),
         "arms": {

@@ -32,6 +32,7 @@ from headwise.training.machine import device_of, require_loggers
 from headwise.training.run import build, reproducible
 
 ARMS = ("baseline", "moh", "adaptive")
+QUICK = "Quick try, no verdict on the arms: "
 # A rung in seconds to a minute: long enough to leave the floor on every task, unless told otherwise.
 BUDGET = ("training.updates=200", "training.validate_every=100", "training.log_every=10", "training.loggers=[]")
 
@@ -104,11 +105,12 @@ def ladder(
             "ceiling": rung.run.summary.get("ceiling"),
             "seed": base.seed,
             "updates": base.training.updates,
+            "quick": base.quick,
             "limits": asdict(limits),
             "arms": [label for label, _ in arms],
             "rungs": rungs,
             "passed": failed is None and len(rungs) == len(arms),
-            "verdict": verdict(rungs, len(arms)),
+            "verdict": QUICK * base.quick + verdict(rungs, len(arms)),
             "directory": str(path),
             "seconds": round(time.perf_counter() - began, 1),
         }

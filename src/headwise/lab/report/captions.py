@@ -4,6 +4,15 @@ RESULTS = (
     "Each mark is an arm's mean over seeds, the bar its 95 % t interval, the small strokes below it the seeds. Left "
     "over the whole range between floor and ceiling, right enlarged: judge the size of a difference on the left."
 )
+INTERVALS = (
+    "Intervals are Student's over seeds, with a variance never below what the choice of the test examples alone "
+    "produces"
+)
+INTERVALS_WITHIN = {
+    2: ", and taken on Wilson's scale, so that none leaves the metric's range, {low} to {high}",
+    1: ", and taken on the log scale, so that none leaves the metric's range, {low} and above",
+    0: "",
+}
 EFFICIENCY = (
     "Each arm's score against the FLOPs of one example. Equal parameters do not mean equal compute: an arm that "
     "applies its blocks several times stands further right. Up and to the left is better."
@@ -11,17 +20,20 @@ EFFICIENCY = (
 DIFFERENCES = "Mean difference over paired seeds with its 95 % interval. An interval that crosses 0 shows no difference"
 DIFFERENCES_ZONE = "in the grey zone a difference, real or not, is below {share} in normalised score"
 PAIRS = (
-    "Interval and paired p: Student's t over the differences seed by seed. Holm corrects the paired p for the number "
+    "Interval and paired p: Student's t over the differences seed by seed, their variance never below what the choice "
+    "of the test examples alone produces; no p with fewer than three seeds. Holm corrects the paired p for the number "
     "of pairs; Welch's p ignores the pairing. g is Hedges' effect size, in standard deviations over seeds. “Can show” "
     "is the smallest difference that so many seeds would show with 80 % power. The last column is a BCa bootstrap "
     "over the test examples: it speaks of these trained models, not of the next seed."
 )
 CURVES = (
-    "Validation score over training: line, mean over seeds; band, from the lowest to the highest seed. Left the whole "
-    "range between floor and ceiling (those of the test examples), right the last stretch, enlarged."
+    "Validation score over training: line, mean over seeds; band, from the lowest to the highest seed. The range is "
+    "that between floor and ceiling (those of the test examples). Where the arms end close to each other, the second "
+    "half is shown once more beside it, enlarged, with a thin line for each seed."
 )
 CURVE = (
-    "Validation score over training; left the whole range between floor and ceiling, right the last stretch, enlarged."
+    "Validation score over training between floor and ceiling; where its second half fills little of that, this is "
+    "shown once more beside it, enlarged."
 )
 LOSS = "The loss on training and on validation examples. If they part, the model learns its training set by heart."
 GATES = (
@@ -29,10 +41,11 @@ GATES = (
     "count more, blue ones less. Columns that look alike: the same at every step. All pale: the router does nothing."
 )
 GATES_FIRST_SEED = "Shown is the first seed, as heads have no identity across seeds."
-ENTROPY = (
-    "Entropy of the gates on the validation examples as a share of its maximum, ln H: line, mean over seeds; band, "
-    "lowest to highest. A line that stays at 1 is a router that never decides; one that drops to 0 early has "
-    "collapsed."
+EFFECTIVE = (
+    "Effective number of heads on the validation examples, after selection and with the weights that the gates give: "
+    "as many heads with equal gates would be as concentrated (exp of the entropy of their shares). Line, mean over "
+    "seeds; band, lowest to highest. At the top all heads count alike; near 1 one head carries nearly everything, "
+    "however many are on."
 )
 CHOICES = (
     "What the gate functions chose on the validation examples: heads whose gate is not 0 and, where tokens predict "
@@ -40,20 +53,22 @@ CHOICES = (
     "their range."
 )
 LOADS = (
-    "Share of the test tokens that use each head, layer by layer. All dark: nothing is switched off; a white cell is a "
-    "head that no token uses."
+    "Share of the test tokens that use each head, layer by layer. All dark: nothing is switched off; a white cell is "
+    "a head that no token uses."
 )
 ROUTING = (
     "On the test examples after training, mean over seeds. Spread: standard deviation of the gates, where 1 is plain "
-    "attention; over tokens and examples those of ten examples. Entropy 1 and Herfindahl 1/H: all heads alike; entropy "
-    "0 and Herfindahl 1: always one head. Active: a gate that is not 0. Dead: never active."
+    "attention; over tokens and examples those of ten examples. Active: a gate that is not 0. Effective heads, shares "
+    "and Herfindahl index describe the gates as they are, after selection and with their weights: H effective heads "
+    "and Herfindahl 1/H, all H heads alike; 1 and 1, always one head. Dead: never active. The entropy is that of the "
+    "router's distribution before anything is selected; it can be 1 while two heads do all the work."
 )
 ROUTING_OF_ONE = "On the test examples for a finished run, else on the validation examples of the last look."
 METRICS = "Mean over seeds; floor and ceiling where the task knows them for the metric."
 METRICS_OF_ONE = "Means over the test examples."
 COSTS = "Parameters of backbone and controller; FLOPs of a forward pass; samples per second while training."
 ONE_RUN = "One run with one seed: another seed would give another score. headwise compare says by how much."
-QUICK = "A quick try with cut-down settings: its numbers are no results."
+QUICK = "A quick try with cut-down settings: its numbers are no results, and no verdict is given."
 SCOPE = (
     "The verdicts hold for this task, these sizes, this recipe and this number of updates; another learning rate "
     "could suit one arm better than another."
@@ -85,4 +100,13 @@ ADVANTAGES = (
 SCALING_SCOPE = (
     "One recipe serves all sizes: a rate that suits the small ones may not suit the large ones, and with the same "
     "number of updates larger models are further from their end."
+)
+LADDER = (
+    "Arms from simple to rich were trained shortly, one after the other, on the same data and seed, and checked after "
+    "each; the ladder stops at the first rung that fails a check. Of several failed checks the first is the cause."
+)
+CHECKS = "Found and allowed are in units of the check; headwise ladder and docs/ladder.md explain each."
+LADDER_SCOPE = (
+    "A ladder looks for what is broken, with one seed and a small budget: an arm that passes trains as it should, and "
+    "none is shown to be better than another. For that there is headwise compare."
 )

@@ -5,18 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headwise.lab.comparison.headlines import best_arm
 from headwise.lab.comparison.verdicts import MEANINGFUL, MetricBounds
 from headwise.lab.formatting import (
     MINUS,
-    MISSING,
     format_count,
-    format_decimal,
-    format_duration,
     format_interval,
     format_magnitude,
     format_metric,
     format_normalised,
-    format_p,
     format_percent,
     format_quantity,
     format_short,
@@ -35,24 +32,15 @@ from headwise.lab.report.descriptions import (
     unequal_cost,
     unequal_examples,
 )
+from headwise.lab.report.drawing import Levels
 from headwise.lab.report.mixtures import mixture_figures
 from headwise.lab.report.page import Column, Page, PairVerdict, Picture, Row, Table, numbers, picture
+from headwise.lab.report.page_tables import ROUTING_KEYS, pair_table, routing_table, run_facts
 
 Plain = Mapping[str, Any]
-BADGES = {"better": "better", "worse": "worse", "too few seeds": "open", "no result": "open", "at the floor": "open"}
-ROUTING_ROWS = {
-    "heads": "spread of the gates over heads",
-    "steps": "… over refinement steps",
-    "inputs": "… over tokens and examples",
-    "entropy_mean": "entropy of the gates / ln H",
-    "herfindahl": "Herfindahl index",
-    "top1_share": "share of the strongest head",
-    "heads_active_mean": "heads active",
-    "dead_heads": "dead heads",
-    "refinement_steps_mean": "refinement steps taken",
-    "slow_updates": "updates of the slow module",
-    "temperature": "temperature",
-}
+BADGES = {"better": "better", "worse": "worse"} | dict.fromkeys(
+    ("too few seeds", "no result", "no verdict", "at the floor"), "open"
+)
 SPREADS = ("heads", "steps", "inputs")
 
 
@@ -74,7 +62,7 @@ class _Comparison:
             for name, entry in (result.get("references") or {}).items()
             if name not in ("floor", "ceiling") and (value := number(entry)) is not None
         }
-        self.levels = plots.Levels(self.bounds.floor, self.bounds.ceiling, self.others)
+        self.levels = Levels(self.bounds.floor, self.bounds.ceiling, self.others)
         self.colours = {label: index for index, label in enumerate(self.arms)}
         self.runs: dict[str, list[Run]] = {
             label: [read_run(run_directory(directory, label, seed)) for seed in result["seeds"]] for label in self.arms
@@ -121,20 +109,26 @@ class _Comparison:
             analyses=analyses({f"{label}, seed {seeds[0]}": runs[0] for label, runs in self.runs.items()}),
             caveats=self.caveats(),
             command=result["how"]["command"],
-            how=run_facts(result["how"], seeds),
+            how=run_facts(result["how"], seeds, result.get("sources") or ()),
             settings=json.dumps({"task": result["task_config"], "training": result["training"]}, indent=2),
         )
 
     def lead(self) -> list[str]:
-        best = self.best()
+        means = {label: number(arm["mean"]) for label, arm in self.arms.items()}
+        best = best_arm(means, self.bounds.higher_is_better)
         if best is None:
             return []
-        mean = self.arms[best]["mean"]
-        normalised = self.bounds.normalised(mean)
         which = "Highest" if self.bounds.higher_is_better else "Lowest"
-        text = f"{which} mean {self.metric}: {best}, {format_metric(mean)}"
-        text += f" (normalised score {format_normalised(normalised)})" if normalised is not None else ""
-        return [f"{text}. {self.cost()}"]
+        controls = [label for label, arm in self.arms.items() if arm.get("control") and label != best]
+        reached = [f"{best} {self.reached(means[best])}"]
+        reached += [f"the control {label} {self.reached(means[label])}" for label in controls]
+        return [f"{which} mean {self.metric}: {'; '.join(reached)}. {self.cost()}"]
+
+    def reached(self, mean: float | None) -> str:
+        """A mean, and its normalised score where there is one."""
+        normalised = self.bounds.normalised(mean)
+        relative = f" (normalised score {format_normalised(normalised)})" if normalised is not None else ""
+        return f"{format_metric(mean)}{relative}"
 
     def cost(self) -> str:
         labels = list(self.arms)
@@ -143,12 +137,6 @@ class _Comparison:
         if not dearer:
             return "All arms cost about the same FLOPs per example."
         return f"In FLOPs per example, with {labels[0]} as 1: {join_words(dearer)}."
-
-    def best(self) -> str | None:
-        known = {label: mean for label, arm in self.arms.items() if (mean := number(arm["mean"])) is not None}
-        if not known:
-            return None
-        return max(known, key=lambda label: known[label] * (1 if self.bounds.higher_is_better else -1))
 
     def task(self) -> list[str]:
         result, bounds = self.result, self.bounds
@@ -218,7 +206,7 @@ class _Comparison:
         return Table(columns, rows)
 
     def result_notes(self) -> list[str]:
-        notes = [captions.COSTS]
+        notes = [self.intervals(), captions.COSTS]
         missed = no_reference_reached(self.others, list(self.arms.values()), self.bounds.higher_is_better)
         if missed:
             notes.append(f"No arm reaches the {join_words(missed)}, which needs no training.")
@@ -227,6 +215,13 @@ class _Comparison:
             named = [f"{label} has {preset['name']} (lr {preset['lr']:g})" for label, preset in presets.items()]
             notes.append(f"Learning rates are part of what is compared: {join_words(named)}.")
         return notes
+
+    def intervals(self) -> str:
+        """How the intervals are made, and on which scale."""
+        low, high = (number(end) for end in self.result.get("metric_range") or (None, None))
+        ends = {"low": format_short(low), "high": format_short(high)}
+        scale = captions.INTERVALS_WITHIN[(low is not None) + (high is not None)]
+        return f"{captions.INTERVALS}{scale.format(**ends)}."
 
     def presets_differ(self) -> bool:
         return len({json.dumps(arm.get("preset")) for arm in self.arms.values()}) > 1
@@ -293,7 +288,7 @@ class _Comparison:
         for label, runs in self.runs.items():
             records = [{**run.routing[-1], **run.gate_spread()} for run in runs if run.gates is not None]
             if records:
-                found[label] = means = {key: _mean([record.get(key) for record in records]) for key in ROUTING_ROWS}
+                found[label] = means = {key: _mean([record.get(key) for record in records]) for key in ROUTING_KEYS}
                 spread = {key: mean for key in SPREADS if (mean := means[key]) is not None}
                 diagnosis += diagnose(label, self.arms[label]["arm"], means, spread)
         without = [label for label in self.arms if label not in found]
@@ -307,10 +302,11 @@ class _Comparison:
         if gates:
             caption = f"{captions.GATES} {captions.GATES_FIRST_SEED}"
             figures.append(picture("gates", "Gates per head over refinement steps", plots.gate_maps(gates), caption))
-        entropy = {label: [run.routing_curve("entropy_mean") for run in self.runs[label]] for label in gates}
-        if any(x for curves in entropy.values() for x, _ in curves):
-            figure = plots.gate_entropy(entropy, self.colours)
-            figures.append(picture("entropy", "Gate entropy over training", figure, captions.ENTROPY))
+        effective = {label: [run.routing_curve("effective_heads_mean") for run in self.runs[label]] for label in gates}
+        if any(x for curves in effective.values() for x, _ in curves):
+            heads = max(gate.shape[-1] for gate in gates.values())
+            figure = plots.effective_heads(effective, heads, self.colours)
+            figures.append(picture("effective", "Effective heads over training", figure, captions.EFFECTIVE))
         return figures + mixture_figures(self.runs, self.colours)
 
     def metric_table(self) -> Table | None:
@@ -339,51 +335,6 @@ class _Comparison:
         if how["processes"] > 1:
             said.append(captions.SPEED.format(processes=how["processes"]))
         return said
-
-
-def pair_table(pairs: Sequence[tuple[str, Plain]]) -> Table:
-    """The statistics of pairs of arms, each with what its name begins with."""
-    titles = ("pair", "difference", "95 % interval", "p paired", "p Holm", "p Welch", "g", "can show", "over examples")
-    rows = [
-        Row(
-            [
-                f"{prefix}{pair['a']} {MINUS} {pair['b']}",
-                format_metric(number(pair["difference"]), signed=True),
-                format_interval(pair["interval"], signed=True),
-                format_p(pair["p_paired"]),
-                format_p(pair["p_holm"]),
-                format_p(pair["p_welch"]),
-                MISSING if pair["hedges_g"] is None else format_decimal(pair["hedges_g"], 2, signed=True),
-                format_metric(number(pair["smallest_detectable"])),
-                format_interval(pair["interval_examples"], signed=True),
-            ]
-        )
-        for prefix, pair in pairs
-    ]
-    return Table(numbers(*titles), rows)
-
-
-def run_facts(how: Plain, seeds: Sequence[int]) -> list[tuple[str, str]]:
-    """When, on what and with which versions."""
-    versions = ", ".join(f"{name} {version}" for name, version in how["versions"].items())
-    return [
-        ("finished", how["date"].replace("T", " ")),
-        ("took", format_duration(how["seconds"])),
-        ("processes", f"{how['processes']}, each with {format_quantity(how['threads_per_process'], 'thread')}"),
-        ("device", f"{how['device']} ({how['platform']})"),
-        ("versions", versions),
-        ("seeds", ", ".join(map(str, seeds))),
-    ]
-
-
-def routing_table(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
-    """The routing diagnostics of several arms side by side; None if none has any."""
-    rows = []
-    for key, name in ROUTING_ROWS.items():
-        values = [number(means.get(key)) for means in found.values()]
-        if any(value is not None for value in values):
-            rows.append(Row([name, *(format_short(value) for value in values)]))
-    return Table(numbers("", *found), rows) if rows else None
 
 
 def _first(values: Any) -> Any:

@@ -74,7 +74,10 @@ def diagnose(label: str, arm: Plain, routing: Plain, spread: Plain) -> list[str]
         said.append(f"{label} uses its heads alike at every refinement step (gates vary by {by_step:.3f} over steps).")
     said += _concentration(label, routing)
     if dead := number(routing.get("dead_heads")):
-        said.append(f"{label} has {format_quantity(round(dead), 'dead head')}: no token of the test examples used {'it' if round(dead) == 1 else 'them'}.")
+        used = "it" if round(dead) == 1 else "them"
+        said.append(
+            f"{label} has {format_quantity(round(dead), 'dead head')}: no token of the test examples used {used}."
+        )
     steps, allowed = number(routing.get("refinement_steps_mean")), arm["refinement"]["steps"]
     if steps is not None and allowed > 1 and steps < COLLAPSED:
         said.append(f"{label} stops after {steps:.2f} of {allowed} steps: learned halting has collapsed.")
@@ -89,12 +92,14 @@ def _concentration(label: str, routing: Plain) -> list[str]:
         return []
     if shared and weight is not None and weight > SHARED * shared / active:
         return [
-            f"{label} gives {format_percent(weight)} of its weight to the {format_quantity(round(shared), 'head')} that "
-            f"every token shares, where equal gates would give {format_percent(shared / active)}: its routed heads, and "
-            "so its choice, hardly count."
+            f"{label} gives {format_percent(weight)} of its weight to the {format_quantity(round(shared), 'head')} "
+            f"that every token shares, where equal gates would give {format_percent(shared / active)}: its routed "
+            "heads, and so its choice, hardly count."
         ]
     if effective < ONE_HEAD:
-        return [f"{label} sends nearly everything through one head: of {active:.2f} that are on, {effective:.2f} count."]
+        return [
+            f"{label} sends nearly everything through one head: of {active:.2f} that are on, {effective:.2f} count."
+        ]
     if effective < CONCENTRATED * active:
         return [f"{label} has {active:.2f} heads on, but weighs them so unequally that {effective:.2f} count."]
     return []

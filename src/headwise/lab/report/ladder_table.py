@@ -8,8 +8,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headwise.lab.formatting import MISSING, format_count
-from headwise.lab.outputs import LADDER
+from headwise.lab.formatting import format_count
+from headwise.lab.outputs import REPORT
+from headwise.lab.report import captions
+from headwise.lab.report.ladder import check_value
 
 
 def ladder_text(result: dict[str, Any]) -> list[RenderableType]:
@@ -24,8 +26,8 @@ def ladder_text(result: dict[str, Any]) -> list[RenderableType]:
             table.add_row(
                 Text(rung["arm"] if i == 0 else ""),
                 check["name"],
-                "" if words else _value(check["value"]),
-                "" if words else _value(check["allowed"]),
+                "" if words else check_value(check["value"]),
+                "" if words else check_value(check["allowed"]),
                 Text("passed" if check["passed"] else "failed", style="green" if check["passed"] else "bold red"),
                 end_section=i == len(rung["checks"]) - 1,
             )
@@ -38,13 +40,6 @@ def ladder_text(result: dict[str, Any]) -> list[RenderableType]:
     rest = result["arms"][len(result["rungs"]) :]
     untried = [Text(f"not tried: {', '.join(rest)}", style="dim")] if rest else []
     style = "bold green" if result["passed"] else "bold red"
-    where = Text(f"\nladder: {Path(result['directory']) / LADDER}")
-    return [Text(f"\n{result['verdict']}", style=style), "", table, *samples, *untried, where]
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return MISSING
-    if isinstance(value, str):
-        return value
-    return f"{value:.2g}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
+    where = Text(f"\nreport: {Path(result['directory']) / REPORT}")
+    quick = [Text(captions.QUICK, style="yellow")] if result.get("quick") else []
+    return [Text(f"\n{result['verdict']}", style=style), *quick, "", table, *samples, *untried, where]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from headwise.lab import plot_style as style
-from headwise.lab.report.plots import Curve, band_of, draw_band, figure_row, legend, plain_numbers
+from headwise.lab.report.drawing import Curve, band_of, draw_band, figure_row, legend, plain_numbers
 
 SERIES = {
     "heads_active_mean": "heads active",

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from headwise.lab.records import Run
 from headwise.lab.report import captions, mixture_plots
+from headwise.lab.report.drawing import Curve
 from headwise.lab.report.page import Picture, picture
-from headwise.lab.report.plots import Curve
 
 
 def mixture_figures(runs: Mapping[str, Sequence[Run]], colours: Mapping[str, int]) -> list[Picture]:

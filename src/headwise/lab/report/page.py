@@ -12,9 +12,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from headwise.lab import plot_style
+from headwise.lab.formatting import format_normalised
 
 # The arms' colours on dark paper: the same hues, lighter.
-DARK = ("#9aa7b6", "#4fb0ea", "#ff8d4d", "#3fcb9c", "#e58fc4", "#9ad4f7", "#eebc45")
+DARK = ("#9aa7b6", "#4fb0ea", "#ff8d4d", "#3fcb9c", "#e58fc4", "#b9a5f5", "#eebc45")
 
 FEW = 8
 """Verdicts of pairs, or rows of a task's table, that are shown; where there are more the rest is folded."""
@@ -102,6 +103,7 @@ class Page:
     results: Table
     how: Sequence[tuple[str, str]]
     settings: str
+    settings_title: str = "Settings in full"
     banner: str = ""
     result_notes: Sequence[str] = ()
     result_figures: Sequence[Picture] = ()
@@ -148,6 +150,7 @@ def _template() -> Template:
         undefined=StrictUndefined,
     )
     environment.filters["breakable"] = breakable
+    environment.filters["normalised"] = format_normalised
     return environment.get_template("page.html.j2")
 
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from headwise.errors import InputError
 from headwise.lab.comparison.verdicts import MetricBounds
 from headwise.lab.formatting import (
     MISSING,
@@ -15,24 +14,20 @@ from headwise.lab.formatting import (
     format_normalised,
 )
 from headwise.lab.outputs import FAILURE
-from headwise.lab.records import Run, number, read_run, readable_text
+from headwise.lab.records import Run, number, read_run, readable_settings, readable_text
 from headwise.lab.report import captions, plots
 from headwise.lab.report.analysis import analyses
-from headwise.lab.report.comparison import routing_table
 from headwise.lab.report.descriptions import describe_arm, describe_task, diagnose, spaced
+from headwise.lab.report.drawing import Levels
 from headwise.lab.report.mixtures import mixture_figures
 from headwise.lab.report.page import Column, Page, Picture, Row, Table, numbers, picture
+from headwise.lab.report.page_tables import routing_table, source_facts
 from headwise.tasks import TASKS, entry
-from headwise.training.config import read
 
 
 def run_page(directory: Path) -> Page:
     """The page for a run directory, finished or not."""
-    try:
-        config = read(directory).to_plain()
-    except InputError:  # an older version's, or none: the page does without
-        config = {}
-    return _RunPage(read_run(directory), config).page()
+    return _RunPage(read_run(directory), readable_settings(directory)).page()
 
 
 class _RunPage:
@@ -49,7 +44,7 @@ class _RunPage:
         self.bounds = MetricBounds(number(summary.get("floor")), number(summary.get("ceiling")), bool(higher))
         references = {name: number(value) for name, value in (summary.get("references") or {}).items()}
         self.others = {n: v for n, v in references.items() if v is not None and n not in ("floor", "ceiling")}
-        self.levels = plots.Levels(self.bounds.floor, self.bounds.ceiling, self.others)
+        self.levels = Levels(self.bounds.floor, self.bounds.ceiling, self.others)
 
     def page(self) -> Page:
         seed = self.summary.get("seed", self.config.get("seed"))
@@ -92,7 +87,7 @@ class _RunPage:
             return f"{self.label} did not finish" if not self.summary else f"{self.label} has no score"
         normalised = self.bounds.normalised(value)
         relative = f", a normalised score of {format_normalised(normalised)}" if normalised is not None else ""
-        return f"{self.label} reaches a {self.metric} of {format_metric(value)}{relative}"
+        return f"{self.label} reaches {format_metric(value)} in {self.metric}{relative}"
 
     def arm_table(self) -> Table:
         arm, model = self.config.get("arm"), self.config.get("model")
@@ -136,10 +131,10 @@ class _RunPage:
         if gates is not None:
             figure = plots.gate_maps({self.label: gates})
             figures.append(picture("gates", "Gates per head over refinement steps", figure, captions.GATES))
-        entropy = self.run.routing_curve("entropy_mean")
-        if entropy[0]:
-            figure = plots.gate_entropy({self.label: [entropy]}, {self.label: 1})
-            figures.append(picture("entropy", "Gate entropy over training", figure, captions.ENTROPY))
+        effective = self.run.routing_curve("effective_heads_mean")
+        if effective[0] and gates is not None:
+            figure = plots.effective_heads({self.label: [effective]}, gates.shape[-1], {self.label: 1})
+            figures.append(picture("effective", "Effective heads over training", figure, captions.EFFECTIVE))
         return figures + mixture_figures({self.label: [self.run]}, {self.label: 1})
 
     def metric_table(self) -> Table | None:
@@ -150,6 +145,7 @@ class _RunPage:
     def how(self) -> list[tuple[str, str]]:
         speed = number(self.summary.get("samples_per_second"))
         facts = [("directory", self.run.directory.name), ("device", str(self.config.get("device", MISSING)))]
+        facts += source_facts([self.summary.get("headwise") or {}])
         return facts + ([("samples per second", format_count(speed))] if speed else [])
 
 

@@ -20,10 +20,11 @@ from headwise.lab.formatting import (
 from headwise.lab.outputs import REPORT
 from headwise.lab.records import number
 from headwise.lab.report import captions
-from headwise.lab.report.comparison import BADGES, pair_table, run_facts
+from headwise.lab.report.comparison import BADGES
 from headwise.lab.report.descriptions import describe_arm, describe_task, spaced
+from headwise.lab.report.drawing import Levels
 from headwise.lab.report.page import Column, Page, PairVerdict, Picture, Row, Table, numbers, picture
-from headwise.lab.report.plots import Levels
+from headwise.lab.report.page_tables import pair_table, run_facts
 from headwise.lab.report.scaling_plots import Gap, Panel, Point, advantages, against_parameters
 from headwise.lab.report.scaling_tables import advantage_sentences, size_in_bytes
 from headwise.lab.statistics import mean_interval
@@ -75,7 +76,10 @@ def scaling_page(directory: Path, result: Plain) -> Page:
         pair_note=captions.PAIRS,
         caveats=[captions.SCOPE, captions.SCALING_SCOPE],
         command=result["how"]["command"],
-        how=[*run_facts(result["how"], first["seeds"]), ("each size by itself", ", ".join(reports))],
+        how=[
+            *run_facts(result["how"], first["seeds"], result.get("sources") or ()),
+            ("each size by itself", ", ".join(reports)),
+        ],
         settings=json.dumps({"task": result["task_config"], "training": result["training"]}, indent=2),
     )
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from headwise.lab import plot_style as style
-from headwise.lab.report.plots import Levels, draw_levels, figure_row, legend, round_magnitude
+from headwise.lab.report.drawing import Levels, draw_levels, figure_row, legend, round_magnitude
 
 Interval = tuple[float, float] | None
 

@@ -21,6 +21,7 @@ from headwise.lab.formatting import (
 )
 from headwise.lab.outputs import REPORT
 from headwise.lab.records import number
+from headwise.lab.report import captions
 from headwise.lab.report.descriptions import spaced
 from headwise.lab.report.tables import STYLES
 
@@ -63,7 +64,9 @@ def plan_text(plan: Plain) -> list[RenderableType]:
 
 def scaling_text(result: Plain) -> list[RenderableType]:
     """What to print of scaling.json, one after the other."""
-    parts: list[RenderableType] = [Text(f"\n{result['headline']}", style="bold"), "", scaling_table(result)]
+    parts: list[RenderableType] = [Text(f"\n{result['headline']}", style="bold")]
+    parts += [Text(captions.QUICK, style="yellow")] if result.get("quick") else []
+    parts += ["", scaling_table(result)]
     for size, content in result["sizes"].items():
         for label, arm in content["arms"].items():
             for seed, error in arm["failures"].items():
@@ -123,11 +126,10 @@ def advantage_sentences(result: Plain) -> list[str]:
         for label, arm in arms.items():
             average = format_metric(arm["average"], signed=True)
             best = format_metric(arm["by_size"][arm["best_size"]]["advantage"], signed=True)
-            count = format_quantity(len(arm["by_size"]), "size")
-            sentences.append(
-                f"{spaced(metric)}: advantage of {label} over {arm['over']} {average} on average of {count}; best at "
-                f"{arm['best_size']}, {best}"
-            )
+            where = f"{average} on average of {len(arm['by_size'])} sizes; best at {arm['best_size']}, {best}"
+            if len(arm["by_size"]) == 1:
+                where = f"{average} at {arm['best_size']}"
+            sentences.append(f"{spaced(metric)}: advantage of {label} over {arm['over']} {where}")
     return sentences
 
 

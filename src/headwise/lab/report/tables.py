@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headwise.errors import InputError
-from headwise.files import read_text, write_text
+from headwise.files import read_bytes, write_text
 from headwise.lab.comparison.verdicts import MetricBounds
 from headwise.lab.formatting import (
     format_count,
@@ -23,6 +23,7 @@ from headwise.lab.formatting import (
 )
 from headwise.lab.outputs import REPORT
 from headwise.lab.records import number
+from headwise.lab.report import captions
 from headwise.lab.report.descriptions import spaced
 
 Plain = Mapping[str, Any]
@@ -37,8 +38,10 @@ def comparison_text(result: Plain) -> list[RenderableType]:
         for seed, error in arm["failures"].items()
     ]
     where = Text(f"\nreport: {Path(result['directory']) / REPORT}")
+    quick = [Text(captions.QUICK, style="yellow")] if result.get("quick") else []
     return [
         Text(f"\n{result['headline']}", style="bold"),
+        *quick,
         "",
         comparison_table(result),
         *failed,
@@ -98,23 +101,31 @@ def markdown_table(result: Plain) -> str:
     verdict = [f"- {pair['verdict']}" for pair in result["pairs"]]
     seeds = format_quantity(len(result["seeds"]), "seed")
     title = f"{result['headline']} ({result['task']}, {seeds}, {format_count(result.get('updates'))} updates)."
-    return "\n".join([title, "", *lines, "", *verdict])
+    quick = ["", f"**{captions.QUICK}**"] if result.get("quick") else []
+    return "\n".join([title, *quick, "", *lines, "", *verdict])
 
 
 def insert_table(result: Plain, file: Path) -> None:
-    """Put `markdown_table` between the two marks in `file`; a file that is not there is made.
+    """Put `markdown_table` between the two marks in `file`, and leave all else as it is; one that is not there is made.
 
     Raises:
-        InputError: the file has no marks.
+        InputError: the file has no marks, is not UTF-8 text, or its folder is not there.
     """
     begin, end = "<!-- result table -->", "<!-- end of result table -->"
-    text = read_text(file) if file.exists() else f"{begin}\n{end}\n"
-    if begin not in text or end not in text.partition(begin)[2]:
-        raise InputError(f"{file}: no place for the table; put the lines {begin} and {end} where it belongs")
+    if not file.parent.is_dir():
+        raise InputError(f"markdown={file}: no folder {file.parent}; make it first")
+    content = read_bytes(file) if file.exists() else f"{begin}\n{end}\n".encode()
+    try:
+        text = content.decode("utf-8")  # a byte order mark stays where it is, as a character
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
     before, _, rest = text.partition(begin)
-    after = rest.partition(end)[2]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, f"{before}{begin}\n{markdown_table(result)}\n{end}{after}")
+    _, found, after = rest.partition(end)
+    if not found:
+        raise InputError(f"{file}: no place for the table; put the lines {begin} and {end} where it belongs")
+    newline = "\r\n" if "\r\n" in text else "\n"
+    table = "\n".join([begin, markdown_table(result), end]).replace("\n", newline)
+    write_text(file, f"{before}{table}{after}")
 
 
 def verdicts(result: Plain) -> Table:

@@ -44,14 +44,15 @@ def table(result: Plain) -> str:
     names = metrics_of(result["sizes"])
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([*COLUMNS, *names, "floor", "ceiling", "failure"])
+    rows.writerow([*COLUMNS, *names, "floor", "ceiling", "quick", "failure"])
     for size, content in result["sizes"].items():
         for label, arm in content["arms"].items():
             shape = [arm["parameters"], arm["parameters_in_all"], arm["flops_per_example"]]
             for place, seed in enumerate(content["seeds"]):
                 cost = [arm["train_seconds_by_seed"][place], arm["peak_memory_by_seed"][place]]
                 values = [arm["metrics_by_seed"].get(name, {place: None})[place] for name in names]
-                ends = [content["floor"], content["ceiling"], arm["failures"].get(str(seed))]
+                ends = [content["floor"], content["ceiling"], str(bool(result["quick"])).lower()]
+                ends.append(arm["failures"].get(str(seed)))
                 row = [result["task"], size, label, seed, *shape, *cost, *values, *ends]
                 rows.writerow(["" if entry is None else entry for entry in row])
     return text.getvalue()

@@ -5,8 +5,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from headwise.lab.comparison.headlines import QUICK
 from headwise.lab.outputs import COMPARISON, MEMORY, run_directory
-from headwise.lab.records import number, readable_mapping
+from headwise.lab.records import distinct, number, readable_mapping
 from headwise.lab.statistics import mean_interval
 from headwise.models.sizes import SIZES
 from headwise.tasks import entry
@@ -37,7 +38,8 @@ def summarise(output: Path, second: str | None = None) -> dict[str, Any]:
         "parity": {key: first.get("parity", {}).get(key) for key in ("mode", "matched", "tolerance")},
         "arms": list(dict.fromkeys(label for size in sizes.values() for label in size["arms"])),
         "metrics": metrics,
-        "headline": "; ".join(f"{name}: {size['headline']}" for name, size in sizes.items()),
+        "headline": QUICK if first.get("quick") else "; ".join(f"{n}: {size['headline']}" for n, size in sizes.items()),
+        "sources": distinct(source for result in found.values() for source in result.get("sources") or ()),
         "sizes": sizes,
         "advantage": {name: _advantages(sizes, name, name not in lower) for name in metrics},
         "directory": str(output),

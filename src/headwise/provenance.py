@@ -1,0 +1,43 @@
+"""Which headwise this is: its version, and the commit of its source where that is a git checkout."""
+
+import contextlib
+import os
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+SECONDS = 5.0  # after which a slow repository is left alone
+
+
+@cache
+def source_code(package: Path = Path(__file__).parent) -> dict[str, Any]:
+    """What trained a run, for its records.
+
+    Args:
+        package: the folder of the package; src/headwise in a checkout.
+
+    Returns:
+        `version`; and, only where the package lies in a git checkout of its own, `commit` and `dirty`, whether any file
+        of the package differs from that commit.
+    """
+    known: dict[str, Any] = {"version": metadata.version("headwise")}
+    root = package.parent.parent
+    if package.parent.name != "src" or not (root / ".git").exists():
+        return known
+    command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--", str(package)]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        # Without optional locks: a training run must not stand in the way of somebody's commit.
+        lines = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=SECONDS,
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
+        ).stdout.splitlines()
+        commits = [line.removeprefix("# branch.oid ") for line in lines if line.startswith("# branch.oid ")]
+        if commits and commits[0] != "(initial)":
+            known |= {"commit": commits[0], "dirty": any(not line.startswith("#") for line in lines)}
+    return known
