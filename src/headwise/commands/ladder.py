@@ -20,9 +20,8 @@ class Options(Limits):
     """Train arms from simple to rich, name the first that is broken and say why.
 
     After each short run: gradients against finite differences, order of gates, what moved, loss, active heads, a
-    sample. It stops at the first rung that fails; ladder.json holds every check and is the result,
-    report.html shows it. The directory of an
-    unfinished ladder, as output=, goes on with what is missing.
+    sample. It stops at the first rung that fails; ladder.json holds every check and is the result, report.html shows
+    it. The directory of an unfinished ladder, as output=, goes on with what is missing.
 
     Args:
         arms: the rungs, from simple to rich.

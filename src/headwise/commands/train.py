@@ -1,11 +1,14 @@
 """`headwise train`: one run, or the rest of one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from headwise.commands.result import Result, key_values
-from headwise.files import read_json, user_path
+from headwise.files import read_mapping, user_path
 from headwise.schema import FilePath, run_settings
 from headwise.training import config, configuration
+from headwise.training.files import SUMMARY
 
 
 @dataclass(frozen=True)
@@ -37,5 +40,31 @@ def run(options: Options) -> Result:
     from headwise.training.run import train
 
     directory = train(settings, resume)
-    summary = read_json(directory / "summary.json")
-    return Result(summary, [key_values(summary), f"\nrun directory: {directory}"])
+    summary = read_mapping(directory / SUMMARY)
+    where = f"\nrun directory: {directory} (all numbers in {SUMMARY}; a page: headwise report {directory})"
+    return Result(summary, [key_values(rows(summary)), where])
+
+
+def rows(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The ten numbers of a run that matter, by the names that people read; the rest stands in summary.json.
+
+    The task's loss is what was minimised on each term; where it is the metric, that alone is shown under this name.
+    """
+    from headwise.lab.formatting import format_count, format_duration, format_magnitude, format_metric
+    from headwise.lab.records import number
+
+    metric = str(summary["metric"])
+    best = f"{format_count(number(summary['selected_update']))} of {format_count(number(summary['updates']))}"
+    shown = {
+        "run": f"{summary['arm']} on {summary['task']}, seed {summary['seed']}",
+        f"test {metric.replace('_', ' ')}": format_metric(number(summary["value"])),
+        "floor": format_metric(number(summary["floor"])),
+        "ceiling": format_metric(number(summary["ceiling"])),
+        "task loss": format_metric(number(summary["loss"])),
+        "best update": best,
+        "parameters": format_count(number(summary["parameters"])),
+        "FLOPs/example": format_magnitude(number(summary["flops_per_example"])),
+        "training time": format_duration(number(summary["train_seconds"])),
+        "samples/s": format_count(number(summary["samples_per_second"])),
+    }
+    return {name: value for name, value in shown.items() if not (name == "task loss" and metric == "loss")}

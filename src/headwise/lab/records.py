@@ -146,7 +146,8 @@ def read_ladder(directory: Path) -> dict[str, Any]:
     content = readable_mapping(directory / LADDER)
     rungs = content.get("rungs")
     whole = {"task", "metric", "seed", "arms", "verdict"} <= content.keys() and isinstance(rungs, list)
-    if not whole or not all(isinstance(r, dict) and {"arm", "passed", "checks", "run"} <= r.keys() for r in rungs):
+    known = {"arm", "passed", "checks", "run"}
+    if not whole or not all(isinstance(rung, dict) and known <= rung.keys() for rung in rungs or []):
         raise InputError(
             f"{directory / LADDER}: damaged; run `headwise ladder` again with the same output (passed rungs are kept)"
         )

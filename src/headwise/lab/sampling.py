@@ -71,6 +71,6 @@ def _interaction(part: Array) -> float:
     """Interaction of seed and example in the variance of the mean over seeds; with one seed it is all there is."""
     seeds, examples = part.shape
     if seeds == 1:
-        return float(part.var(ddof=1)) / examples
+        return float(part.var(ddof=1) / examples)
     rest = part - part.mean(0) - part.mean(1, keepdims=True) + part.mean()
-    return float(np.square(rest).sum()) / ((seeds - 1) * (examples - 1)) / (seeds * examples)
+    return float(np.square(rest).sum() / ((seeds - 1) * (examples - 1)) / (seeds * examples))

@@ -241,7 +241,7 @@ def compare_pair(
     a: str,
     b: str,
     values: tuple[Values, Values],
-    tests: Sequence[tuple[Values, Values]] = (),
+    tests: Sequence[Sequence[NDArray[np.floating]]] = (),
     limits: Interval = UNLIMITED,
 ) -> Pair:
     """Every statistic of arm `a` minus arm `b`.
@@ -254,7 +254,7 @@ def compare_pair(
         limits: the smallest and the largest value that the metric can take.
     """
     x, y = _pairs(*values)
-    ours, theirs = ([np.asarray(pair[side]) for pair in tests] for side in (0, 1))
+    ours, theirs = ([pair[side] for pair in tests] for side in (0, 1))
     gaps = [one - other for one, other in zip(ours, theirs, strict=True)]
     noise, own = sampling(gaps), (sampling(ours), sampling(theirs))
     span = limits[1] - limits[0]

@@ -117,7 +117,7 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
     measured = f"{a} minus {b} is {format_metric(difference, signed=True)}"
     if quick:
         return "no verdict", f"A quick try allows no verdict ({measured})."
-    if pair.n < MINIMUM_SEEDS:
+    if pair.n < MINIMUM_SEEDS or pair.interval is None:
         few = f"{MINIMUM_SEEDS} are the fewest that allow a test, here {'is' if pair.n == 1 else 'are'} {pair.n}"
         return "too few seeds", f"Too few seeds to say: {few} ({measured})."
     if pair.identical:

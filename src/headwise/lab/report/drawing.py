@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from headwise.lab import plot_style as style
 from headwise.lab.formatting import MINUS, format_count, format_magnitude
 
+FRAME = (240.0, 170.0)
+"""Width and height in points of a frame, one of two side by side, by which names beside it are kept apart."""
+
 Band = tuple[NDArray[np.float64], ...]
 
 Curve = tuple[Sequence[float], Sequence[float]]
@@ -81,7 +84,7 @@ def zoom(axis: Axes, low: float, high: float, levels: Levels, vertical: bool) ->
     (axis.yaxis if vertical else axis.xaxis).set_major_locator(MaxNLocator(6))
 
 
-def draw_levels(axis: Axes, levels: Levels, vertical: bool, within: bool = False, width: float = 240.0) -> int:
+def draw_levels(axis: Axes, levels: Levels, vertical: bool, within: bool = False) -> int:
     """A line and its name for each level; `within` leaves out those outside the limits already set.
 
     Names stand outside the frame, right of it or above it, where no curve passes, each at the end of its own line.
@@ -89,7 +92,6 @@ def draw_levels(axis: Axes, levels: Levels, vertical: bool, within: bool = False
 
     Args:
         vertical: the levels are values of y.
-        width: of the frame in points, for names above it.
 
     Returns:
         how many rows of names stand above the frame.
@@ -114,19 +116,18 @@ def draw_levels(axis: Axes, levels: Levels, vertical: bool, within: bool = False
     stroke = {"arrowstyle": "-", "color": style.MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
     text: Any = {"fontsize": style.SMALL, "color": style.MUTED, "annotation_clip": False, "arrowprops": stroke}
     if vertical:
-        height = 1.25 * style.SMALL / (72 * 0.68 * axis.figure.get_size_inches()[1])  # of a name, in frames
-        for (name, _), place, own in zip(shown, places, apart(places, height), strict=True):
+        for (name, _), place, own in zip(shown, places, apart(places, 1.25 * style.SMALL / FRAME[1]), strict=True):
             axis.annotate(
                 name, (1, place), (1.025, own), "axes fraction", "axes fraction", ha="left", va="center", **text
             )
         return 0
-    widths = [0.62 * style.SMALL * len(name) / width for name, _ in shown]
+    widths = [0.62 * style.SMALL * len(name) / FRAME[0] for name, _ in shown]
     rows = stacked(places, widths)
     for (name, _), place, own, (row, centre) in zip(shown, places, widths, rows, strict=True):
         axis.annotate(
             name,
             (place, 1),
-            (width * (centre - place), 3 + 1.3 * style.SMALL * row),
+            (FRAME[0] * (centre - place), 3 + 1.3 * style.SMALL * row),
             "axes fraction",
             "offset points",
             ha="center",
