@@ -70,10 +70,13 @@ def test_names_of_levels_move_apart_as_little_as_possible() -> None:
     assert apart([], 0.1) == []
 
 
-def test_names_above_a_frame_stand_over_their_own_lines_in_as_many_rows_as_they_need() -> None:
-    rows = stacked([0.0, 0.55, 0.6, 1.0], [0.2, 0.2, 0.2, 0.2])
-    assert [row for row, _ in rows] == [0, 0, 1, 0]
-    assert [middle for _, middle in rows] == pytest.approx([0.1, 0.55, 0.6, 0.9]), "inside the frame at its ends"
+def test_names_above_a_frame_are_flags_that_cross_no_other_name_or_pole() -> None:
+    assert stacked([0.1, 0.7], [0.2, 0.2]) == [(0, 1), (0, -1)]
+    # Close together in the right half: the outer one's pole passes right of the inner one's name.
+    assert stacked([0.85, 0.88, 0.90], [0.2, 0.3, 0.2]) == [(0, -1), (1, -1), (2, -1)]
+    assert stacked([0.10, 0.12], [0.2, 0.3]) == [(1, 1), (0, 1)]
+    # From both sides into the middle
+    assert stacked([0.45, 0.55], [0.3, 0.3]) == [(0, 1), (1, -1)]
 
 
 @pytest.mark.parametrize("vertical", [True, False])
@@ -84,7 +87,9 @@ def test_every_level_has_a_name_of_its_own_that_points_at_its_line(vertical: boo
     (axis.set_ylim if vertical else axis.set_xlim)(0.0, 1.0)
     draw_levels(axis, levels, vertical=vertical)
     low, high = axis.get_ylim() if vertical else axis.get_xlim()
-    names = {text.get_text(): text.xy[1 if vertical else 0] * (high - low) + low for text in axis.texts}
+    names = {
+        text.get_text(): text.xy[1 if vertical else 0] * (high - low) + low for text in axis.texts if text.get_text()
+    }
     assert names == pytest.approx({"floor": 0.0, "ceiling": 1.0, "one line rule": 0.86, "posterior mean": 0.9})
 
 

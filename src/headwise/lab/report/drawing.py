@@ -121,20 +121,14 @@ def draw_levels(axis: Axes, levels: Levels, vertical: bool, within: bool = False
                 name, (1, place), (1.025, own), "axes fraction", "axes fraction", ha="left", va="center", **text
             )
         return 0
-    widths = [0.62 * style.SMALL * len(name) / FRAME[0] for name, _ in shown]
-    rows = stacked(places, widths)
-    for (name, _), place, own, (row, centre) in zip(shown, places, widths, rows, strict=True):
-        axis.annotate(
-            name,
-            (place, 1),
-            (FRAME[0] * (centre - place), 3 + 1.3 * style.SMALL * row),
-            "axes fraction",
-            "offset points",
-            ha="center",
-            va="bottom",
-            **(text | ({} if row or abs(centre - place) > own / 2 else {"arrowprops": None})),
-        )
-    return 1 + max(row for row, _ in rows)
+    flags = stacked(places, [(0.62 * style.SMALL * len(name) + 8) / FRAME[0] for name, _ in shown])
+    for (name, _), place, (row, side) in zip(shown, places, flags, strict=True):
+        height = 3 + 1.3 * style.SMALL * row
+        text |= {"arrowprops": None, "ha": "left" if side > 0 else "right", "va": "bottom"}
+        axis.annotate(name, (place, 1), (4 * side, height), "axes fraction", "offset points", **text)
+        pole = (0, height + style.SMALL)
+        axis.annotate("", (place, 1), pole, "axes fraction", "offset points", annotation_clip=False, arrowprops=stroke)
+    return 1 + max(row for row, _ in flags)
 
 
 def apart(places: Sequence[float], distance: float) -> list[float]:
@@ -150,16 +144,32 @@ def apart(places: Sequence[float], distance: float) -> list[float]:
     return [_begin(group, distance) + i * distance for group in groups for i in range(len(group))]
 
 
-def stacked(places: Sequence[float], widths: Sequence[float]) -> list[tuple[int, float]]:
-    """Row and middle of names above a frame from 0 to 1: each over its place, in the lowest row that is free there."""
-    ends: list[float] = []  # of what stands in each row so far
-    found = []
-    for place, width in zip(places, widths, strict=True):
-        middle = min(max(place, width / 2), max(1 - width / 2, width / 2))
-        row = next((i for i, end in enumerate(ends) if middle - width / 2 > end), len(ends))
-        ends[row : row + 1] = [middle + width / 2]
-        found.append((row, middle))
-    return found
+def stacked(places: Sequence[float], widths: Sequence[float]) -> list[tuple[int, int]]:
+    """Names above a frame from 0 to 1, as flags on poles that stand on their lines, in rows, none over another.
+
+    Args:
+        places: of the lines, in rising order.
+        widths: of the names, in frames.
+
+    Returns:
+        the row of each, from 0 at the frame, and its side of the pole: 1, right of it, in the left half of the frame,
+        -1 in the right half, so that names stay above the frame.
+    """
+    # From the middle outwards: the pole of a line further out passes beside the names of those further in.
+    order = sorted(range(len(places)), key=lambda i: abs(places[i] - 0.5))
+    found: dict[int, tuple[int, int]] = {}
+    spans: dict[int, tuple[float, float]] = {}
+    for i in order:
+        side = 1 if places[i] < 0.5 else -1
+        spans[i] = begin, end = (
+            min(places[i], places[i] + side * widths[i]),
+            max(places[i], places[i] + side * widths[i]),
+        )
+        above = 1 + max((row for row, _ in found.values()), default=-1)  # where no name is, so that the search ends
+        taken = {row for j, (row, _) in found.items() if begin < spans[j][1] and spans[j][0] < end}
+        taken |= {row for j, (high, _) in found.items() if begin < places[j] < end for row in range(high + 1)}
+        found[i] = (next(row for row in range(above + 1) if row not in taken), side)
+    return [found[i] for i in range(len(places))]
 
 
 def legend(figure: Figure, names: Sequence[str], colours: Sequence[int] | None = None, lines: bool = True) -> None:

@@ -54,7 +54,7 @@ def learning_curves(
     """
     bands = {arm: band_of(curves) for arm, curves in arms.items()}
     low, high = _second_half(bands)
-    whole = [x for _, least, most, at in bands.values() if len(at) for x in (float(np.nanmin(least)), float(np.nanmax(most)))]
+    whole = [float(end) for _, *ends, x in bands.values() if len(x) for end in (np.nanmin(ends), np.nanmax(ends))]
     whole += [level for _, level in levels.named()]
     enlarge = bool(whole) and high - low < ENLARGED * (max(whole) - min(whole))
     with rc_context(style.STYLE):
