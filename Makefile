@@ -10,15 +10,15 @@ BIN := $(VENV)/bin
 # Extra arguments for pip, e.g. PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" for torch without CUDA
 PIP_FLAGS ?=
 DEMO_OUTPUT ?= demo
-# All arms are at the ceiling well before; the report shows how they got there
-DEMO_SETTINGS ?= training.updates=120 training.validate_every=10
+# Enough for the loop to follow every chain of comparisons, which one application of a block cannot
+DEMO_SETTINGS ?= training.updates=300 training.validate_every=30
 # The first interpreter that runs and is new enough; set PYTHON to choose one
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
 
 demo: install
-	$(BIN)/headwise compare task=sorting 'arms=[baseline,looped,hrm]' seeds=3 task.length=20 task.mask_rate=0.5 \
-		$(DEMO_SETTINGS) output=$(DEMO_OUTPUT)
+	$(BIN)/headwise compare task=sorting 'arms=[baseline,looped,hrm]' seeds=3 task.length=6 task.mask_rate=0.67 task.hint_span=1 \
+		task.train_examples=0 model.width=64 model.heads=4 model.ffn=128 training.preset.lr=0.005 $(DEMO_SETTINGS) output=$(DEMO_OUTPUT)
 
 test: install-dev
 	$(BIN)/python -m pytest -n 2 -m "not readme"

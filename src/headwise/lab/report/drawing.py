@@ -77,7 +77,7 @@ def zoom(axis: Axes, low: float, high: float, levels: Levels, vertical: bool) ->
     """Limits around the data, widened to a level that is near enough to be worth seeing."""
     span = max(high - low, 1e-3 * max(abs(low), abs(high), 1e-9))
     for _, level in levels.named():
-        if low - 1.5 * span <= level <= high + 1.5 * span:
+        if low - 0.5 * span <= level <= high + 0.5 * span:
             low, high = min(low, level), max(high, level)
     margin = 0.12 * max(high - low, span)
     (axis.set_ylim if vertical else axis.set_xlim)(low - margin, high + margin)
