@@ -12,7 +12,7 @@ import headwise
 
 PACKAGE = Path(headwise.__file__).parent
 LAYERS = [
-    {"errors", "files", "schema", "sources", "registry", "plugins"},
+    {"errors", "files", "provenance", "schema", "sources", "registry", "plugins"},
     {"routing"},
     {"reasoning"},
     {"models"},
@@ -22,7 +22,7 @@ LAYERS = [
     {"cli", "commands", "__main__"},
 ]
 # The rooms of the lab: what each may import from the lab beside itself. FILES lie left of them all.
-FILES = {"formatting", "outputs", "plot_style", "records", "statistics"}
+FILES = {"formatting", "outputs", "plot_style", "records", "sampling", "statistics"}
 ROOMS = {
     "comparison": FILES,
     "scaling": FILES | {"comparison"},
@@ -38,6 +38,7 @@ ALLOWED = {
     "schema": set(),
     "registry": set(),
     "plugins": set(),
+    "provenance": set(),
     "files": {"numpy", "yaml"},
     "sources": set(),
     "routing": NUMERIC,

@@ -11,7 +11,8 @@ from headwise.lab.comparison.verdicts import Kind, Verdict
 from headwise.lab.formatting import format_metric, join_words
 from headwise.lab.statistics import Mean
 from headwise.models.arm import Arm
-from headwise.routing.routers import NoRouter, RandomRouter, StaticRouter
+from headwise.routing.fixed_routers import RandomRouter, StaticRouter
+from headwise.routing.routers import NoRouter
 
 QUICK = "A quick try with cut-down settings: no verdict"
 
