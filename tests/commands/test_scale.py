@@ -46,7 +46,7 @@ def test_the_plan_then_the_scaling_then_its_page_again(capsys: Captured, folder:
     }
 
     assert cli.main(words) == 0
-    assert "best at tiny" in capsys.readouterr().out
+    assert "0 at tiny" in capsys.readouterr().out
     assert cli.main(["report", "sizes"]) == 0
 
 

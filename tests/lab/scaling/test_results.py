@@ -259,3 +259,17 @@ def test_a_damaged_scaling_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "scaling.json").write_text('{"task": "maze"}')
     with pytest.raises(ValueError, match="damaged; run `headwise scale` again"):
         write_report(tmp_path)
+
+
+def test_the_interval_of_the_primary_metric_is_that_of_the_verdict() -> None:
+    losses = sizes(tiny={"baseline": [2.0, 2.1, 2.2], "hrm": [1.5, 1.6, 1.7]})
+    pair = {"a": "hrm", "b": "baseline", "interval": [-0.7, -0.3]}
+    content = {size: one | {"pairs": [pair]} for size, one in losses.items()}
+    found = _advantages(content, "score", higher=False, primary="score")["hrm"]["by_size"]["tiny"]
+    assert found["interval"] == (0.3, 0.7)
+
+
+def test_with_one_size_there_is_no_average_and_no_best() -> None:
+    arm = {"over": "baseline", "by_size": {"tiny": {"advantage": 0.5}}, "average": 0.5, "best_size": "tiny"}
+    (said,) = advantage_sentences({"advantage": {"rank_tau": {"hrm": arm}}})
+    assert said == "rank tau: advantage of hrm over baseline +0.5000 at tiny"

@@ -110,7 +110,9 @@ def _panel(result: Plain, metric: str) -> Panel:
             values = [value for value in arm["metrics_by_seed"].get(metric, []) if value is not None]
             if values:
                 mean = mean_interval(values)
-                points.setdefault(label, []).append(Point(arm["parameters"], mean.mean, mean.interval))
+                # Of the primary metric the noise of the test examples and the limits are known as well
+                interval = _interval(arm) if metric == result["metric"] else mean.interval
+                points.setdefault(label, []).append(Point(arm["parameters"], mean.mean, interval))
     arms = {label: sorted(own, key=lambda point: point.parameters) for label, own in points.items()}
     return Panel(spaced(metric), arms, _levels(result, metric))
 
@@ -120,6 +122,10 @@ def _levels(result: Plain, metric: str) -> Levels:
     first = next(iter(result["sizes"].values()))
     known = first if metric == result["metric"] else (first.get("references_by_metric") or {}).get(metric) or {}
     return Levels(number(known.get("floor")), number(known.get("ceiling")))
+
+
+def _interval(arm: Plain) -> tuple[float, float] | None:
+    return (arm["interval"][0], arm["interval"][1]) if arm["interval"] else None
 
 
 def _gap(result: Plain, metric: str) -> Gap:

@@ -1,6 +1,7 @@
 """What a scaling found: the comparisons of its sizes side by side, and the advantage of each arm over the first."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -41,7 +42,7 @@ def summarise(output: Path, second: str | None = None) -> dict[str, Any]:
         "headline": QUICK if first.get("quick") else "; ".join(f"{n}: {size['headline']}" for n, size in sizes.items()),
         "sources": distinct(source for result in found.values() for source in result.get("sources") or ()),
         "sizes": sizes,
-        "advantage": {name: _advantages(sizes, name, name not in lower) for name in metrics},
+        "advantage": {name: _advantages(sizes, name, name not in lower, metric) for name in metrics},
         "directory": str(output),
     }
 
@@ -80,8 +81,11 @@ def _arm(directory: Path, label: str, arm: Plain, seeds: Sequence[int]) -> dict[
     }
 
 
-def _advantages(sizes: Mapping[str, Plain], metric: str, higher: bool) -> dict[str, Any]:
-    """Advantage of each arm over the first one: at each size, on average, and where it is largest. Seeds are paired."""
+def _advantages(sizes: Mapping[str, Plain], metric: str, higher: bool, primary: str | None = None) -> dict[str, Any]:
+    """Advantage of each arm over the first one: at each size, on average, and where it is largest. Seeds are paired.
+
+    At each size of the `primary` metric the interval is that of the pair's verdict.
+    """
     sign = 1 if higher else -1
     found: dict[str, Any] = {}
     for size, content in sizes.items():
@@ -91,6 +95,9 @@ def _advantages(sizes: Mapping[str, Plain], metric: str, higher: bool) -> dict[s
             pairs = [(a, b) for a, b in zip(*values, strict=False) if a is not None and b is not None]
             if pairs:
                 mean = mean_interval([sign * (a - b) for a, b in pairs])
+                ends = [p["interval"] for p in content.get("pairs", []) if (p["a"], p["b"]) == (label, reference)]
+                if metric == primary and ends and ends[0]:  # of this one the noise of the test examples is known too
+                    mean = replace(mean, interval=tuple(sorted(sign * end for end in ends[0])))
                 by_size = found.setdefault(label, {"over": reference, "by_size": {}})["by_size"]
                 by_size[size] = {"advantage": mean.mean, "interval": mean.interval, "seeds": mean.n}
     for arm in found.values():
