@@ -34,7 +34,7 @@ ROUTING_ROWS = {
     "temperature": "temperature",
 }
 ROUTING_KEYS = (*ROUTING_ROWS, "shared_heads")
-"""Of the routing diagnostics, what a page makes use of."""
+"""What a page makes use of, among the routing diagnostics."""
 
 
 def pair_table(pairs: Sequence[tuple[str, Plain]]) -> Table:
