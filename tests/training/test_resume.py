@@ -366,6 +366,13 @@ def test_planted_checkpoint_within_a_batch_has_lost_the_carried_state_and_is_ref
         train(resume=stopped, progress=False)
 
 
+def test_a_run_that_ended_within_a_batch_is_finished(segmented: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(segmented, copy)
+    assert train(resume=copy, progress=False) == copy
+    assert differing(final_state(segmented), final_state(copy)) == []
+
+
 def test_a_run_in_segments_is_saved_and_validated_at_the_end_of_batches(segmented: Path) -> None:
     validated = [line["update"] for line in lines(segmented, "metrics.jsonl") if "rank_tau" in line]
     assert validated == [6, 12, 15, 20]

@@ -96,7 +96,7 @@ class TrainingBatches:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.position = state["position"]
-        if not self.between:
+        if not self.between and self.position < self.updates:
             raise ValueError(f"position {self.position} lies within a batch of {self.segments} segments")
         if self.position:
             self.epoch = next(self._indices((self.position - 1) // self.segments))[0]
