@@ -317,7 +317,7 @@ def test_the_range_of_active_heads_follows_from_the_gate_function(arm: str, leas
         (["arms=[moh]", "model.heads=2", "model.width=32"], ["shared", "2 heads"]),
         (["tolerance=2"], ["tolerance=2", "0 to 1"]),
         (["gradient_norm=0"], ["gradient_norm=0", "above 0"]),
-        (["gradient_norm=much"], ["ladder.gradient_norm=much", "expected a number"]),
+        (["gradient_norm=much"], ["gradient_norm=much", "expected a number"]),
         (["training.updates=0"], ["updates=0", "1 or more"]),
         (["arm=moh"], ["arms=[first,second]"]),
         (["task.corpus=missing.txt"], ["missing.txt"]),

@@ -8,7 +8,8 @@ import pytest
 from headwise.errors import InputError
 from headwise.tasks.maze.files import write
 from headwise.tasks.maze.generate import GeneratorConfig, generate
-from headwise.training.configuration import CONF, load
+from headwise.training.configuration import load
+from headwise.training.presets import CONF
 from headwise.training.run import evaluate, train
 
 TINY = [
