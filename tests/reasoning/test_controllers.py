@@ -28,25 +28,69 @@ def test_hrm_has_the_published_number_of_parameters() -> None:
     assert count(HRM(HRMConfig(width=128, additive=True), 128), router) == 281_737 - 1
 
 
-def run(controller: HRM, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+def run(controller: HRM, inputs: list[torch.Tensor], mask: torch.Tensor | None = None) -> list[torch.Tensor]:
     state, contexts = None, []
     for hidden in inputs:
-        context, state, _ = controller(hidden, None, state)
+        context, state, _ = controller(hidden, mask, state)
         contexts.append(context)
     return contexts
 
 
-def test_hrm_follows_its_equations() -> None:
+def plain_hrm(hrm: HRM, inputs: list[torch.Tensor], mask: torch.Tensor) -> list[torch.Tensor]:
+    """The contexts of `HRM` and `HRMAct` as in their equations, with pooling written out position by position."""
+    batch, length, _ = inputs[0].shape
+    ends = range(1, length + 1) if hrm.per_position else [length]
+    slow = fast = torch.zeros(batch, len(ends), hrm.size, dtype=inputs[0].dtype)
+    updates, a, contexts = torch.zeros_like(slow[..., :1]), torch.ones_like(slow[..., :1]), []
+    for t, hidden in enumerate(inputs, start=1):
+        real = [[hidden[b, :end][mask[b, :end]] for end in ends] for b in range(batch)]
+        first = hrm.pool == "first"
+        pool = torch.stack([torch.stack([row[0] if first else row.mean(0) for row in rows]) for rows in real])
+        u = hrm.of_input(torch.nn.functional.dropout(pool, hrm.dropout, hrm.training))
+        new = torch.stack([hrm.slow_norm(hrm.slow_cell(u[:, i], slow[:, i])) for i in range(len(ends))], 1)
+        if isinstance(hrm, HRMAct):
+            p = hrm.fire(slow).sigmoid() * (updates < hrm.max_updates)
+            fire = (a + p >= 1 - hrm.eps) & (updates < hrm.max_updates)
+            hard, soft = torch.where(fire, new, slow), p * new + (1 - p) * slow
+            slow, a, updates = soft + (hard - soft).detach(), torch.where(fire, 0, a + p), updates + fire
+        elif (t - 1) % hrm.slow_period == 0:
+            slow = new
+        z = torch.cat([u, slow], -1)
+        fast = torch.stack([hrm.fast_norm(hrm.fast_cell(z[:, i], fast[:, i])) for i in range(len(ends))], 1)
+        contexts.append(torch.cat([fast, slow], -1) if hrm.of_slow is None else fast + hrm.of_slow(slow))
+    return contexts
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    "config",
+    [
+        HRMConfig(period=3),
+        HRMConfig(period=2, pool="first"),
+        HRMConfig(period=3, additive=True),
+        HRMConfig(period=3, dropout=0.3),
+        HRMActConfig(),
+        HRMActConfig(pool="first", additive=True, max_updates=2),
+    ],
+    ids=str,
+)
+def test_hrm_follows_its_equations_in_outputs_and_gradients(
+    config: HRMConfig | HRMActConfig, causal: bool, padded: bool
+) -> None:
     torch.manual_seed(0)
-    hrm = HRM(HRMConfig(period=3), 12).double()
-    inputs = [torch.randn(4, 5, 12, dtype=torch.float64) for _ in range(7)]
-    slow = fast = torch.zeros(4, 6, dtype=torch.float64)
-    for t, (hidden, context) in enumerate(zip(inputs, run(hrm, inputs), strict=True), start=1):
-        u = hrm.of_input(hidden.mean(1))
-        if (t - 1) % 3 == 0:
-            slow = hrm.slow_norm(hrm.slow_cell(u, slow))
-        fast = hrm.fast_norm(hrm.fast_cell(torch.cat([u, slow], -1), fast))
-        torch.testing.assert_close(context[:, 0], torch.cat([fast, slow], -1))
+    hrm = config.build(12, 2, causal).double().train()
+    inputs = [torch.randn(3, 5, 12, dtype=torch.float64, requires_grad=True) for _ in range(7)]
+    mask = torch.ones(3, 5, dtype=torch.bool)
+    if padded:
+        mask[1, 2:] = False
+    wanted = [*hrm.parameters(), *inputs]
+    results = []
+    for contexts_of, given in ((run, mask if padded else None), (plain_hrm, mask)):
+        torch.manual_seed(1)  # of the dropout
+        contexts = torch.stack(contexts_of(hrm, inputs, given))
+        results.append((contexts, torch.autograd.grad(contexts.sin().sum(), wanted)))
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize(("period", "expected"), [(1, 8), (3, 3), (4, 2), (7, 2), (8, 1)])

@@ -7,11 +7,12 @@ hidden state, C controller width. One controller serves all layers; it runs once
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from headwise.reasoning import CONTROLLERS
 from headwise.reasoning.state import ControllerState
@@ -289,8 +290,7 @@ class HRM(Controller):
         super().__init__()
         size = config.width or max(3, width // 2)
         self.size, self.pool, self.per_position = size, config.pool, causal
-        self.slow_period = config.slow_period
-        self.dropout = nn.Dropout(config.dropout)
+        self.slow_period, self.dropout = config.slow_period, config.dropout
         self.of_input = nn.Linear(width, size)
         self.slow_cell, self.fast_cell = nn.GRUCell(size, size), nn.GRUCell(2 * size, size)
         self.slow_norm, self.fast_norm = nn.LayerNorm(size), nn.LayerNorm(size)
@@ -304,14 +304,14 @@ class HRM(Controller):
         state: ControllerState | None,
         heads: Tensor | None = None,
     ) -> tuple[Tensor, ControllerState | None, dict[str, Tensor]]:
-        u = self.of_input(self.dropout(self._pool(hidden, mask)))  # [B, S, C]
+        u = self.of_input(F.dropout(self._pool(hidden, mask), self.dropout, self.training))  # [B, S, C]
         if state is None:
             zero, count = torch.zeros_like(u), u.new_zeros(*u.shape[:2], 1)
             state = TwoLevelState(zero, zero, 0, count, torch.ones_like(count))
         assert isinstance(state, TwoLevelState)
         state, losses = self._slow(u, state, mask)
-        fast = self.fast_norm(_gru(self.fast_cell, torch.cat([u, state.slow], -1), state.fast))
-        state = replace(state, fast=fast, step=state.step + 1)
+        fast = _normed_gru(self.fast_cell, self.fast_norm, torch.cat([u, state.slow], -1), state.fast)
+        state = TwoLevelState(state.slow, fast, state.step + 1, state.updates, state.accumulated)
         if self.of_slow is not None:
             return fast + self.of_slow(state.slow), state, losses
         return torch.cat([fast, state.slow], -1), state, losses
@@ -320,8 +320,8 @@ class HRM(Controller):
         assert self.slow_period is not None
         if state.step % self.slow_period:
             return state, {}
-        slow = self.slow_norm(_gru(self.slow_cell, u, state.slow))
-        return replace(state, slow=slow, updates=state.updates + 1), {}
+        slow = _normed_gru(self.slow_cell, self.slow_norm, u, state.slow)
+        return TwoLevelState(slow, state.fast, state.step, state.updates + 1, state.accumulated), {}
 
     def _pool(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         if self.pool == "first":
@@ -368,18 +368,22 @@ class HRMAct(HRM):
         p = self.fire(state.slow).sigmoid() * allowed  # [B, S, 1]
         accumulated = state.accumulated + p
         fired = (accumulated.detach() >= 1 - self.eps).to(u.dtype) * allowed
-        change = self.slow_norm(_gru(self.slow_cell, u, state.slow)) - state.slow
+        change = _normed_gru(self.slow_cell, self.slow_norm, u, state.slow) - state.slow
         slow = straight_through(state.slow + fired * change, state.slow + p * change)
-        state = replace(state, slow=slow, updates=state.updates + fired, accumulated=accumulated.detach() * (1 - fired))
+        accumulated = accumulated.detach() * (1 - fired)
+        state = TwoLevelState(slow, state.fast, state.step, state.updates + fired, accumulated)
         return state, {"slow_updates": masked_mean(p[..., 0], mask)}
 
     def macs(self, steps: float, segments: int) -> float:
         return super().macs(steps, segments) + steps * self.fire.weight.numel()
 
 
-def _gru(cell: nn.GRUCell, x: Tensor, state: Tensor) -> Tensor:
-    """The cell on [B, S, ...]: every position is a row of its own."""
-    return cell(x.flatten(0, 1), state.flatten(0, 1)).view_as(state)  # type: ignore[no-any-return]
+def _normed_gru(cell: nn.GRUCell, norm: nn.LayerNorm, x: Tensor, state: Tensor) -> Tensor:
+    """LN(GRU(x, state)) on [B, S, ...]: every position is a row of its own."""
+    # The modules only hold the weights: for so few numbers calling them takes as long as computing.
+    weights = cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh
+    new = torch.gru_cell(x.flatten(0, 1), state.flatten(0, 1), *weights)
+    return F.layer_norm(new, norm.normalized_shape, norm.weight, norm.bias, norm.eps).view_as(state)
 
 
 def _at_least_one(key: str, value: int | None) -> None:

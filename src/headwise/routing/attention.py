@@ -159,8 +159,8 @@ class RoutedAttention(nn.Module):
         """[B, L, H, E] and gates [B, L|1, H] (None: ones) to [B, L, D]."""
         if gates is not None and gates.shape[1] == 1:
             # A factor for each channel, in the order of memory: an example's is one row for all of its tokens.
-            channels = gates.to(heads.dtype).unsqueeze(-1).expand(-1, -1, -1, self.shape.head_width)  # [B, 1, H, E]
-            heads = (heads.flatten(2) * channels.flatten(2)).view_as(heads)
+            channels = gates.to(heads.dtype).repeat_interleave(self.shape.head_width, -1)  # [B, 1, H·E]
+            heads = (heads.flatten(2) * channels).view_as(heads)
         elif gates is not None:
             heads = heads * gates.unsqueeze(-1).to(heads.dtype)
         merged = heads.flatten(2) if self.shape.combination == "mask_concat" else heads.mean(2)

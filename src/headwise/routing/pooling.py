@@ -14,7 +14,7 @@ def pooled(x: Tensor, mask: Tensor | None) -> Tensor:
     if x.shape[1] == 1:
         return x
     if mask is None:
-        return x.mean(1, keepdim=True)
+        return x.sum(1, keepdim=True) / x.shape[1]  # its gradient is a row to add; that of `mean` is as large as x
     weight = mask.unsqueeze(-1).to(x.dtype)
     return (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1)
 
