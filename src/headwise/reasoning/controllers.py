@@ -370,8 +370,7 @@ class HRMAct(HRM):
         fired = (accumulated.detach() >= 1 - self.eps).to(u.dtype) * allowed
         change = _normed_gru(self.slow_cell, self.slow_norm, u, state.slow) - state.slow
         slow = straight_through(state.slow + fired * change, state.slow + p * change)
-        accumulated = accumulated.detach() * (1 - fired)
-        state = TwoLevelState(slow, state.fast, state.step, state.updates + fired, accumulated)
+        state = TwoLevelState(slow, state.fast, state.step, state.updates + fired, accumulated.detach() * (1 - fired))
         return state, {"slow_updates": masked_mean(p[..., 0], mask)}
 
     def macs(self, steps: float, segments: int) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from headwise.errors import InputError
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
+from headwise.models.compilation import compile_backbone
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.controllers import HRMConfig
 from headwise.reasoning.halting import PonderHalting
@@ -89,22 +90,12 @@ def controller() -> list[Result]:
 def controller_over_loop() -> list[Result]:
     """An update of `hrm` over one of `looped`, the same blocks and steps without router and controller: time of the
     processor on one thread, batches of 32, where a small model shows the cost most."""
-    results, threads = [], torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for width in (64, 128):
-            shape = replace(SHAPE, width=width, ffn=4 * width)
-            for steps in (4, 12):
-                loop = Arm(refinement=RefinementConfig(steps=steps))
-                updates = [_update(Backbone(shape, arm), batch=32) for arm in (hrm(steps), loop)]
-                times = _alternate(updates, calls=1, rounds=6 * ROUNDS, clock=time.thread_time)
-                ours, plain = map(statistics.median, times)
-                ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
-                name = f"train/hrm_over_looped_d{width}_r{steps}"
-                results.append(Result(name, 1e3 * ours, "ms/update", 1e3 * plain, ratio))
-    finally:
-        torch.set_num_threads(threads)
-    return results
+    return [_over_loop(width, steps) for width in (64, 128) for steps in (4, 12)]
+
+
+def controller_over_loop_compiled() -> list[Result]:
+    """As `controller_over_loop`, both compiled, which takes a minute or two each; so only when named."""
+    return [_over_loop(width, 4, compiled=True) for width in (64, 128)]
 
 
 def gradient_last() -> list[Result]:
@@ -221,6 +212,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "baseline": baseline,
     "controller": controller,
     "controller_over_loop": controller_over_loop,
+    "controller_over_loop_compiled": controller_over_loop_compiled,
     "gradient_last": gradient_last,
     "reuse": reuse,
     "compaction": compaction,
@@ -231,7 +223,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "decoding": decoding,
     "heads": heads,
 }
-ONLY_NAMED = {"decoding", "heads", "layout", "mazes"}
+ONLY_NAMED = {"controller_over_loop_compiled", "decoding", "heads", "layout", "mazes"}
 
 
 def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
@@ -253,6 +245,25 @@ def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
         return [asdict(result) for name in chosen for result in BENCHMARKS[name]()]
     finally:
         torch.set_num_threads(before)
+
+
+def _over_loop(width: int, steps: int, compiled: bool = False) -> Result:
+    shape = replace(SHAPE, width=width, ffn=4 * width)
+    models = [Backbone(shape, arm) for arm in (hrm(steps), Arm(refinement=RefinementConfig(steps=steps)))]
+    if compiled:
+        for model in models:
+            compile_backbone(model)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        updates = [_update(model, batch=32) for model in models]
+        times = _alternate(updates, calls=1, rounds=6 * ROUNDS, clock=time.thread_time)
+    finally:
+        torch.set_num_threads(threads)
+    ours, plain = map(statistics.median, times)
+    ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
+    name = f"train/hrm_over_looped_d{width}_r{steps}{'_compiled' if compiled else ''}"
+    return Result(name, 1e3 * ours, "ms/update", 1e3 * plain, ratio)
 
 
 def _update(model: nn.Module, length: int = LENGTH, *layout: Layout, batch: int = BATCH) -> Callable[[], None]:
