@@ -10,9 +10,10 @@ from headwise import cli
 from headwise.commands.compare import Options
 from headwise.errors import InputError, StorageError
 from headwise.lab.comparison import clusters, launching
-from headwise.lab.comparison.clusters import Dask, Ray, Slurm
+from headwise.lab.comparison.clusters import Dask, Ray
 from headwise.lab.comparison.launchers import LOCAL
 from headwise.lab.comparison.launching import Launcher, Local, share_cores
+from headwise.lab.comparison.slurm import Slurm
 from headwise.schema import build
 from headwise.training.config import TrainingConfig
 from tests.lab.conftest import SCORES, FakeTrain, run_comparison, run_config
