@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from headwise.errors import InputError
-from headwise.lab.comparison.clusters import at_least_one, at_once, installed
+from headwise.lab.comparison.clusters import at_least_one, at_once, installed, line_of
 from headwise.lab.comparison.launching import Results, Stop, asked
 from headwise.lab.comparison.workers import Ended, Work, perform
 from headwise.training.config import RunConfig
@@ -64,14 +65,18 @@ class Slurm:
 
     def results(self, works: Iterable[Work], jobs: int, threads: int, stop: Stop, folder: Path) -> Results:
         from submitit import AutoExecutor
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
         from submitit.helpers import as_completed
 
         stop.tell = at_once
         works = list(works)
         executor = AutoExecutor(folder / "slurm", cluster=self.cluster)
         executor.update_parameters(**self._parameters(works, jobs))
-        with executor.batch():
-            submitted = [executor.submit(_Requeued(), work) for work in works]
+        try:
+            with executor.batch():
+                submitted = [executor.submit(_Requeued(), work) for work in works]
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise InputError(f"launcher=slurm: sbatch refuses the jobs ({line_of(error)})") from None
         try:
             for job in as_completed(submitted, poll_frequency=POLL):
                 yield self._ended(works[submitted.index(job)], job)
@@ -129,8 +134,10 @@ class _Requeued:
         signal.signal(number, save)
         ended = perform(work)
         signal.signal(number, requeue)
-        if told and ended.stopped:
+        if ended.stopped and told:
             signal.raise_signal(number)
+        if ended.stopped:  # cancelled, or preempted and begun again by Slurm itself: no result, as the run has none
+            sys.exit(1)
         return ended
 
     def checkpoint(self, work: Work) -> Any:
