@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headwise import cli
-from headwise.commands.settings import every
+from headwise.commands.settings import every, of_commands
 from headwise.errors import InputError
 from headwise.sources import REQUIRED, ClassSource, Field, Instance, Unknown, class_of
 from headwise.training.configuration import load
@@ -22,7 +22,7 @@ Captured = pytest.CaptureFixture[str]
 def classes() -> dict[str, ClassSource]:
     """Every dataclass that a setting may lie in, by module and name."""
     found = [class_of("headwise.training.config:RunConfig")]
-    for setting in every():
+    for setting in (*every(), *every(of_commands())):
         found += [*(setting.field.choices or {}).values(), *([setting.field.nested] if setting.field.nested else [])]
     return {f"{cls.module}:{cls.name}": cls for cls in found}
 
@@ -163,3 +163,15 @@ def test_a_source_that_cannot_be_evaluated_is_shown_as_it_is_written(
     assert fields["a"] == Field("a", "a whole number", 8, "counts.")
     assert fields["b"].default == -1
     assert fields["c"] == Field("c", "", Unknown("made(3)"), "what is made.")
+
+
+def test_the_settings_of_a_launcher_are_explained(capsys: Captured) -> None:
+    assert cli.main(["help", "launcher", "--json"]) == 0
+    choices = json.loads(capsys.readouterr().out)["choices"]
+    assert list(choices) == ["local", "ray", "dask", "slurm"]
+    assert cli.main(["help", "launcher=slurm", "--json"]) == 0
+    minutes = json.loads(capsys.readouterr().out)["keys"]["launcher.minutes (launcher=slurm)"]
+    assert minutes["default"] == "60"
+    assert minutes["allowed"] == "a whole number"
+    assert cli.main(["help", "launcher.address"]) == 0
+    assert "(with launcher=dask)" in capsys.readouterr().out

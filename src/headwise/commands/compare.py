@@ -30,7 +30,7 @@ class Options:
         jobs: runs side by side; null is one for each core of this machine, 1 on an accelerator; elsewhere as many as
             there is room for.
         launcher: where the runs are trained: processes of this machine, or a cluster, with settings of its own:
-            'launcher={name: slurm, partition: gpu, minutes: 90}' (docs/scaling.md).
+            'launcher={name: slurm, partition: gpu, minutes: 90}' (headwise help launcher, docs/scaling.md).
         settings: of all runs.
     """
 

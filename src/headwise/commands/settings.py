@@ -3,6 +3,7 @@
 training.updates        a key of the group `training`
 arm.gate                a key that takes one of several names, each with keys of its own: arm.gate.k
 task.length             the same for `task`, whose names are the tasks
+launcher                not of a run but of the commands that train several
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from headwise.tasks import TASKS
 from headwise.training.presets import defaults
 
 ROOT = "headwise.training.config:RunConfig"
+COMMAND = "headwise.commands.compare:Options"
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,24 @@ def every(below: tuple[Setting, ...] | None = None) -> Iterator[Setting]:
         yield from every(each.group)
 
 
+@cache
+def of_commands() -> tuple[Setting, ...]:
+    """The options of commands that take one of several names, each with keys of its own."""
+    return tuple(each for each in _below("", class_of(COMMAND), None) if each.field.choices is not None)
+
+
 def find(key: str) -> list[Setting]:
     """The settings at a key; several where different names of a group bring the same key along.
 
     Raises:
         InputError: there is none; with the keys that the group has.
     """
-    found = [setting for setting in every() if setting.key == key]
+    known = [*every(), *every(of_commands())]
+    found = [setting for setting in known if setting.key == key]
     if found:
         return found
     group, _, last = key.rpartition(".")
-    above = [each for parent in every() if parent.key == group for each in parent.group] if group else settings()
+    above = [each for parent in known if parent.key == group for each in parent.group] if group else settings()
     names = list(dict.fromkeys(each.key.rpartition(".")[2] for each in above))
     if not names:
         return find(group)  # which says what is wrong further up

@@ -1,6 +1,11 @@
 """Launchers: the same result wherever the runs are trained; what is missing or cannot work is one line."""
 
 import json
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +15,17 @@ from headwise import cli
 from headwise.commands.compare import Options
 from headwise.errors import InputError, StorageError
 from headwise.lab.comparison import clusters, launching
-from headwise.lab.comparison.clusters import Dask, Ray, Slurm
+from headwise.lab.comparison.clusters import Dask, Ray
+from headwise.lab.comparison.compare import compare
 from headwise.lab.comparison.launchers import LOCAL
 from headwise.lab.comparison.launching import Launcher, Local, share_cores
+from headwise.lab.comparison.slurm import Slurm
+from headwise.models.sizes import ModelConfig
 from headwise.schema import build
-from headwise.training.config import TrainingConfig
+from headwise.training.checkpoints import read_checkpoint
+from headwise.training.config import TrainingConfig, task_from_plain
+from headwise.training.files import CHECKPOINTS, LAST, PROGRESS
+from headwise.training.run import train
 from tests.lab.conftest import SCORES, FakeTrain, run_comparison, run_config
 
 ARMS = ("baseline", "looped")
@@ -130,3 +141,38 @@ def test_an_interrupted_command_without_an_output_names_the_one_it_made(
         (line,) = capsys.readouterr().err.splitlines()
         (made,) = tmp_path.glob(f"runs/{command[0]}-sorting-*")
         assert line.endswith(f"seeds=1 quick=true output=runs/{made.name}")
+
+
+class ToldInTime(FakeTrain):
+    """Real training in a job whose time is up after the first update, and which notes where it went on."""
+
+    def __call__(
+        self, config: Any, resume: Path | None = None, *, directory: Path | None = None, progress: bool = True
+    ) -> Path:
+        if resume is not None:
+            update = read_checkpoint(resume / CHECKPOINTS / LAST)["update"]
+            (resume / "resumed").write_text(str(update))
+        elif directory is not None:
+            threading.Thread(target=self._tell, args=(directory / PROGRESS,), daemon=True).start()
+        return train(config, resume, directory=directory, progress=progress)
+
+    def _tell(self, progress: Path) -> None:
+        while not progress.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="submitit needs the signal")
+def test_a_job_whose_time_is_up_is_queued_again_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="submitit is an extra; pip install -e '.[dev]' brings it")
+    updates = 1000
+    recipe = TrainingConfig(updates=updates, validate_every=updates, batch_size=2, threads=1, loggers=())
+    task = task_from_plain({"name": "sorting", "length": 4, "test_examples": 20, "validation_examples": 20})
+    model = ModelConfig(width=16, heads=2, ffn=32, depth=1)
+    config = replace(run_config("baseline", model=model, training=recipe, device="cpu"), task=task)
+    arms = [("baseline", config)]
+    here = compare(arms, 1, output=tmp_path / "here", jobs=1)
+    job = compare(arms, 1, output=tmp_path / "job", train=ToldInTime(SCORES), launcher=Slurm(cluster="local"))
+    assert job["arms"]["baseline"]["failures"] == {}
+    assert 0 < int((tmp_path / "job" / "runs" / "baseline" / "seed0" / "resumed").read_text()) < updates
+    assert job["arms"]["baseline"]["values"] == here["arms"]["baseline"]["values"]

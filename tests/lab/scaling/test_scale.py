@@ -15,6 +15,7 @@ from headwise.errors import InputError
 from headwise.files import read_mapping
 from headwise.lab.comparison.compare import compare
 from headwise.lab.comparison.parity import TOLERANCE, measure
+from headwise.lab.comparison.slurm import Slurm
 from headwise.lab.report.scaling import figures, scaling_page
 from headwise.lab.report.scaling_tables import scaling_text
 from headwise.lab.scaling.budget import weights_memory
@@ -109,6 +110,25 @@ def test_an_interrupt_leaves_the_sizes_that_are_whole_with_their_results(tmp_pat
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, SizedTrain(stopping=("small", "baseline", 0)))
     assert list(read_mapping(tmp_path / "scaling.json")["sizes"]) == ["tiny"]
+
+
+# The package's own imports warn, and its jobs' processes are left to the interpreter's end.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_scaling_of_jobs_gives_what_one_here_gives(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="submitit is an extra; pip install -e '.[dev]' brings it")
+    train = FakeTrain(SCORES, failing=frozenset({("hrm", 0)}))
+    here = run(tmp_path / "here", train)
+    jobs = run(tmp_path / "jobs", train, launcher=Slurm(cluster="local"), jobs=None)
+    assert jobs["how"]["launcher"]["cluster"] == "local"
+    assert jobs["sizes"].keys() == {"tiny", "small"}
+    for size in jobs["sizes"]:
+        for result in (here, jobs):
+            assert result["sizes"][size]["arms"]["hrm"]["failures"].keys() == {"0"}
+        baseline = [result["sizes"][size]["arms"]["baseline"] for result in (here, jobs)]
+        assert baseline[0]["values"] == baseline[1]["values"] == SCORES["baseline"][:1]
+    assert {file.relative_to(tmp_path / "here") for file in (tmp_path / "here").rglob("*")} <= {
+        file.relative_to(tmp_path / "jobs") for file in (tmp_path / "jobs").rglob("*")
+    }
 
 
 def test_sizes_and_seeds_may_be_added_and_what_was_there_stays_in_the_result(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def compare(
     refuse_other_work(planned.output, ["a scaling", "a run"])
     launcher.check(planned.base)
     jobs, threads = launcher.share(jobs, len(planned.runs), planned.base)
+    planned = planned.settled(threads)
     keep_plan(planned.output, planned.arms)
     failures = train_runs(planned.runs, train or default_train(), launcher, jobs, threads, planned.output)
     how = circumstances(planned.base, launcher, jobs, threads, time.perf_counter() - began)

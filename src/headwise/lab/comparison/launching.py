@@ -1,13 +1,13 @@
 """Launching: what every launcher offers, and the one for processes of this machine.
 
-Processes, tasks and jobs are those of joblib (loky, and Dask's backend), Ray and submitit. A run is known by its
-directory, so results do not depend on the launcher.
+Processes, tasks and jobs are those of joblib, Ray, Dask and submitit. A run is known by its directory, so results do
+not depend on the launcher.
 """
 
 import multiprocessing
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,9 @@ from headwise.errors import InputError
 from headwise.lab.comparison.workers import Ended, Stopping, Work, enter_pool, perform
 from headwise.training.config import RunConfig
 from headwise.training.stops import Interruption
+
+Results = Generator[Ended, None, None]
+"""How runs ended, as they end; closed early, it ends what still runs."""
 
 
 class WorkerLostError(RuntimeError):
@@ -54,7 +57,8 @@ class Launcher(Protocol):
         """Refuse what cannot work.
 
         Raises:
-            InputError: a package that is not installed, or settings of the runs that do not fit.
+            InputError: a package that is not installed, a cluster that does not answer, or settings of the runs that
+                do not fit.
         """
 
     def share(self, jobs: int | None, runs: int, base: RunConfig) -> tuple[int, int]:
@@ -66,7 +70,7 @@ class Launcher(Protocol):
             base: one of their configurations.
         """
 
-    def results(self, works: Iterable[Work], jobs: int, threads: int, stop: Stop, folder: Path) -> Iterator[Ended]:
+    def results(self, works: Iterable[Work], jobs: int, threads: int, stop: Stop, folder: Path) -> Results:
         """How the runs ended, as they end.
 
         Args:
@@ -94,7 +98,7 @@ class Local:
     def share(self, jobs: int | None, runs: int, base: RunConfig) -> tuple[int, int]:
         return share_cores(jobs, runs, base)
 
-    def results(self, works: Iterable[Work], jobs: int, threads: int, stop: Stop, folder: Path) -> Iterator[Ended]:
+    def results(self, works: Iterable[Work], jobs: int, threads: int, stop: Stop, folder: Path) -> Results:
         if jobs == 1:
             yield from (perform(replace(work, threads=None), Stopping()) for work in works)
             return
@@ -102,8 +106,10 @@ class Local:
         # environment, and are ours alone: one that was told to stop must not serve another call.
         entering = {"initializer": enter_pool, "initargs": (os.getpid(), secrets.token_hex(4))}
         stop.tell = _terminate_workers
+        with parallel_config("loky", inner_max_num_threads=threads, **entering):  # one task a run, as they end
+            parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)
         try:
-            yield from parallel_results(works, jobs, backend="loky", inner_max_num_threads=threads, **entering)
+            yield from parallel(delayed(perform)(work) for work in works)
         except BrokenProcessPool:  # told to stop, a worker that has not begun yet simply ends
             if not stop.requested:
                 raise WorkerLostError("a process was killed (out of memory?)") from None
@@ -111,11 +117,15 @@ class Local:
 
 def share_cores(jobs: int | None, runs: int, base: RunConfig) -> tuple[int, int]:
     """Runs side by side on this machine, and torch threads for each (all its processes together)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     accelerated = base.device in ("cuda", "mps") or (base.device == "auto" and _accelerator())
-    room = 1 if accelerated else max(1, cores // base.training.processes)
+    room = 1 if accelerated else max(1, cores() // base.training.processes)
     side_by_side = min(asked(jobs, runs), room if jobs is None else runs)
-    return side_by_side, base.training.threads or max(1, cores // side_by_side)
+    return side_by_side, base.training.threads or max(1, cores() // side_by_side)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _accelerator() -> bool:
@@ -123,16 +133,10 @@ def _accelerator() -> bool:
 
 
 def asked(jobs: int | None, runs: int) -> int:
+    """Runs side by side as asked for, all by default, and never more than there are."""
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs={jobs}: choose 1 or more processes")
     return min(jobs or runs, runs)
-
-
-def parallel_results(works: Iterable[Work], jobs: int, **backend: Any) -> Iterator[Ended]:
-    """`perform` of the works through a backend of joblib, one task a run, in the order in which they end."""
-    with parallel_config(**backend):  # with n_jobs=1 joblib would train here, whatever the backend
-        parallel = Parallel(n_jobs=max(2, jobs), return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)
-    yield from parallel(delayed(perform)(work) for work in works)
 
 
 def _terminate_workers() -> None:

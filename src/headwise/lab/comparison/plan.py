@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from rich.console import Console
 
 from headwise.errors import InputError
 from headwise.files import make_folder, write_json
@@ -16,7 +17,9 @@ from headwise.lab.outputs import PLAN, directory_name, run_directory
 from headwise.lab.records import readable_mapping
 from headwise.tasks.base import TaskData
 from headwise.training.config import RunConfig, differences
-from headwise.training.run import data_of
+from headwise.training.precision import settled
+from headwise.training.progress import reported
+from headwise.training.run import build, data_of, reproducible
 
 ARM_KEYS = ("arm", "model", "name")
 """What arms may differ in; everything else of a run, data and recipe above all, is shared."""
@@ -37,6 +40,13 @@ class Plan:
     arms: dict[str, RunConfig]
     runs: list[PlannedRun]
     output: Path
+
+    def settled(self, threads: int) -> "Plan":
+        """The plan with one precision for all runs, see `settled_precision`."""
+        arms = settled_precision(self.arms, self.output, threads)
+        precision = next(iter(arms.values())).training.precision
+        runs = [replace(run, config=with_precision(run.config, precision)) for run in self.runs]
+        return replace(self, base=with_precision(self.base, precision), arms=arms, runs=runs)
 
 
 def plan(
@@ -93,6 +103,32 @@ def _shared_settings(config: RunConfig) -> dict[str, Any]:
     """What arms have in common; learning rates may be what is compared, and are then part of an arm's label."""
     plain = {key: value for key, value in config.to_plain().items() if key not in ARM_KEYS}
     return plain | {"training": {key: value for key, value in plain["training"].items() if key != "preset"}}
+
+
+def settled_precision(arms: Mapping[str, RunConfig], output: Path, threads: int | None) -> dict[str, RunConfig]:
+    """The arms with fp32 or bf16 in place of `auto`, the same for all, as rounding would otherwise be part of what is
+    compared: that of the runs which `output` holds, else whichever trains the first arm faster on this machine.
+
+    Args:
+        threads: of torch for each run.
+    """
+    first = next(iter(arms.values()))
+    if first.training.precision != "auto":
+        return dict(arms)
+    held = [plain["training"]["precision"] for plain in readable_mapping(output / PLAN).values()]
+    if held:
+        precision = held[0]
+    else:
+        timed = replace(first, training=replace(first.training, threads=threads))
+        with reproducible(timed), reported(Console(stderr=True)):
+            data, model = build(timed)
+            precision = settled(timed, model, data).training.precision
+    return {label: with_precision(config, precision) for label, config in arms.items()}
+
+
+def with_precision(config: RunConfig, precision: Literal["fp32", "bf16", "auto"]) -> RunConfig:
+    """The configuration with another precision."""
+    return replace(config, training=replace(config.training, precision=precision))
 
 
 def keep_plan(output: Path, arms: Mapping[str, RunConfig]) -> None:

@@ -6,6 +6,7 @@ checkpoint, one that failed is tried again.
 
 import pickle
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from headwise.errors import StorageError
@@ -64,8 +65,8 @@ def train_runs(
             yield Work.of(index, run, train, threads)
 
     try:
-        with display, stop.watched():
-            for ended in launcher.results(works(), jobs, threads, stop, output) if waiting else ():
+        with display, stop.watched(), closing(launcher.results(works(), jobs, threads, stop, output)) as results:
+            for ended in results if waiting else ():
                 run = waiting[ended.index]
                 unwritable = unwritable or ended.unwritable
                 if ended.stopped or ended.unwritable:
@@ -76,7 +77,8 @@ def train_runs(
                     if failure is not None:
                         failures[run.directory] = failure
     except KeyboardInterrupt:
-        raise Stopped(output) from None
+        if unwritable is None:
+            raise Stopped(output) from None
     except WorkerLostError as error:
         raise WorkerLostError(f"{error}; {kept(output)}") from None
     if unwritable is not None:

@@ -18,7 +18,7 @@ from rich.console import Console
 from headwise.errors import InputError
 from headwise.files import read_mapping, write_json
 from headwise.lab.comparison.compare import default_train
-from headwise.lab.comparison.plan import check_alike, keep_plan, new_directory
+from headwise.lab.comparison.plan import check_alike, keep_plan, new_directory, settled_precision
 from headwise.lab.comparison.runs import PlannedRun, Train, train_run
 from headwise.lab.formatting import format_quantity
 from headwise.lab.ladder.checks import Check, Limits, Rung, check_rung
@@ -74,7 +74,9 @@ def ladder(
     path = Path(output) if output else new_directory(base, "ladder")
     if path.exists() and not path.is_dir():
         raise InputError(f"output={path}: a file; choose a directory")
-    keep_plan(path, {label: replace(config, name=label) for label, config in arms})
+    named = {label: replace(config, name=label) for label, config in arms}
+    arms = list(settled_precision(named, path, base.training.threads).items())
+    keep_plan(path, dict(arms))
     _forget_failed(path)
 
     console = Console(stderr=True, highlight=False)
@@ -141,7 +143,6 @@ def _climb(
     train: Train,
 ) -> tuple[Rung, list[Check]]:
     """Train one rung, unless it is there already, and check it."""
-    config = replace(config, name=label)
     directory = run_directory(output, label, config.seed)
     planned = PlannedRun(label, config.seed, config, directory)
     failure = None if planned.finished else train_run(planned, train, config.training.threads)

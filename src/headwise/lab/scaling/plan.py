@@ -72,6 +72,10 @@ class Scaling:
     def parity(self) -> Mode:
         return next(iter(self.sizes.values())).sized.mode
 
+    def settled(self, threads: int) -> "Scaling":
+        """The scaling with one precision for all runs of a size."""
+        return replace(self, sizes={size: one.settled(threads) for size, one in self.sizes.items()})
+
     def unfinished(self, key: Key) -> list[PlannedRun]:
         """The runs of an arm at a size that are not finished."""
         return [run for run in self.runs if (run.size, run.label) == key and not run.finished]
@@ -154,7 +158,10 @@ class Scaling:
                 matched = {"parity": found["parity"]["mode"], "first arm": next(iter(found["arms"]))}
                 self._keep(size, matched, {"parity": self.parity, "first arm": next(iter(arms))})
             for label, plain in readable_mapping(file).items():
-                self._keep(size, shared_settings(plain), shared_settings(base))
+                held = shared_settings(plain)
+                if base["training"]["precision"] == "auto":  # settled for each size when it was begun
+                    held["training"]["precision"] = "auto"
+                self._keep(size, held, shared_settings(base))
                 if label in own:
                     self._keep(f"{label} at {size}", arm_settings(plain), own[label])
 

@@ -73,6 +73,7 @@ def scale(
         jobs, threads = planned.share(planned.memory(), jobs)
     else:
         jobs, threads = launcher.share(jobs, len(planned.runs), planned.base)
+    planned = planned.settled(threads)
     for comparison in planned.sizes.values():
         keep_plan(comparison.output, comparison.arms)
 
