@@ -68,10 +68,10 @@ if TYPE_CHECKING:
     from headwise.training.config import TrainingConfig as TrainingConfig
     from headwise.training.configuration import load as configure  # noqa: F401 - under its public name
     from headwise.training.configuration import load_arms as load_arms
+    from headwise.training.evaluation import evaluate as evaluate
+    from headwise.training.evaluation import load as load
     from headwise.training.module import HeadwiseModule as HeadwiseModule
     from headwise.training.optim import optimizer_for as optimizer_for
-    from headwise.training.run import evaluate as evaluate
-    from headwise.training.run import load as load
     from headwise.training.run import train as train
 
     __version__: str
@@ -103,7 +103,8 @@ _DEFINED = {
     "headwise.training.configuration": "load_arms",
     "headwise.training.module": "HeadwiseModule",
     "headwise.training.optim": "optimizer_for",
-    "headwise.training.run": "evaluate load train",
+    "headwise.training.evaluation": "evaluate load",
+    "headwise.training.run": "train",
     "headwise.lab.comparison.compare": "compare",
     "headwise.lab.scaling.scale": "scale",
 }

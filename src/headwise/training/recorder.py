@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headwise.files import append_record
+from headwise.files import append_record, typed
 from headwise.tasks.base import TaskModel
 from headwise.training.data import TrainingBatches
 from headwise.training.files import METRICS, ROUTING
@@ -73,10 +73,13 @@ class Recorder:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seconds, self.examples = state["seconds"], state["examples"]
-        self._line_start = tuple(state["line_start"])
-        count = self.processes.count
-        noted = {name: values / count if name == "tokens" else values for name, values in state["noted"].items()}
+        self.seconds = typed(state, "seconds", float, "recorder")
+        self.examples = typed(state, "examples", int, "recorder")
+        seconds, examples = typed(state, "line_start", list, "recorder")
+        self._line_start = (float(seconds), int(examples))
+        count, saved = self.processes.count, typed(state, "noted", dict, "recorder")
+        noted = {name: typed(saved, name, Tensor, "recorder: noted") for name in saved}
+        noted = {name: values / count if name == "tokens" else values for name, values in noted.items()}
         self._logs = [dict(zip(noted, values, strict=True)) for values in zip(*noted.values(), strict=True)]
 
     def before_step(self, update: int, optimizer: torch.optim.Optimizer) -> None:

@@ -5,6 +5,7 @@ import logging
 import math
 from typing import Any
 
+from headwise.files import typed
 from headwise.tasks.base import Source, TaskModel
 from headwise.training.average import WeightAverage
 from headwise.training.config import TrainingConfig
@@ -79,7 +80,8 @@ class Validation:
         return {name: getattr(self, name) for name in ("best", "best_loss", "best_update", "waited")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self.best, self.best_loss = (typed(state, name, float, "validation") for name in ("best", "best_loss"))
+        self.best_update, self.waited = (typed(state, name, int, "validation") for name in ("best_update", "waited"))
 
     def _better(self, value: float) -> bool:
         if math.isnan(value):

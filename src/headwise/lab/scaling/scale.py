@@ -74,7 +74,7 @@ def scale(
     else:
         jobs, threads = launcher.share(jobs, len(planned.runs), planned.base)
     for comparison in planned.sizes.values():
-        keep_plan(comparison.output, comparison.arms)
+        keep_plan(comparison.output, comparison.arms, planned.data)
 
     def finish(failures: Mapping[Path, str]) -> None:
         how = circumstances(planned.base, launcher, jobs, threads, time.perf_counter() - began)
