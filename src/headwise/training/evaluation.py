@@ -42,7 +42,7 @@ def evaluate(
         InputError: no finished run, an unknown key, a setting that the weights do not fit.
     """
     path = Path(run)
-    config, facts = _saved(path)
+    config, facts = saved(path)
     changed = RunConfig.from_plain(overridden(config.to_plain(), overrides or {}))
     with reproducible(changed):
         data = data_of(changed)
@@ -65,7 +65,7 @@ def load(run: str | Path) -> TaskModel:
         InputError: no finished run in that directory, or damaged files.
     """
     path = Path(run)
-    config, facts = _saved(path)
+    config, facts = saved(path)
     with reproducible(config):
         model = _built(config, facts, path)
     load_weights(path, model)
@@ -158,7 +158,7 @@ def overridden(plain: dict[str, Any], overrides: Mapping[str, Any], prefix: str 
     return result
 
 
-def _saved(path: Path) -> tuple[RunConfig, dict[str, Any]]:
+def saved(path: Path) -> tuple[RunConfig, dict[str, Any]]:
     """Configuration of a finished run, and the facts of the data that it was trained on.
 
     Raises:

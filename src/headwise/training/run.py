@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from headwise.errors import InputError
+from headwise.errors import InputError, StorageError
 from headwise.files import make_folder, write_json, write_text, writing
 from headwise.models.checkpoint import save
 from headwise.tasks.base import SPLITS, TaskData, TaskModel
@@ -150,6 +150,7 @@ def new_directory(config: RunConfig, wanted: str | Path | None = None) -> Path:
 
     Raises:
         InputError: the directory asked for holds something already.
+        StorageError: there is no space; nothing is left.
     """
     if wanted is not None:
         path = Path(wanted)
@@ -160,7 +161,12 @@ def new_directory(config: RunConfig, wanted: str | Path | None = None) -> Path:
         arm = re.sub(r"[^A-Za-z0-9_.=-]+", "_", config.name)
         stem = f"{config.entry.name}-{arm}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         path = next(p for n in range(1000) if _made(p := Path(config.output) / (stem + (f"-{n}" if n else ""))))
-    write_config(path, config)
+    try:
+        write_config(path, config)
+    except StorageError:
+        with contextlib.suppress(OSError):
+            path.rmdir()
+        raise
     return path
 
 
