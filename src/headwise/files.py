@@ -245,6 +245,21 @@ def typed(record: Mapping[str, Any], key: str, kind: type[T], where: object) -> 
 
 
 @contextlib.contextmanager
+def writes_to(path: Path) -> Iterator[None]:
+    """Inside the block, a failure to write below `path` that is no fault of the program becomes one line.
+
+    Raises:
+        StorageError: there is no space, or the place cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise _unwritable(path, error) from None
+
+
+@contextlib.contextmanager
 def writing(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of `path` when the block ends, and leaves nothing when it fails.
 

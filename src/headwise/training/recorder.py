@@ -15,7 +15,7 @@ from headwise.files import append_record, typed
 from headwise.tasks.base import TaskModel
 from headwise.training.data import TrainingBatches
 from headwise.training.files import METRICS, ROUTING
-from headwise.training.loggers import Logger
+from headwise.training.loggers import Logger, gates_by_layer
 from headwise.training.optim import parameters_with_gradient, total_norm
 from headwise.training.processes import Processes
 from headwise.training.stops import FiniteGuard
@@ -112,10 +112,11 @@ class Recorder:
         for logger in self.loggers:
             logger.log(numbers, update)
 
-    def close(self) -> None:
-        """Close the loggers."""
-        for logger in self.loggers:
-            logger.close()
+    def log_gates(self, update: int, examples: Sequence[Any]) -> None:
+        """Give the loggers the gates of a few examples (see `Score.examples`)."""
+        gates = gates_by_layer(examples)
+        for logger in self.loggers if gates else ():
+            logger.log_gates(gates, update)
 
     def elapsed(self) -> float:
         """Seconds spent on updates so far; validation and saving do not count."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -22,6 +23,7 @@ from headwise.training.files import ANALYSIS, CONFIG, ROUTING, SUMMARY, TEST_VAL
 from headwise.training.fit import Fitted, check_shared, fit
 from headwise.training.identity import keep_identity
 from headwise.training.lines import write_last_line
+from headwise.training.loggers import logging_to
 from headwise.training.machine import device_of, require_loggers
 from headwise.training.memory import memory_named
 from headwise.training.precision import settled
@@ -95,8 +97,8 @@ def _train(config: RunConfig, resume: str | Path | None, directory: str | Path |
         if resume is not None and read(path) != config:
             processes.of_first(lambda: write_config(path, config))  # with more updates, say: the next resume goes by it
         announce(path)
-        with resumable(path):
-            fitted = fit(config, model, data, path, resume is not None, progress, processes)
+        with resumable(path), logging_to(config, path, processes.first) as loggers:
+            fitted = fit(config, model, data, path, resume is not None, progress, processes, loggers)
             test = data.split("test")
             result = score(model, test, config.training.evaluation_batch_size, EXAMPLES, processes)
             weights = {name: whole(tensor) for name, tensor in model.state_dict().items()}
@@ -104,7 +106,9 @@ def _train(config: RunConfig, resume: str | Path | None, directory: str | Path |
                 if config.training.shard:
                     model = build_model(config, data.facts)
                     model.load_state_dict(weights)
-                finish(config, model.cpu(), data, identity, path, fitted, result)
+                summary = finish(config, model.cpu(), data, identity, path, fitted, result)
+                for logger in loggers:
+                    logger.summarise(summary)
             processes.wait()
     return path
 
@@ -117,7 +121,7 @@ def finish(
     path: Path,
     fitted: Fitted,
     result: Score,
-) -> None:
+) -> dict[str, Any]:
     """Write what a run leaves behind: weights, analysis, test values and summary, for its score on the test split."""
     test = data.split("test")
     about = {"run": config.to_plain(), "facts": data.facts, "notes": data.notes, "data": identity}
@@ -143,6 +147,7 @@ def finish(
     if analysis:
         write_json(path / ANALYSIS, analysis)
     write_json(path / SUMMARY, summary)
+    return summary
 
 
 def new_directory(config: RunConfig, wanted: str | Path | None = None) -> Path:
