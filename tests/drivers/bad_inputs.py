@@ -1,9 +1,9 @@
-"""Feeds `headwise` inputs that nobody meant: each must end in bounded time and memory, in at most one line, with nothing
-half written left behind.
+"""Feeds `headwise` inputs that nobody meant. Each must end in bounded time and memory, in at most one line, and leave
+nothing half written behind.
 
     python -m tests.drivers.bad_inputs --number 1300 --seed 0 [--only checkpoints,corpora] [--log bad.jsonl]
 
-Everything that is read is damaged: command lines, settings in YAML, the files of runs, comparisons, scalings and ladders,
+Everything that is read is damaged: command lines, settings in YAML, the files of runs, comparisons and ladders,
 checkpoints, corpora, treebanks, mazes. A command runs in a process forked from this one, which has loaded everything.
 """
 
@@ -117,9 +117,9 @@ def _be_child(words: list[str], folder: Path, out: Path, err: Path) -> None:
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        sys.stdin, sys.stdout, sys.stderr = (
-            open(n, mode, encoding="utf-8") for n, mode in ((0, "r"), (1, "w"), (2, "w"))
-        )
+        sys.stdin = os.fdopen(0)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", encoding="utf-8"), os.fdopen(2, "w", encoding="utf-8")
+        sys.setrecursionlimit(1000)  # as it is in a program of its own
         from headwise.cli import main
 
         code = main(words)
@@ -148,13 +148,15 @@ class Material:
         (folder / "records.jsonl").write_text(
             "".join(json.dumps({"prompt": f"q {n}", "response": f"a {n % 7}"}) + "\n" for n in range(40))
         )
-        words = "1\tthe\t_\tDET\t_\t_\t2\tdet\t_\t_\n2\tcat{n}\t_\tNOUN\t_\t_\t3\tnsubj\t_\t_\n3\tsees\t_\tVERB\t_\t_\t0\troot\t_\t_\n\n"
+        words = (("the", "DET", 2, "det"), ("cat{n}", "NOUN", 3, "nsubj"), ("sees", "VERB", 0, "root"))
+        lines = (f"{k}\t{w}\t_\t{tag}\t_\t_\t{head}\t{name}\t_\t_\n" for k, (w, tag, head, name) in enumerate(words, 1))
+        sentence = "".join(lines) + "\n"
         (folder / "bank").mkdir()
         for split, first in (("train", 0), ("dev", 20), ("test", 30)):
-            sentences = (words.replace("{n}", str(n)) for n in range(first, first + 10))
+            sentences = (sentence.replace("{n}", str(n)) for n in range(first, first + 10))
             (folder / "bank" / f"xx-ud-{split}.conllu").write_text("".join(sentences))
         (folder / "arm.yaml").write_text(
-            "router: {name: learned, granularity: token}\ngate: {name: soft}\nrefinement: {steps: 2, injection: input}\n"
+            "router: {name: learned}\ngate: {name: soft}\nrefinement: {steps: 2, injection: input}\n"
         )
 
     def of(self, name: str) -> Path:
@@ -398,6 +400,7 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="a line of JSON for each input")
     options = parser.parse_args()
     preload()
+    sys.setrecursionlimit(100_000)  # for what writes values nested deep
     faults, count, codes = 0, 0, dict.fromkeys((0, 1, 2), 0)
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(options.log.open("w")) if options.log else None

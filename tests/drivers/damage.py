@@ -71,11 +71,11 @@ ODD_VALUES: list[Any] = [
 ODD_VALUES += ["\u2028", "x" * 100_000, [], [[]], [None], ["a", 1], {}, {"": 1}, {"name": "x"}, {"a": {"b": []}}]
 
 
-def odd_value(rng: random.Random) -> Any:
-    """A value of some other type or size than a file should hold."""
+def odd_value(rng: random.Random, deepest: int = 900) -> Any:
+    """A value of some other type or size than a file should hold, at most so deep."""
     if rng.random() < 0.05:
         deep: Any = 1
-        for _ in range(rng.choice([50, 900])):
+        for _ in range(rng.choice([50, deepest])):
             deep = [deep] if rng.random() < 0.5 else {"a": deep}
         return deep
     return rng.choice(ODD_VALUES)
@@ -106,7 +106,7 @@ def in_values(value: Any, rng: random.Random, other: Callable[[Any], Any] | None
         elif kind < 0.4 and isinstance(parent, dict):
             parent[f"{last}_"] = parent.pop(last)
         elif kind < 0.45 and isinstance(parent, list):
-            parent.append(odd_value(rng))
+            parent.append(other(None) if other is not None else odd_value(rng))
         else:
             parent[last] = other(parent[last]) if other is not None else odd_value(rng)
     return value
@@ -208,7 +208,7 @@ def in_file(path: Path, rng: random.Random) -> str:
 def other_tensor(before: Any, rng: random.Random) -> Any:
     """A tensor of another shape or type in place of one, else an odd value."""
     if not isinstance(before, torch.Tensor) or rng.random() < 0.3:
-        return odd_value(rng)
+        return odd_value(rng, deepest=50)  # torch itself writes no deeper ones
     kinds: list[Callable[[], Any]] = [
         lambda: torch.zeros(rng.choice([(), (1,), (3, 5), (0,)])),
         lambda: before.unsqueeze(0),
