@@ -21,6 +21,7 @@ from tests.drivers.bad_inputs import KINDS, judge, outcomes, run
         (2, "headwise: a\nheadwise: b\n", "2 lines"),
         (2, "headwise: a\nand more\n", "further lines"),
         (2, "", "0 lines"),
+        (1, "headwise: line 3: no word\nheadwise: 9 sentences; 1 with a problem\n", ""),
         (2, f"headwise: {'x' * 2000}\n", "a long line"),
         (-9, "", "exit -9"),
     ],

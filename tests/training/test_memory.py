@@ -47,6 +47,7 @@ def test_the_estimate_of_any_depth_is_what_the_model_has(tmp_path: Path) -> None
 
 def test_figures_are_those_of_the_model_and_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "capacity", lambda device: 3 * 10**9)
+    monkeypatch.setattr(memory, "process_memory", lambda device: 0)
     config = replace(tiny(tmp_path), model=ModelConfig(width=2048, heads=2, ffn=8192, depth=4))
     # 4 blocks of 12 D² weights, each with a gradient and two moments of 4 bytes
     with pytest.raises(InputError, match=r"20[12]\.\d million parameters take 3\.\d GB .* this machine has 3\.0 GB"):
