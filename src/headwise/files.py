@@ -269,7 +269,7 @@ def writing(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
     Raises:
         StorageError: there is no space, or the place cannot be written.
     """
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # unlike `resolve` content with a link to itself, which is replaced
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as out:
@@ -334,7 +334,7 @@ def finite(value: Any) -> Any:
 
 def _unwritable(path: Path, error: OSError) -> StorageError:
     try:
-        free = shutil.disk_usage(path.resolve().parent).free
+        free = shutil.disk_usage(os.path.realpath(path.parent)).free
         space = f"; {free / MEBIBYTE:.1f} MiB are free there"
     except OSError:
         space = ""
