@@ -58,8 +58,11 @@ class Run:
     def head_loads(self) -> NDArray[np.float64] | None:
         """Share of tokens that use each head [layers, H] on the test examples; None without heads that go off."""
         layers: list[dict[str, Any]] = next((one["layers"] for one in self.routing[::-1] if one.get("layers")), [])
-        loads = np.asarray([layer["load"] for layer in layers if layer.get("load")], dtype=np.float64)
-        return loads if loads.ndim == 2 and loads.min() < 1 else None
+        known = [layer["load"] for layer in layers if layer.get("load")]
+        if not known or len(set(map(len, known))) > 1:
+            return None
+        loads = np.asarray(known, dtype=np.float64)
+        return loads if loads.min() < 1 else None
 
     @property
     def gates(self) -> NDArray[np.float64] | None:
@@ -91,6 +94,8 @@ class Run:
             for step, layers in enumerate(example):
                 for layer, tokens in enumerate(layers):
                     pooled.setdefault((step, layer), []).extend(tokens)
+        if len({len(token) for tokens in pooled.values() for token in tokens}) > 1:
+            return spread
         variances = [np.var(np.asarray(tokens, dtype=np.float64), axis=0) for tokens in pooled.values()]
         return spread | ({"inputs": _root_mean(np.stack(variances))} if variances else {})
 
@@ -197,7 +202,7 @@ def _whole(file: Path, shape: shapes.Shape, command: str) -> dict[str, Any]:
         content = files.read_mapping(file)
         wrong = shapes.mismatch(content, shape)
     except InputError as error:
-        wrong = str(error).removeprefix(f"{file}: ")
+        wrong = str(error).removeprefix(f"{file}: ").removeprefix("damaged, ")
     if wrong is not None:
         again = f"run `headwise {command}` again with the same output (finished runs are kept)"
         raise InputError(f"{file}: damaged: {wrong}; {again}")

@@ -4,6 +4,7 @@ A shape is
     a type, `NUMBER` among them, or None
     (shape, shape)      one of them
     [shape]             a list of such
+    [shape, shape]      a list of two, the first of the one and the second of the other
     {str: shape}        any keys with such values
     {"key": shape, "other?": shape}     these keys, those with a question mark not always, and perhaps further ones
 """
@@ -19,7 +20,7 @@ Shape = Any
 
 _VALUE = (NUMBER, None)
 _VALUES: Shape = {str: _VALUE}
-_INTERVAL: Shape = ([NUMBER], None)
+_INTERVAL: Shape = ([NUMBER, NUMBER], None)
 _SHORT = {NUMBER: "a number", str: "a word", bool: "true or false", int: "a whole number", dict: "keys and values"}
 
 SUMMARY: Shape = {
@@ -32,6 +33,7 @@ SUMMARY: Shape = {
     **dict.fromkeys(("metrics?", "references?", "parameters_by_role?"), _VALUES),
     "references_by_metric?": {str: _VALUES},
     "data?": {str: str},
+    "headwise?": dict,
 }
 RECORD: Shape = {"update": int, "split?": str}
 ROUTING: Shape = {
@@ -52,14 +54,15 @@ _ARM: Shape = {
     "standing?": str,
     **dict.fromkeys(("parameters", "parameter_ratio", "flops_per_example", "flops_ratio"), NUMBER),
     **dict.fromkeys(("samples_per_second?", "updates?", "examples?", "train_seconds?"), _VALUE),
+    "control?": (str, None),
     "metrics?": _VALUES,
     "failures": {str: str},
 }
 _PAIR: Shape = {
     **dict.fromkeys(("a", "b", "kind", "verdict"), str),
     "n": int,
-    "difference": _VALUE,
-    "interval": _INTERVAL,
+    **dict.fromkeys(("difference", "p_paired", "p_holm", "p_welch", "hedges_g", "smallest_detectable"), _VALUE),
+    **dict.fromkeys(("interval", "interval_examples"), _INTERVAL),
 }
 _SHARED: Shape = {
     "task": str,
@@ -70,7 +73,12 @@ _SHARED: Shape = {
     "higher_is_better": bool,
     "quick?": bool,
     "headline": str,
-    "how": {"command": str, "date": str, "versions": {str: str}, "platform": str, "processes": int},
+    "how": {
+        **dict.fromkeys(("command", "date", "platform", "device"), str),
+        **dict.fromkeys(("processes", "threads_per_process"), int),
+        "seconds": NUMBER,
+        "versions": {str: str},
+    },
 }
 _SIZE: Shape = {
     "seeds": [int],
@@ -84,6 +92,8 @@ COMPARISON: Shape = {
     **_SHARED,
     **_SIZE,
     "arms": {str: {**_ARM, "model": dict, "arm": dict, "preset?": dict}},
+    "sources?": [dict],
+    "metric_range?": ([_VALUE, _VALUE], None),
     "directory": str,
 }
 SCALING: Shape = {
@@ -110,7 +120,7 @@ SCALING: Shape = {
     "directory": str,
 }
 LADDER: Shape = {
-    **dict.fromkeys(("task", "metric", "verdict", "directory"), str),
+    **dict.fromkeys(("task", "metric", "verdict", "directory?"), str),
     **dict.fromkeys(("floor", "ceiling"), _VALUE),
     **dict.fromkeys(("seed", "updates"), int),
     "arms": [str],
@@ -120,8 +130,14 @@ LADDER: Shape = {
             "arm": str,
             "passed": bool,
             "run": str,
-            "checks": [{"name": str, "passed": bool, "says": str}],
-            "value": _VALUE,
+            "checks": [
+                {
+                    **dict.fromkeys(("name", "says", "note"), str),
+                    **dict.fromkeys(("value", "allowed"), (NUMBER, str, None)),
+                    "passed": bool,
+                }
+            ],
+            "value?": _VALUE,
         }
     ],
 }
@@ -138,6 +154,11 @@ def mismatch(value: Any, shape: Shape, at: str = "") -> str | None:
     if isinstance(shape, tuple):
         found = [mismatch(value, one, at) for one in shape]
         return None if None in found else next(filter(None, found))
+    if isinstance(shape, list) and len(shape) > 1:
+        if not _is(value, list) or len(value) != len(shape):
+            return f"{at or 'it'} is {_name(value)}, expected {len(shape)} values"
+        pairs = enumerate(zip(value, shape, strict=True))
+        return _first(((item, own, f"{at}[{number}]") for number, (item, own) in pairs), value, "", at)
     if isinstance(shape, list):
         inner = ((item, shape[0], f"{at}[{number}]") for number, item in enumerate(value)) if _is(value, list) else None
         return _first(inner, value, "a list", at)
@@ -187,8 +208,11 @@ def _first(inner: Iterable[tuple[Any, Shape, str]] | None, value: Any, expected:
 
 
 def _said(value: Any, expected: str, at: str) -> str:
-    names = {**_SHORT, list: "a list", type(None): "null"}
-    return f"{at or 'it'} is {names.get(type(value), 'something else')}, expected {expected}"
+    return f"{at or 'it'} is {_name(value)}, expected {expected}"
+
+
+def _name(value: Any) -> str:
+    return {**_SHORT, list: "a list", type(None): "null"}.get(type(value), "something else")
 
 
 def _join(at: str, key: Any) -> str:
