@@ -3,7 +3,7 @@
 import pytest
 
 from headwise.lab import shapes
-from headwise.lab.shapes import NUMBER, fitting, mismatch
+from headwise.lab.shapes import NUMBER, dangling, fitting, mismatch
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,17 @@ def test_what_fits_is_kept_and_the_rest_is_said() -> None:
     kept, wrong = fitting({"value": 0.5, "metrics": [], "other": "x"}, shapes.SUMMARY)
     assert kept == {"value": 0.5, "other": "x"}
     assert wrong == ["metrics is a list, expected keys and values"]
+
+
+def test_a_pair_of_an_arm_that_there_is_not_and_a_size_without_arms_are_seen() -> None:
+    pair = {"a": "hrm", "b": "baseline"}
+    assert dangling({"arms": {"baseline": {}, "hrm": {}}, "pairs": [pair]}) is None
+    assert dangling({"arms": {"baseline": {}}, "pairs": [pair]}) == "pairs[0].a is no arm"
+    assert dangling({"arms": {}, "pairs": []}) == "no arms"
+    assert dangling({"sizes": {}}) == "no arms"
+    one = {"arms": {"baseline": {}, "hrm": {}}, "pairs": [pair]}
+    advantage = {"loss": {"hrm": {"best_size": "tiny", "by_size": {"tiny": {}}}}}
+    assert dangling({"sizes": {"tiny": one}, "advantage": advantage}) is None
+    assert dangling({"sizes": {"small": one}, "advantage": advantage}) == (
+        "advantage.loss.hrm is of a size that there is not"
+    )

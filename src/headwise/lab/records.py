@@ -200,7 +200,7 @@ def _whole(file: Path, shape: shapes.Shape, command: str) -> dict[str, Any]:
     """
     try:
         content = files.read_mapping(file)
-        wrong = shapes.mismatch(content, shape)
+        wrong = shapes.mismatch(content, shape) or (shapes.dangling(content) if shape is not shapes.LADDER else None)
     except InputError as error:
         wrong = str(error).removeprefix(f"{file}: ").removeprefix("damaged, ")
     if wrong is not None:

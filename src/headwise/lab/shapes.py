@@ -53,7 +53,7 @@ _ARM: Shape = {
     "interval": _INTERVAL,
     "standing?": str,
     **dict.fromkeys(("parameters", "parameter_ratio", "flops_per_example", "flops_ratio"), NUMBER),
-    **dict.fromkeys(("samples_per_second?", "updates?", "examples?", "train_seconds?"), _VALUE),
+    **dict.fromkeys(("samples_per_second", "updates?", "examples?", "train_seconds"), _VALUE),
     "control?": (str, None),
     "metrics?": _VALUES,
     "failures": {str: str},
@@ -91,7 +91,7 @@ _SIZE: Shape = {
 COMPARISON: Shape = {
     **_SHARED,
     **_SIZE,
-    "arms": {str: {**_ARM, "model": dict, "arm": dict, "preset?": dict}},
+    "arms": {str: {**_ARM, "model": dict, "arm": dict, "preset": dict}},
     "sources?": [dict],
     "metric_range?": ([_VALUE, _VALUE], None),
     "directory": str,
@@ -104,7 +104,7 @@ SCALING: Shape = {
         str: {
             **_SIZE,
             "headline": str,
-            "arms": {str: {**_ARM, "metrics_by_seed": {str: [_VALUE]}, "peak_memory?": _VALUE}},
+            "arms": {str: {**_ARM, "metrics_by_seed": {str: [_VALUE]}, "peak_memory": _VALUE}},
         }
     },
     "advantage": {
@@ -183,6 +183,26 @@ def mismatch(value: Any, shape: Shape, at: str = "") -> str | None:
         right = isinstance(value, kinds) and not isinstance(value, bool) and abs(value) < LARGEST
         return None if right else _said(value, _SHORT[shape], at)
     return None if _is(value, shape) else _said(value, _SHORT[shape], at)
+
+
+def dangling(result: Mapping[str, Any]) -> str | None:
+    """What a result of the right shape says of arms or sizes that it does not have, in words; None if nothing."""
+    parts = {"": result} if "pairs" in result else {f"sizes.{size}": part for size, part in result["sizes"].items()}
+    if not parts or not all(part["arms"] for part in parts.values()):
+        return "no arms"
+    for at, part in parts.items():
+        for number, pair in enumerate(part["pairs"]):
+            for name in ("a", "b"):
+                if pair[name] not in part["arms"]:
+                    return f"{_join(at, f'pairs[{number}].{name}')} is no arm"
+    for metric, arms in result.get("advantage", {}).items():
+        for label, advantage in arms.items():
+            if (
+                advantage["best_size"] not in advantage["by_size"]
+                or advantage["by_size"].keys() - result["sizes"].keys()
+            ):
+                return f"advantage.{metric}.{label} is of a size that there is not"
+    return None
 
 
 def fitting(content: Mapping[str, Any], shape: Mapping[str, Shape]) -> tuple[dict[str, Any], list[str]]:
