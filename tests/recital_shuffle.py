@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from headwise.schema import argument
-from headwise.training.run import load as expected
+from headwise.training.evaluation import load as expected
 
 
 @dataclass(frozen=True)

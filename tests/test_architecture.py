@@ -22,7 +22,7 @@ LAYERS = [
     {"cli", "commands", "__main__"},
 ]
 # The rooms of the lab: what each may import from the lab beside itself. FILES lie left of them all.
-FILES = {"formatting", "outputs", "plot_style", "records", "sampling", "statistics"}
+FILES = {"formatting", "outputs", "plot_style", "records", "sampling", "shapes", "statistics"}
 ROOMS = {
     "comparison": FILES,
     "scaling": FILES | {"comparison"},

@@ -1,6 +1,7 @@
 """Reading and writing: what is bounded, what is refused, what is left behind."""
 
 import io
+import math
 import os
 import threading
 import zipfile
@@ -105,3 +106,47 @@ def test_the_home_of_nobody_is_one_line():
     assert files.user_path("~/a") == Path.home() / "a"
     with pytest.raises(InputError, match=r"^~nobody-of-that-name/a: no such home; write the folder out$"):
         files.user_path("~nobody-of-that-name/a")
+
+
+def test_a_link_to_itself_is_replaced_by_what_is_written(tmp_path):
+    place = tmp_path / "plan.json"
+    place.symlink_to("plan.json")
+    files.write_json(place, {"a": 1})
+    assert not place.is_symlink()
+    assert files.read_mapping(place) == {"a": 1}
+
+
+def test_an_array_comes_back_and_a_header_that_promises_more_than_there_is_does_not(tmp_path):
+    place = tmp_path / "values.npy"
+    np.save(place, np.arange(3.0))
+    assert files.read_array(place).tolist() == [0, 1, 2]
+    for broken in (
+        place.read_bytes()[:-8],
+        place.read_bytes().replace(b"(3,), }", b"(3" + b"0" * 12 + b",), }"),
+        b"\x93NUMPY",
+        b"",
+    ):
+        place.write_bytes(broken)
+        with pytest.raises(InputError, match=r"values\.npy: damaged, not a whole \.npy file"):
+            files.read_array(place)
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "said"),
+    [
+        ({}, int, "state: update is missing, expected a whole number"),
+        ({"update": True}, int, "state: update is true or false, expected a whole number"),
+        ({"update": "3"}, float, "state: update is a word, expected a number"),
+        ({"update": 10**400}, float, "state: update is a whole number, expected a number"),
+        ({"update": None}, dict, "state: update is nothing, expected keys and values"),
+    ],
+)
+def test_a_value_of_another_kind_is_named_with_its_place(record, kind, said):
+    with pytest.raises(InputError) as error:
+        files.typed(record, "update", kind, "state")
+    assert str(error.value) == said
+
+
+def test_a_whole_number_is_a_number_and_what_is_not_finite_stays():
+    assert files.typed({"a": 3}, "a", float, "state") == 3.0
+    assert math.isnan(files.typed({"a": math.nan}, "a", float, "state"))

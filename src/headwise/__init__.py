@@ -60,18 +60,22 @@ if TYPE_CHECKING:
     from headwise.routing.routers import RouterConfig as RouterConfig
     from headwise.routing.routers import Scored as Scored
     from headwise.tasks import TASKS as TASKS
+    from headwise.tasks.base import Batch as Batch
     from headwise.tasks.base import Source as Source
     from headwise.tasks.base import Task as Task
     from headwise.tasks.base import TaskData as TaskData
     from headwise.tasks.base import TaskEntry as TaskEntry
+    from headwise.tasks.base import TaskModel as TaskModel
     from headwise.training.config import RunConfig as RunConfig
     from headwise.training.config import TrainingConfig as TrainingConfig
     from headwise.training.configuration import load as configure  # noqa: F401 - under its public name
     from headwise.training.configuration import load_arms as load_arms
+    from headwise.training.evaluation import evaluate as evaluate
+    from headwise.training.evaluation import load as load
     from headwise.training.module import HeadwiseModule as HeadwiseModule
+    from headwise.training.opened import OpenRun as OpenRun
+    from headwise.training.opened import open_run as open_run
     from headwise.training.optim import optimizer_for as optimizer_for
-    from headwise.training.run import evaluate as evaluate
-    from headwise.training.run import load as load
     from headwise.training.run import train as train
 
     __version__: str
@@ -86,7 +90,7 @@ _DEFINED = {
     "headwise.reasoning.state": "ControllerState",
     "headwise.routing": "GATES ROUTERS",
     "headwise.tasks": "TASKS",
-    "headwise.tasks.base": "Source Task TaskData TaskEntry",
+    "headwise.tasks.base": "Batch Source Task TaskData TaskEntry TaskModel",
     "headwise.routing.gates": "GateFunction Gates Gumbel Sigmoid Soft TopK",
     "headwise.routing.layout": "Layout",
     "headwise.routing.mixtures": "Adaptive ReLU SharedRouted TopP",
@@ -103,7 +107,9 @@ _DEFINED = {
     "headwise.training.configuration": "load_arms",
     "headwise.training.module": "HeadwiseModule",
     "headwise.training.optim": "optimizer_for",
-    "headwise.training.run": "evaluate load train",
+    "headwise.training.evaluation": "evaluate load",
+    "headwise.training.opened": "OpenRun open_run",
+    "headwise.training.run": "train",
     "headwise.lab.comparison.compare": "compare",
     "headwise.lab.scaling.scale": "scale",
 }

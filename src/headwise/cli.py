@@ -118,7 +118,7 @@ def _result(command: "Command", module: Any, options: Any, out: TextIO | None) -
     if not command.of_task:
         result: Result = module.run(options)
         return result
-    from headwise.training.run import load
+    from headwise.training.evaluation import load
 
     data = module.run(options, load)
     if not isinstance(data, Generator):

@@ -14,3 +14,7 @@ class StorageError(RuntimeError):
 
     What was there before is untouched. The command line prints the message, one line, and exits with code 1.
     """
+
+
+class OutOfMemoryError(RuntimeError):
+    """There is not as much memory as the work takes. The command line prints the message and exits with code 1."""

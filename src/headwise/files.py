@@ -7,6 +7,7 @@ wrong with a file becomes one `InputError` that names it; a disk that is full, o
 
 import contextlib
 import errno
+import io
 import json
 import math
 import os
@@ -15,9 +16,11 @@ import stat
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, TypeVar
 
 from headwise.errors import InputError, StorageError
+
+T = TypeVar("T")
 
 MEBIBYTE = 2**20
 TEXT_LIMIT = 256 * MEBIBYTE  # of a file that is read whole; a corpus of this size is 50 million words
@@ -46,7 +49,7 @@ def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
     Raises:
         InputError: it is missing, not a regular file, may not be read, or is too large.
     """
-    with _open_regular(path) as file:
+    with open_regular(path) as file:
         try:
             content = file.read(limit + 1)
         except OSError as error:
@@ -75,6 +78,19 @@ def open_stream(path: Path) -> BinaryIO:
         raise InputError(f"{path}: not found") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise InputError(f"{path}: cannot be read ({_reason(error)})") from None
+
+
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """A regular file, for readers that take one themselves.
+
+    Raises:
+        InputError: as `open_stream`; or it is a pipe, a device or the like.
+    """
+    with open_stream(path) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InputError(f"{path}: not a regular file")
+        yield file
 
 
 def read_text(path: Path, limit: int = TEXT_LIMIT) -> str:
@@ -107,10 +123,7 @@ def read_mapping(path: Path, limit: int = TEXT_LIMIT) -> dict[str, Any]:
     Raises:
         InputError: as `read_json`; or it holds something else.
     """
-    content = read_json(path, limit)
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds {_kind(content)}, expected keys and values")
-    return content
+    return parse_mapping(read_text(path, limit), str(path))
 
 
 def read_records(path: Path, limit: int = TEXT_LIMIT) -> list[dict[str, Any]]:
@@ -121,13 +134,10 @@ def read_records(path: Path, limit: int = TEXT_LIMIT) -> list[dict[str, Any]]:
     """
     lines = read_text(path, limit).split("\n")
     whole, cut = lines[:-1], lines[-1]
-    found = [parse_json(line, f"{path}, line {number}") for number, line in enumerate(whole, 1) if line.strip()]
+    found = [parse_mapping(line, f"{path}, line {number}") for number, line in enumerate(whole, 1) if line.strip()]
     if cut.strip():
         with contextlib.suppress(InputError):
-            found.append(parse_json(cut, str(path)))
-    for number, record in enumerate(found, 1):
-        if not isinstance(record, dict):
-            raise InputError(f"{path}, line {number}: holds {_kind(record)}, expected keys and values")
+            found.append(parse_mapping(cut, str(path)))
     return found
 
 
@@ -141,6 +151,18 @@ def parse_json(text: str, where: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: damaged, not JSON ({_reason(error)})") from None
+
+
+def parse_mapping(text: str, where: str) -> dict[str, Any]:
+    """The keys and values of a JSON text; `where` names its file in the message.
+
+    Raises:
+        InputError: as `parse_json`; or it holds something else.
+    """
+    content = parse_json(text, where)
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: holds {_kind(content)}, expected keys and values")
+    return content
 
 
 def read_yaml(path: Path, limit: int = MEBIBYTE) -> Any:
@@ -180,7 +202,7 @@ def read_arrays(path: Path, names: Sequence[str], limit: int = ARRAYS_LIMIT) -> 
     """
     import numpy as np
 
-    with _open_regular(path) as file:
+    with open_regular(path) as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 size = sum(part.file_size for part in archive.infolist())
@@ -190,6 +212,51 @@ def read_arrays(path: Path, names: Sequence[str], limit: int = ARRAYS_LIMIT) -> 
         except Exception as error:  # a damaged archive fails in a dozen ways: zipfile, zlib, tokenize, numpy
             raise InputError(f"{path}: damaged, not a whole .npz file ({_reason(error)})") from None
     raise InputError(f"{path}: unpacks to {size / MEBIBYTE:.0f} MiB; at most {limit / MEBIBYTE:.0f} are read")
+
+
+def read_array(path: Path, limit: int = ARRAYS_LIMIT) -> Any:
+    """The numpy array of a .npy file; nothing in it is executed.
+
+    Raises:
+        InputError: it is missing or not a regular file, or is damaged.
+    """
+    import numpy as np
+
+    content = io.BytesIO(read_bytes(path, limit))
+    try:
+        return np.load(content, allow_pickle=False)
+    except Exception as error:  # as above; MemoryError where the header speaks of more than the file holds
+        raise InputError(f"{path}: damaged, not a whole .npy file ({_reason(error)})") from None
+
+
+def typed(record: Mapping[str, Any], key: str, kind: type[T], where: object) -> T:
+    """The value of a key where it is of that kind; a whole number is a float, too.
+
+    Raises:
+        InputError: it is missing or of another kind; names `where` it stands and the key.
+    """
+    value = record.get(key)
+    if kind is float and type(value) is int and abs(value) < 2**63:
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        found = _kind(value) if key in record else "missing"
+        raise InputError(f"{where}: {key} is {found}, expected {_NAMES.get(kind, kind.__name__)}")
+    return value
+
+
+@contextlib.contextmanager
+def writes_to(path: Path) -> Iterator[None]:
+    """Inside the block, a failure to write below `path` that is no fault of the program becomes one line.
+
+    Raises:
+        StorageError: there is no space, or the place cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise _unwritable(path, error) from None
 
 
 @contextlib.contextmanager
@@ -202,7 +269,7 @@ def writing(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
     Raises:
         StorageError: there is no space, or the place cannot be written.
     """
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # unlike `resolve` content with a link to itself, which is replaced
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as out:
@@ -265,17 +332,9 @@ def finite(value: Any) -> Any:
     return value
 
 
-@contextlib.contextmanager
-def _open_regular(path: Path) -> Iterator[BinaryIO]:
-    with open_stream(path) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise InputError(f"{path}: not a regular file")
-        yield file
-
-
 def _unwritable(path: Path, error: OSError) -> StorageError:
     try:
-        free = shutil.disk_usage(path.resolve().parent).free
+        free = shutil.disk_usage(os.path.realpath(path.parent)).free
         space = f"; {free / MEBIBYTE:.1f} MiB are free there"
     except OSError:
         space = ""
@@ -290,6 +349,16 @@ def _reason(error: BaseException) -> str:
     return text if len(text) <= 160 else text[:157] + "..."
 
 
+_NAMES = {
+    dict: "keys and values",
+    list: "a list",
+    str: "a word",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    type(None): "nothing",
+}
+
+
 def _kind(value: Any) -> str:
-    names = {list: "a list", str: "a word", bool: "true or false", int: "a number", float: "a number"}
-    return names.get(type(value), "nothing")
+    return _NAMES.get(type(value), type(value).__name__)

@@ -16,7 +16,7 @@ import torch
 from headwise.training.configuration import load
 from headwise.training.objective import objective
 from headwise.training.optim import clip_by_role, optimizer_for
-from headwise.training.run import build
+from headwise.training.start import build
 
 FILE = Path(__file__).with_name("losses.json")
 UPDATES = 20

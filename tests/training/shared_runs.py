@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from headwise.tasks.base import Batch, Source
+from headwise.training.building import reproducible
 from headwise.training.config import RunConfig
 from headwise.training.fit import fit
 from headwise.training.processes import joined
-from headwise.training.run import build, reproducible
+from headwise.training.start import build
 from headwise.training.state import whole
 from headwise.training.stops import TrainingDiverged, TrainingInterrupted
 

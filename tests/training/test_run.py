@@ -16,17 +16,20 @@ import pytest
 import torch
 import yaml
 
-from headwise.errors import InputError
+from headwise.errors import InputError, OutOfMemoryError
 from headwise.models.compilation import compile_backbone
 from headwise.training import fit
 from headwise.training import objective as objectives
+from headwise.training.building import reproducible
 from headwise.training.checkpoints import read_checkpoint
 from headwise.training.config import RunConfig, read
+from headwise.training.evaluation import evaluate, load, overridden
 from headwise.training.objective import Objective, objective
 from headwise.training.optim import clip_by_role, optimizer_for
-from headwise.training.run import build, evaluate, load, overridden, reproducible, train
+from headwise.training.run import train
 from headwise.training.schedules import learning_rate_factor
 from headwise.training.scoring import score
+from headwise.training.start import build
 from headwise.training.stops import TrainingDiverged
 from tests.training.recipes import GUMBEL, PONDER, SEGMENTS, STABLE, tiny, with_
 
@@ -52,6 +55,7 @@ def test_a_run_has_a_directory_of_its_own_with_every_file_and_no_temporary_one(r
     assert events
     assert found - events == {
         "config.yaml",
+        "data.json",
         "metrics.jsonl",
         "routing.jsonl",
         "checkpoints/last.ckpt",
@@ -193,7 +197,7 @@ def test_an_analysis_that_fails_costs_no_training(tmp_path: Path, monkeypatch: p
     config = tiny(tmp_path, GUMBEL, **STABLE)
     with monkeypatch.context() as planted:
         planted.setattr("headwise.training.run.analyse", out_of_memory)
-        with pytest.raises(MemoryError):
+        with pytest.raises(OutOfMemoryError, match=r"training\.evaluation_batch_size"):
             train(config, progress=False)
     (path,) = tmp_path.iterdir()
     load(path)

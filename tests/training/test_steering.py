@@ -12,7 +12,8 @@ from headwise.models.arm import check
 from headwise.models.sizes import ModelConfig
 from headwise.routing.balance import head_loads
 from headwise.training.checkpoints import read_checkpoint
-from headwise.training.run import load, train
+from headwise.training.evaluation import load
+from headwise.training.run import train
 from tests.laws.arms import Causal
 from tests.training.recipes import arm, tiny
 

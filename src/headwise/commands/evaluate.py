@@ -7,7 +7,7 @@ from headwise.errors import InputError
 from headwise.files import user_path
 from headwise.schema import FilePath, argument, run_settings
 from headwise.training import config, configuration
-from headwise.training.run import evaluate
+from headwise.training.evaluation import evaluate
 
 
 @dataclass(frozen=True)

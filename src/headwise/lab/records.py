@@ -3,10 +3,9 @@
 A run may have failed, or its files may be damaged: what can be read of it is shown.
 """
 
-import io
+import logging
 import math
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,15 @@ from numpy.typing import NDArray
 
 from headwise import files
 from headwise.errors import InputError
+from headwise.lab import shapes
 from headwise.lab.outputs import COMPARISON, LADDER, SCALING
+from headwise.models.arm import Arm
+from headwise.models.sizes import ModelConfig
+from headwise.schema import build
 from headwise.training.config import read
 from headwise.training.files import ANALYSIS, CONFIG, METRICS, ROUTING, SUMMARY, TEST_VALUES
+
+log = logging.getLogger("headwise")
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,11 @@ class Run:
     def head_loads(self) -> NDArray[np.float64] | None:
         """Share of tokens that use each head [layers, H] on the test examples; None without heads that go off."""
         layers: list[dict[str, Any]] = next((one["layers"] for one in self.routing[::-1] if one.get("layers")), [])
-        loads = np.asarray([layer["load"] for layer in layers if layer.get("load")], dtype=np.float64)
-        return loads if loads.ndim == 2 and loads.min() < 1 else None
+        known = [layer["load"] for layer in layers if layer.get("load")]
+        if not known or len(set(map(len, known))) > 1:
+            return None
+        loads = np.asarray(known, dtype=np.float64)
+        return loads if loads.min() < 1 else None
 
     @property
     def gates(self) -> NDArray[np.float64] | None:
@@ -86,6 +94,8 @@ class Run:
             for step, layers in enumerate(example):
                 for layer, tokens in enumerate(layers):
                     pooled.setdefault((step, layer), []).extend(tokens)
+        if len({len(token) for tokens in pooled.values() for token in tokens}) > 1:
+            return spread
         variances = [np.var(np.asarray(tokens, dtype=np.float64), axis=0) for tokens in pooled.values()]
         return spread | ({"inputs": _root_mean(np.stack(variances))} if variances else {})
 
@@ -94,12 +104,12 @@ def read_run(directory: Path) -> Run:
     """A run directory, finished or not."""
     return Run(
         directory=directory,
-        summary=readable_mapping(directory / SUMMARY),
-        metrics=_readable_records(directory / METRICS),
-        routing=_readable_records(directory / ROUTING),
+        summary=_fitting(readable_mapping(directory / SUMMARY), shapes.SUMMARY, directory / SUMMARY),
+        metrics=_readable_records(directory / METRICS, shapes.RECORD),
+        routing=_readable_records(directory / ROUTING, shapes.ROUTING),
         test_values=_readable_array(directory / TEST_VALUES),
         config=readable_text(directory / CONFIG),
-        analysis=readable_mapping(directory / ANALYSIS),
+        analysis=_fitting(readable_mapping(directory / ANALYSIS), shapes.ANALYSIS, directory / ANALYSIS),
     )
 
 
@@ -117,9 +127,10 @@ def read_comparison(directory: Path) -> dict[str, Any]:
     file = directory / COMPARISON
     if not file.is_file():
         raise InputError(f"{directory}: no {COMPARISON} in it; give the output directory of `headwise compare`")
-    content = readable_mapping(file)
-    if not {"task", "metric", "arms", "pairs"} <= content.keys():
-        raise InputError(f"{file}: damaged; run `headwise compare` again with the same output (finished runs are kept)")
+    content = _whole(file, shapes.COMPARISON, "compare")
+    for label, one in content["arms"].items():
+        for key, cls in (("arm", Arm), ("model", ModelConfig)):
+            build(cls, one[key], f"{file}: arms.{label}.{key}")
     return content
 
 
@@ -129,12 +140,7 @@ def read_scaling(directory: Path) -> dict[str, Any]:
     Raises:
         InputError: it is damaged.
     """
-    content = readable_mapping(directory / SCALING)
-    if not ({"task", "metrics", "arms", "advantage", "how"} <= content.keys() and content.get("sizes")):
-        raise InputError(
-            f"{directory / SCALING}: damaged; run `headwise scale` again with the same output (finished runs are kept)"
-        )
-    return content
+    return _whole(directory / SCALING, shapes.SCALING, "scale")
 
 
 def read_ladder(directory: Path) -> dict[str, Any]:
@@ -143,15 +149,7 @@ def read_ladder(directory: Path) -> dict[str, Any]:
     Raises:
         InputError: it is damaged.
     """
-    content = readable_mapping(directory / LADDER)
-    rungs = content.get("rungs")
-    whole = {"task", "metric", "seed", "arms", "verdict"} <= content.keys() and isinstance(rungs, list)
-    known = {"arm", "passed", "checks", "run"}
-    if not whole or not all(isinstance(rung, dict) and known <= rung.keys() for rung in rungs or []):
-        raise InputError(
-            f"{directory / LADDER}: damaged; run `headwise ladder` again with the same output (passed rungs are kept)"
-        )
-    return content
+    return _whole(directory / LADDER, shapes.LADDER, "ladder")
 
 
 def readable_settings(directory: Path) -> dict[str, Any]:
@@ -189,28 +187,60 @@ def distinct(mappings: Iterable[Any]) -> list[dict[str, Any]]:
 
 def number(value: Any) -> float | None:
     """`value` as a finite float, or None."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+    if shapes.mismatch(value, shapes.NUMBER) is None and math.isfinite(value):
         return float(value)
     return None
 
 
-def _readable_records(path: Path) -> list[dict[str, Any]]:
+def _whole(file: Path, shape: shapes.Shape, command: str) -> dict[str, Any]:
+    """What a command wrote on the runs in its output.
+
+    Raises:
+        InputError: it is damaged; names the key, where it can be read at all.
+    """
+    try:
+        content = files.read_mapping(file)
+        wrong = shapes.mismatch(content, shape) or (shapes.dangling(content) if shape is not shapes.LADDER else None)
+    except InputError as error:
+        wrong = str(error).removeprefix(f"{file}: ").removeprefix("damaged, ")
+    if wrong is not None:
+        again = f"run `headwise {command}` again with the same output (finished runs are kept)"
+        raise InputError(f"{file}: damaged: {wrong}; {again}")
+    return content
+
+
+def _fitting(content: dict[str, Any], shape: shapes.Shape, file: Path) -> dict[str, Any]:
+    """What of a file has the types that it should have; says what has not, and is left out."""
+    kept, wrong = shapes.fitting(content, shape)
+    for said in wrong:
+        log.warning("%s: %s; left out", file, said)
+    return kept
+
+
+def _readable_records(path: Path, shape: shapes.Shape) -> list[dict[str, Any]]:
     """The lines of a JSONL file that can be read: damage to one hides no other."""
     records = []
-    for line in readable_text(path).split("\n"):
-        with suppress(InputError):
-            record = files.parse_json(line, str(path))
-            if isinstance(record, dict):
-                records.append(record)
+    try:
+        text = files.read_bytes(path).decode(errors="replace")
+    except InputError:
+        return []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            record = files.parse_mapping(line, str(path)) if line.strip() else None
+        except InputError:
+            continue
+        if record is not None and shapes.mismatch(record, shapes.RECORD) is None:
+            records.append(_fitting(record, shape, path.with_name(f"{path.name}, line {number}")))
     return records
 
 
 def _readable_array(path: Path) -> NDArray[np.float32] | None:
     try:
-        array = np.lib.format.read_array(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
-    except (InputError, ValueError, EOFError):
+        array = files.read_array(path)
+    except InputError:
         return None
-    return array.astype(np.float32) if array.ndim == 1 and array.size else None
+    numbers = array.ndim == 1 and array.size and np.issubdtype(array.dtype, np.floating)
+    return array.astype(np.float32) if numbers else None
 
 
 def _root_mean(variances: NDArray[np.float64]) -> float:

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from headwise.errors import InputError
-from headwise.files import read_mapping, write_json, writing
+from headwise.files import open_regular, read_mapping, write_json, writing
 
 WEIGHTS, CONFIG = "model.safetensors", "model.json"
 
@@ -42,12 +41,16 @@ def load_weights(folder: Path, module: nn.Module) -> None:
         InputError: the file is missing, damaged, or holds the weights of another model.
     """
     path = folder / WEIGHTS
+    if not path.exists():
+        raise InputError(f"{path}: not found; expected the weights of a finished run")
     try:
-        weights: dict[str, Tensor] = load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; expected the weights of a finished run") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: damaged or no safetensors file ({error})") from error
+        with open_regular(path):
+            weights: dict[str, Tensor] = load_file(path)
+    except InputError:
+        raise
+    except Exception as error:  # damage that safetensors sees, and damage that it passes on to torch
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"{path}: damaged or no safetensors file ({reason})") from None
     own = module.state_dict()
     for name in sorted(own.keys() | weights.keys()):
         if name not in weights or name not in own:

@@ -7,6 +7,7 @@ Legend: B batch, L length, D width, K supervised steps.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import sys
 from abc import ABC, abstractmethod
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 Batch = dict[str, Tensor]
 """Named tensors, each with B as its first dimension."""
 
+SPLITS = ("train", "validation", "test")
+
 
 class Source(ABC):
     """Examples of one split. Everything is a function of the configuration, the seed and the index."""
@@ -51,7 +54,11 @@ class Source(ABC):
         return list(torch.split(torch.from_numpy(order), batch_size))
 
     def fingerprint(self) -> str:
-        """Digest of all examples in their order. Where two seeds have the same one, they have the same examples."""
+        """Digest of all examples in their order. Where two seeds have the same one, they have the same examples.
+
+        Taken of every split at the start of a run, so a source that is slow to give all its examples takes it of what
+        they are made from.
+        """
         seen = hashlib.sha256()
         for index in torch.split(torch.arange(len(self)), 256):
             for name, values in sorted(self.batch(index).items()):
@@ -104,6 +111,16 @@ class TaskData(ABC):
 
         Each is float [len(source)]; NaN marks an example on which a reference was not computed.
         """
+
+    def identity(self) -> dict[str, str]:
+        """What tells these data from others: number and digest of the examples in each split, digest of the facts.
+
+        A run keeps it and does not go on with other data; runs are compared only where it is the same.
+        """
+        known = json.dumps(self.facts, sort_keys=True, default=str)
+        splits = {name: self.split(name) for name in SPLITS}
+        found = {name: f"{len(source)} examples {source.fingerprint()}" for name, source in splits.items()}
+        return found | {"facts": hashlib.sha256(known.encode()).hexdigest()[:16]}
 
     def references_by_metric(self, source: Source) -> dict[str, dict[str, Tensor]]:
         """The same for metrics other than the primary one: {metric: {reference: [len(source)]}}; none by default."""
@@ -250,8 +267,8 @@ class TaskEntry:
         summary: one line for `headwise list`.
         config, task, data: its three classes.
         commands: of the command line that the task brings along, name (of one word or two) to a module with a dataclass
-            `Options`, whose docstring is the command's help, and `run(options, headwise.training.run.load)`, which
-            returns plain JSON, or a `Writing` for output that may be long.
+            `Options`, whose docstring is the command's help, and `run(options, load)`, which is given
+            `headwise.training.evaluation.load` and returns plain JSON, or a `Writing` for output that may be long.
         sample: dotted path of a function of (model, source) -> `Sample`, for tasks whose models write something.
         analysis: dotted path of a function of (model, data, source, batch_size) that looks at what a trained model does
             on a source of that data, at most so many examples at once, beyond the means of `Task.metrics`. It returns

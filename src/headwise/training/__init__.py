@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headwise.training.config import RunConfig, TrainingConfig
     from headwise.training.data import TrainingBatches
+    from headwise.training.evaluation import evaluate, load
     from headwise.training.module import HeadwiseModule
     from headwise.training.objective import Objective, objective
     from headwise.training.optim import Differentiated, Stable, Uniform, check_optimizer, clip_by_role, optimizer_for
-    from headwise.training.run import build, evaluate, load, train
+    from headwise.training.run import train
     from headwise.training.scoring import Score, score
+    from headwise.training.start import build
     from headwise.training.stops import TrainingDiverged, TrainingInterrupted
 
 _HOMES = {
@@ -22,7 +24,9 @@ _HOMES = {
     "module": ("HeadwiseModule",),
     "objective": ("Objective", "objective"),
     "optim": ("Differentiated", "Stable", "Uniform", "check_optimizer", "clip_by_role", "optimizer_for"),
-    "run": ("build", "evaluate", "load", "train"),
+    "evaluation": ("evaluate", "load"),
+    "run": ("train",),
+    "start": ("build",),
     "scoring": ("Score", "score"),
     "stops": ("TrainingDiverged", "TrainingInterrupted"),
 }

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from headwise.errors import InputError
-from headwise.files import make_folder, writing
+from headwise.files import make_folder, open_regular, typed, writing
 from headwise.training.files import BEST, LAST, PREVIOUS
 
 KEYS = frozenset({"update", "model", "average", "optimizer", "batches", "recorder", "validation", "random"})
@@ -35,7 +35,7 @@ def write_checkpoint(folder: Path, content: dict[str, Any], best: bool) -> None:
             torch.save(content, out)
         if best:
             # A copy, not a link: damage to one file must leave the other.
-            with fresh.open("rb") as source, writing(folder / BEST) as out:
+            with open_regular(fresh) as source, writing(folder / BEST) as out:
                 shutil.copyfileobj(source, out)
         if (folder / LAST).exists():
             (folder / LAST).replace(folder / PREVIOUS)
@@ -51,14 +51,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         InputError: the file is missing, damaged, or holds a pickle payload, which is refused and never executed.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path}: not a regular file")
-        with zipfile.ZipFile(path) as archive:  # torch's own reader does not compare checksums
-            if damaged := archive.testzip():
-                raise InputError(f"{path}: damaged ({damaged} does not match its checksum)")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found") from None
+        with open_regular(path) as file:
+            with zipfile.ZipFile(file) as archive:  # torch's own reader does not compare checksums
+                if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                    raise InputError(f"{path}: damaged or not a checkpoint (a part of it is compressed)")
+                if damaged := archive.testzip():
+                    raise InputError(f"{path}: damaged ({damaged} does not match its checksum)")
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch raises this for a forbidden object and for a garbled stream alike.
         cause = "it holds objects other than tensors and plain values" if "Unsupported" in str(error) else "damaged"
@@ -73,8 +73,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: written by an earlier version of headwise, which this one does not continue; start the run again"
         )
-    if not isinstance(content, dict) or not content.keys() >= KEYS:
+    if not isinstance(content, dict):
         raise InputError(f"{path}: not a checkpoint of a run")
+    if missing := sorted(KEYS - content.keys()):
+        raise InputError(f"{path}: not a checkpoint of a run ({missing[0]} is missing)")
+    if typed(content, "update", int, path) < 0:
+        raise InputError(f"{path}: update is {content['update']}, expected 0 or more")
     return content
 
 

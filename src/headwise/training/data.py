@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from headwise.files import typed
 from headwise.tasks.base import Batch, Source
 from headwise.training.objective import Part
 from headwise.training.processes import Processes
@@ -95,8 +96,8 @@ class TrainingBatches:
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.position = state["position"]
-        if not self.between and self.position < self.updates:
+        self.position = typed(state, "position", int, "batches")
+        if self.position < 0 or (not self.between and self.position < self.updates):
             raise ValueError(f"position {self.position} lies within a batch of {self.segments} segments")
         if self.position:
             self.epoch = next(self._indices((self.position - 1) // self.segments))[0]

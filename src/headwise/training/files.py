@@ -1,6 +1,6 @@
 """Names of the files in a run directory; what is in them stands at `headwise.training.run.train`."""
 
-CONFIG = "config.yaml"
+CONFIG, DATA = "config.yaml", "data.json"
 METRICS, ROUTING = "metrics.jsonl", "routing.jsonl"
 SUMMARY, TEST_VALUES, ANALYSIS = "summary.json", "test_values.npy", "analysis.json"
 CHECKPOINTS = "checkpoints"  # a directory with these three

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from headwise.training.checkpoints import newest_readable, read_checkpoint
 from headwise.training.config import RunConfig
 from headwise.training.data import TrainingBatches
 from headwise.training.files import BEST, CHECKPOINTS, LAST, PROGRESS
-from headwise.training.loggers import make_loggers
+from headwise.training.loggers import Logger
 from headwise.training.loop import Training, train_loop
 from headwise.training.machine import device_of
 from headwise.training.objective import Step
@@ -55,6 +56,7 @@ def fit(
     resume: bool,
     progress: bool,
     processes: Processes | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> Fitted:
     """Train `model` in place, up to the last update or early stop, and leave it with its best weights on validation.
 
@@ -66,6 +68,7 @@ def fit(
         resume: continue from the newest checkpoint there, or from the start if there is none yet.
         progress: show progress on standard error; else keep it in a file of the directory.
         processes: that share the run; default this one alone.
+        loggers: get what the run's files get.
 
     Raises:
         TrainingInterrupted: a signal stopped the run; it can be resumed.
@@ -82,9 +85,11 @@ def fit(
         if resume and found is None:
             log.info("%s: no checkpoint yet, the run starts afresh", directory)
         resumed_at = None if found is None else found[1]["update"]
-        run = assembled(config, model, data, directory, resumed_at, interruption, console, processes)
+        run = assembled(config, model, data, directory, resumed_at, interruption, console, processes, loggers)
         if found is not None:
             restore(run, found[1], found[0])
+            for logger in loggers:
+                logger.resume(run.batches.position)
         if resume:
             processes.of_first(partial(tidy, directory, run.batches.position))
         log.info("run directory: %s", directory)
@@ -99,8 +104,6 @@ def fit(
                 run.recorder.stop_clock()
         except TrainingDiverged as error:
             raise error.keeping(next((p for n in (LAST, BEST) if (p := folder / n).exists()), None)) from None
-        finally:
-            run.recorder.close()
     if not ended:
         raise TrainingInterrupted(directory, run.batches.position)
     restore_model(model, read_checkpoint(folder / BEST), folder / BEST, averaged=True)
@@ -117,6 +120,7 @@ def assembled(
     interruption: Interruption,
     console: Console | None,
     processes: Processes,
+    loggers: Sequence[Logger],
 ) -> Training:
     """What the loop works with, at the beginning of the run."""
     training, device = config.training, device_of(config.device)
@@ -141,7 +145,6 @@ def assembled(
         processes,
         device,
     )
-    loggers = make_loggers(config, directory, resumed_at) if processes.first else []
     recorder = Recorder(directory, loggers, batches, training.log_every, training.validate_every, processes)
     task = model.task
     validation = Validation(data.split("validation"), training, task.metric, task.higher_is_better, recorder, processes)

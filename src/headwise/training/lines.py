@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from headwise.files import append_record, parse_json, read_text, write_text
+from headwise.files import append_record, parse_mapping, read_text, typed, write_text
 
 
 def write_last_line(file: Path, line: Mapping[str, Any]) -> None:
@@ -14,8 +14,12 @@ def write_last_line(file: Path, line: Mapping[str, Any]) -> None:
 
 
 def forget_after(file: Path, update: int) -> None:
-    """Drop the lines of a JSONL file that lie after `update`: a resumed run will write them again."""
-    keep_lines(file, lambda line: line.get("update", 0) <= update)
+    """Drop the lines of a JSONL file that lie after `update`: a resumed run will write them again.
+
+    Raises:
+        InputError: a line in between is damaged; it names the file and the line.
+    """
+    keep_lines(file, lambda line: typed(line, "update", int, file) <= update)
 
 
 def keep_lines(file: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
@@ -26,11 +30,8 @@ def keep_lines(file: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     """
     if not file.exists():
         return
-    lines = read_text(file).splitlines(keepends=True)
-    kept = [
-        line
-        for number, line in enumerate(lines, 1)
-        if line.endswith("\n") and wanted(parse_json(line, f"{file}, line {number}"))
-    ]
-    if len(kept) < len(lines):
+    *lines, cut = read_text(file).split("\n")
+    records = [parse_mapping(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
+    kept = [f"{line}\n" for line, record in zip(lines, records, strict=True) if wanted(record)]
+    if cut or len(kept) < len(lines):
         write_text(file, "".join(kept))

@@ -9,10 +9,11 @@ import torch
 
 from headwise.models.sizes import ModelConfig
 from headwise.tasks import entry
+from headwise.training.building import reproducible
 from headwise.training.config import RunConfig, TrainingConfig
 from headwise.training.fit import fit
 from headwise.training.objective import weighted_task_loss
-from headwise.training.run import build, reproducible
+from headwise.training.start import build
 
 
 def step_times(updates: int = 60, rounds: int = 8) -> tuple[float, float]:

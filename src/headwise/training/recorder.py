@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headwise.files import append_record
+from headwise.files import append_record, typed
 from headwise.tasks.base import TaskModel
 from headwise.training.data import TrainingBatches
 from headwise.training.files import METRICS, ROUTING
-from headwise.training.loggers import Logger
+from headwise.training.loggers import Logger, gates_by_layer
 from headwise.training.optim import parameters_with_gradient, total_norm
 from headwise.training.processes import Processes
 from headwise.training.stops import FiniteGuard
@@ -73,10 +73,13 @@ class Recorder:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seconds, self.examples = state["seconds"], state["examples"]
-        self._line_start = tuple(state["line_start"])
-        count = self.processes.count
-        noted = {name: values / count if name == "tokens" else values for name, values in state["noted"].items()}
+        self.seconds = typed(state, "seconds", float, "recorder")
+        self.examples = typed(state, "examples", int, "recorder")
+        seconds, examples = typed(state, "line_start", list, "recorder")
+        self._line_start = (float(seconds), int(examples))
+        count, saved = self.processes.count, typed(state, "noted", dict, "recorder")
+        noted = {name: typed(saved, name, Tensor, "recorder: noted") for name in saved}
+        noted = {name: values / count if name == "tokens" else values for name, values in noted.items()}
         self._logs = [dict(zip(noted, values, strict=True)) for values in zip(*noted.values(), strict=True)]
 
     def before_step(self, update: int, optimizer: torch.optim.Optimizer) -> None:
@@ -109,10 +112,11 @@ class Recorder:
         for logger in self.loggers:
             logger.log(numbers, update)
 
-    def close(self) -> None:
-        """Close the loggers."""
-        for logger in self.loggers:
-            logger.close()
+    def log_gates(self, update: int, examples: Sequence[Any]) -> None:
+        """Give the loggers the gates of a few examples (see `Score.examples`)."""
+        gates = gates_by_layer(examples)
+        for logger in self.loggers if gates else ():
+            logger.log_gates(gates, update)
 
     def elapsed(self) -> float:
         """Seconds spent on updates so far; validation and saving do not count."""

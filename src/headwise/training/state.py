@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from headwise.errors import InputError
+from headwise.files import typed
 from headwise.tasks.base import TaskModel
 from headwise.training.checkpoints import random_state, set_random_state, write_checkpoint
 from headwise.training.files import CHECKPOINTS, METRICS, ROUTING
@@ -21,6 +22,9 @@ from headwise.training.lines import forget_after
 
 if TYPE_CHECKING:
     from headwise.training.loop import Training
+
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+"""What AdamW keeps of a parameter that it has moved."""
 
 
 def save(run: Training) -> None:
@@ -63,6 +67,8 @@ def restore(run: Training, state: dict[str, Any], path: Path) -> None:
     """
     restore_model(run.model, state, path)
     try:
+        if typed(state, "update", int, path) != typed(state["batches"], "position", int, "batches"):
+            raise InputError(f"update is {state['update']}, the position in the data {state['batches']['position']}")
         run.batches.load_state_dict(state["batches"])
         run.recorder.load_state_dict(state["recorder"])
         run.validation.load_state_dict(state["validation"])
@@ -70,7 +76,10 @@ def restore(run: Training, state: dict[str, Any], path: Path) -> None:
             run.average.load_state_dict(state["average"])
         _load_optimizer(run.optimizer, state["optimizer"])
         _restore_random(run, state["random"])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+    except InputError as error:
+        raise InputError(f"{path}: not the state of this run ({error})") from None
+    # Whatever else tensors and plain values of other shapes and types make torch, numpy and Python raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"{path}: not the state of this run ({type(error).__name__}: {reason})") from None
 
@@ -95,7 +104,7 @@ def restore_model(model: TaskModel, state: dict[str, Any], path: Path, averaged:
         InputError: they are those of another model.
     """
     try:
-        weights = state["model"] | (state["average"] or {} if averaged else {})
+        weights = typed(state, "model", dict, path) | (state["average"] or {} if averaged else {})
         own = model.state_dict()
         model.load_state_dict({name: _like(tensor, own.get(name)) for name, tensor in weights.items()})
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -110,17 +119,24 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """The moments of every parameter; learning rates and the like are the configuration's."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for own, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
-        if len(own["params"]) != len(saved["params"]):
-            raise ValueError(f"{len(saved['params'])} parameters in group {own['name']}, the model has another number")
-    for number, moments in state["state"].items():
-        for name, moment in moments.items():
-            if name != "step" and moment.shape != parameters[number].shape:
-                raise ValueError(f"{name} has shape {tuple(moment.shape)}, its parameter another")
-            if name != "step":
-                moments[name] = _like(moment, parameters[number])
-    optimizer.load_state_dict(state)
+    saved: dict[int, dict[str, Tensor]] = typed(state, "state", dict, "optimizer")
+    for number, moments in saved.items():
+        if number not in range(len(parameters)):
+            raise InputError(f"optimizer: it has the state of parameter {number}, the model has {len(parameters)}")
+        if moments.keys() != MOMENTS:
+            raise InputError(f"optimizer: parameter {number} has {', '.join(map(str, moments))}")
+        for name in MOMENTS:
+            moment = typed(moments, name, Tensor, f"optimizer: parameter {number}")
+            shape = torch.Size() if name == "step" else parameters[number].shape
+            if moment.shape != shape or not moment.is_floating_point():
+                raise InputError(
+                    f"optimizer: {name} of parameter {number} is {moment.dtype} of {tuple(moment.shape)}, expected "
+                    f"numbers of {tuple(shape)}"
+                )
+            moments[name] = moment if name == "step" else _like(moment, parameters[number])
+    optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _like(tensor: Tensor, own: Any) -> Tensor:

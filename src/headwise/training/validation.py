@@ -5,10 +5,12 @@ import logging
 import math
 from typing import Any
 
+from headwise.files import typed
 from headwise.tasks.base import Source, TaskModel
 from headwise.training.average import WeightAverage
 from headwise.training.config import TrainingConfig
 from headwise.training.files import METRICS, ROUTING
+from headwise.training.loggers import GATED_EXAMPLES
 from headwise.training.processes import Processes
 from headwise.training.recorder import Recorder
 from headwise.training.scoring import COLLAPSED, score
@@ -51,7 +53,8 @@ class Validation:
     def run(self, update: int, model: TaskModel, average: WeightAverage | None) -> None:
         """Score the model as it is after so many updates, with its averaged weights where there are some."""
         with contextlib.nullcontext() if average is None else average.applied(model):
-            result = score(model, self.source, self.config.evaluation_batch_size, processes=self.processes)
+            kept = GATED_EXAMPLES if self.recorder.loggers else 0
+            result = score(model, self.source, self.config.evaluation_batch_size, kept, self.processes)
         self.latest = result.means()
         value = self.latest[self.metric]
         better = self._better(value)
@@ -61,6 +64,7 @@ class Validation:
         line = {"loss": result.loss} | self.latest
         self.recorder.write(METRICS, update, "validation", line | {"best": self.best_update == update})
         self.recorder.write(ROUTING, update, "validation", result.routing)
+        self.recorder.log_gates(update, result.examples)
         if result.routing["collapsed"]:
             log.warning(
                 "update %d: halting has collapsed (%.2f mean steps, below %.1f); lower training.losses.ponder, "
@@ -79,7 +83,8 @@ class Validation:
         return {name: getattr(self, name) for name in ("best", "best_loss", "best_update", "waited")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self.best, self.best_loss = (typed(state, name, float, "validation") for name in ("best", "best_loss"))
+        self.best_update, self.waited = (typed(state, name, int, "validation") for name in ("best_update", "waited"))
 
     def _better(self, value: float) -> bool:
         if math.isnan(value):

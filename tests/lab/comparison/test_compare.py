@@ -292,7 +292,7 @@ def test_an_interrupt_in_one_process_lets_the_one_beside_it_end_and_starts_no_ot
 
 def test_nothing_unfinished_is_left_beside_the_results(comparison: Path) -> None:
     names = {path.name for path in comparison.iterdir()}
-    assert names == {"comparison.json", "comparison.csv", "report.html", "plan.json", "runs"}
+    assert names == {"comparison.json", "comparison.csv", "report.html", "plan.json", "data.json", "runs"}
 
 
 def test_a_comparison_itself_writes_no_page(tmp_path: Path, fake_train: FakeTrain) -> None:

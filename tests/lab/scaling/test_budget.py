@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from headwise.lab.scaling import memory as machine
 from headwise.lab.scaling.budget import (
     _first_batch,
     _score_bytes,
@@ -16,14 +15,15 @@ from headwise.lab.scaling.budget import (
     _update_bytes,
     memory,
     seconds,
-    weights_memory,
 )
-from headwise.lab.scaling.memory import LiveBytes, Peak, capacity, resident
+from headwise.lab.scaling.memory import LiveBytes, Peak
 from headwise.models.sizes import SIZES, ModelConfig
 from headwise.reasoning.refinement import RefinementConfig
+from headwise.training import memory as machine
+from headwise.training.building import build_model, data_of
 from headwise.training.config import TrainingConfig
+from headwise.training.memory import BLOCK_OBJECTS, capacity, resident, weights_memory
 from headwise.training.optim import optimizer_for
-from headwise.training.run import build_model, data_of
 from tests.lab.conftest import run_config
 
 SHAPE = ModelConfig(width=32, heads=4, ffn=64, depth=4)
@@ -96,14 +96,15 @@ def test_a_gradient_through_the_last_steps_only_needs_no_more_memory_for_more_st
 
 def test_the_peak_counts_each_phase_once() -> None:
     config = run_config("baseline", model=SHAPE, training=RECIPE)
-    need = weights_memory(config, data_of(config), process=1000)
-    assert need.peak == 1000 + need.parameters + need.gradients + need.optimizer + need.checkpoint
+    need = weights_memory(config, data_of(config).facts, process=1000)
+    assert need.process == 1000 + BLOCK_OBJECTS * SHAPE.depth
+    assert need.peak == need.process + need.parameters + need.gradients + need.optimizer + need.checkpoint
     assert replace(need, activations=10**9, evaluation=10**8).peak == need.peak - need.checkpoint + 10**9
 
 
 def test_the_largest_size_is_weighed_without_being_built() -> None:
     config = run_config("baseline", model=SIZES["huge"])
-    assert 16 * 520e6 < weights_memory(config, data_of(config)).peak - 12 * 520e6 < 16 * 523e6
+    assert 16 * 520e6 < weights_memory(config, data_of(config).facts).peak - 12 * 520e6 < 16 * 523e6
 
 
 def test_time_grows_with_updates_and_a_timing_leaves_weights_of_the_run_alone() -> None:

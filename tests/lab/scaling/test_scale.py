@@ -18,12 +18,12 @@ from headwise.lab.comparison.parity import TOLERANCE, measure
 from headwise.lab.comparison.slurm import Slurm
 from headwise.lab.report.scaling import figures, scaling_page
 from headwise.lab.report.scaling_tables import scaling_text
-from headwise.lab.scaling.budget import weights_memory
 from headwise.lab.scaling.plan import dry_run
 from headwise.lab.scaling.scale import scale
 from headwise.models.sizes import SIZES
 from headwise.schema import build
 from headwise.training.config import RunConfig, TrainingConfig
+from headwise.training.memory import weights_memory
 from tests.lab.conftest import MODEL, SCORES, FakeTrain, arm, run_config
 
 ARMS = [(name, run_config(name)) for name in ("baseline", "hrm")]
@@ -61,7 +61,9 @@ class SizedTrain:
 @pytest.fixture(autouse=True)
 def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measurements and counting the same shapes again are slow and have tests of their own."""
-    monkeypatch.setattr("headwise.lab.scaling.plan.memory", weights_memory)
+    monkeypatch.setattr(
+        "headwise.lab.scaling.plan.memory", lambda config, data, process: weights_memory(config, data.facts, process)
+    )
     monkeypatch.setattr("headwise.lab.comparison.parity.measure", counted)
 
 

@@ -9,7 +9,8 @@ from headwise.errors import InputError
 from headwise.models.sizes import ModelConfig
 from headwise.tasks.language import LanguageConfig, LanguageData
 from headwise.training.config import RunConfig, TrainingConfig
-from headwise.training.run import evaluate, train
+from headwise.training.evaluation import evaluate
+from headwise.training.run import train
 
 TEXT = "the dog saw a cat and a cat saw the dog " * 8
 

@@ -1,5 +1,7 @@
 """Tokenizers: what goes in comes out, every character is counted once, and the library agrees."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,3 +96,14 @@ def test_no_text_can_spell_the_end_of_a_record():
     for kind in KINDS:
         tokenizer = tokenizer_of(kind)
         assert max(tokenizer.encode("</s>", "text").ids) < len(tokenizer)
+
+
+def test_bpe_reads_a_text_without_spaces_in_time_that_grows_with_its_length():
+    """Half a million equal signs, as separators and damaged files have them, took the library minutes."""
+    began = time.process_time()
+    text = "[" * 500_000
+    tokenizer = tokenizer_of("bpe", text, vocabulary=512)
+    encoded = tokenizer.encode(text, "text")
+    assert tokenizer.decode(encoded.ids) == text
+    assert sum(encoded.characters) == len(text)
+    assert time.process_time() - began < 10

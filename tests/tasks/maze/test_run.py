@@ -9,8 +9,9 @@ from headwise.errors import InputError
 from headwise.tasks.maze.files import write
 from headwise.tasks.maze.generate import GeneratorConfig, generate
 from headwise.training.configuration import load
+from headwise.training.evaluation import evaluate
 from headwise.training.presets import CONF
-from headwise.training.run import evaluate, train
+from headwise.training.run import train
 
 TINY = [
     "task=maze",

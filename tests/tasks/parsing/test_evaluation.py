@@ -14,7 +14,8 @@ from headwise.tasks.parsing import ParsingConfig, ParsingData, ParsingTask
 from headwise.tasks.parsing.pretrained import Pretrained
 from headwise.tasks.parsing.scratch import Scratch
 from headwise.training.config import RunConfig, TrainingConfig
-from headwise.training.run import evaluate, load, train
+from headwise.training.evaluation import evaluate, load
+from headwise.training.run import train
 
 TEXTS = ("dogs bark", "cats sleep here", "birds sing in the morning", "dogs sing")
 

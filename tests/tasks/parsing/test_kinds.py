@@ -13,7 +13,8 @@ from headwise.tasks.parsing.prediction import Parser
 from headwise.tasks.parsing.pretrained import Pretrained
 from headwise.tasks.parsing.sentences import Sentence
 from headwise.training.config import RunConfig, TrainingConfig
-from headwise.training.run import evaluate, load, train
+from headwise.training.evaluation import evaluate, load
+from headwise.training.run import train
 from tests.tasks.parsing import tiny_encoders
 from tests.tasks.parsing.tiny_encoders import KINDS, LIMIT, REFUSED
 from tests.tasks.parsing.tiny_encoders import t as transformers

@@ -29,10 +29,11 @@ from headwise.tasks.parsing.model import Biaffine
 from headwise.tasks.parsing.pretrained import Pretrained
 from headwise.tasks.parsing.scorer import ArcScorer, RelationScorer
 from headwise.tasks.parsing.scratch import Scratch
+from headwise.training.building import build_model
 from headwise.training.config import ROUTING_LOSSES, RunConfig
 from headwise.training.objective import objective
 from headwise.training.optim import Uniform, optimizer_for
-from headwise.training.run import build, build_model
+from headwise.training.start import build
 
 SMALL = Scratch(word=8, characters=8, hidden=8, layers=1)
 SHAPE = ModelConfig(width=16, heads=4, ffn=24)

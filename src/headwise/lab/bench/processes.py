@@ -4,11 +4,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from headwise.training.building import reproducible
 from headwise.training.config import RunConfig
 from headwise.training.configuration import load
 from headwise.training.fit import fit
 from headwise.training.processes import joined, launch
-from headwise.training.run import build, reproducible
+from headwise.training.start import build
 
 ROUNDS = 3
 SETTINGS = (

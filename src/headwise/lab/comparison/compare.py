@@ -1,6 +1,6 @@
 """A fair comparison: arms of one size, the same data and recipe, paired seeds; then statistics and an honest verdict.
 
-output/comparison.json, comparison.csv, plan.json, runs/<arm>/seed<k>/ (each a run directory)
+output/comparison.json, comparison.csv, plan.json, data.json, runs/<arm>/seed<k>/ (each a run directory)
 """
 
 import os
@@ -23,9 +23,10 @@ from headwise.lab.comparison.results import summarise, table
 from headwise.lab.comparison.runs import Train
 from headwise.lab.comparison.train import train_runs
 from headwise.lab.outputs import COMPARISON, COMPARISON_TABLE, refuse_other_work
-from headwise.lab.records import read_run
+from headwise.lab.records import Run, read_run
 from headwise.schema import to_plain
 from headwise.training.config import RunConfig
+from headwise.training.identity import check_identity
 
 PACKAGES = ("headwise", "torch", "numpy", "scipy")
 
@@ -71,7 +72,7 @@ def compare(
     launcher.check(planned.base)
     jobs, threads = launcher.share(jobs, len(planned.runs), planned.base)
     planned = planned.settled(threads)
-    keep_plan(planned.output, planned.arms)
+    keep_plan(planned.output, planned.arms, planned.data)
     failures = train_runs(planned.runs, train or default_train(), launcher, jobs, threads, planned.output)
     how = circumstances(planned.base, launcher, jobs, threads, time.perf_counter() - began)
     return conclude(planned, failures, how)
@@ -83,8 +84,12 @@ def conclude(planned: Plan, failures: Mapping[Path, str], how: Mapping[str, Any]
     Args:
         failures: what went wrong, by the run's directory.
         how: date, command, machine; see `circumstances`.
+
+    Raises:
+        OtherDataError: runs of one seed were trained on different data.
     """
     runs = {(run.label, run.seed): read_run(run.directory) for run in planned.runs}
+    _check_same_data(runs)
     failed = {(run.label, run.seed): failures[run.directory] for run in planned.runs if run.directory in failures}
     result = summarise(runs, planned.seeds, planned.sized, failed, _facts(planned.base))
     for label, config in planned.arms.items():
@@ -94,6 +99,19 @@ def conclude(planned: Plan, failures: Mapping[Path, str], how: Mapping[str, Any]
     write_json(planned.output / COMPARISON, result)
     write_text(planned.output / COMPARISON_TABLE, table(result))
     return read_mapping(planned.output / COMPARISON)
+
+
+def _check_same_data(runs: Mapping[tuple[str, int], Run]) -> None:
+    """Refuse to compare runs of one seed that were trained on different data: the data changed in between."""
+    first: dict[int, Run] = {}
+    for (_, seed), run in runs.items():
+        if "data" in run.summary:
+            before = first.setdefault(seed, run)
+            check_identity(
+                f"{run.directory}, against {before.directory.relative_to(before.directory.parents[1])}",
+                before.summary["data"],
+                run.summary["data"],
+            )
 
 
 def _facts(base: RunConfig) -> dict[str, Any]:

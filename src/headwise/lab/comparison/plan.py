@@ -16,10 +16,13 @@ from headwise.lab.comparison.runs import PlannedRun
 from headwise.lab.outputs import PLAN, directory_name, run_directory
 from headwise.lab.records import readable_mapping
 from headwise.tasks.base import TaskData
+from headwise.training.building import data_of, reproducible
 from headwise.training.config import RunConfig, differences
+from headwise.training.files import DATA
+from headwise.training.identity import check_identity
 from headwise.training.precision import settled
 from headwise.training.progress import reported
-from headwise.training.run import build, data_of, reproducible
+from headwise.training.start import build
 
 ARM_KEYS = ("arm", "model", "name")
 """What arms may differ in; everything else of a run, data and recipe above all, is shared."""
@@ -31,10 +34,12 @@ class Plan:
 
     Attributes:
         base: the first arm's configuration as it was given.
+        data: of the task, for the base's seed.
         arms: configurations by label, each with the shape that parity gave it.
     """
 
     base: RunConfig
+    data: TaskData
     seeds: list[int]
     sized: Parity
     arms: dict[str, RunConfig]
@@ -55,18 +60,21 @@ def plan(
     parity: Mode = "parameters",
     output: Path | str | None = None,
     length: int | None = None,
+    data: TaskData | None = None,
 ) -> Plan:
     """What `compare` would train, refused as it would be; writes nothing.
 
     Args:
         length: tokens of an example, if it is known already; else the data are asked.
+        data: of the first arm's configuration, if they are there already.
     """
     seeds = _seeds(seeds, arms)
     check_alike(arms)
     base = arms[0][1]
     output = Path(output) if output else new_directory(base, "compare")
+    data = data or data_of(base)
     shapes = [(label, config.arm, config.model) for label, config in arms]
-    sized = match(shapes, length or length_of(base, data_of(base)), parity, base.entry.task.causal)
+    sized = match(shapes, length or length_of(base, data), parity, base.entry.task.causal)
     shaped = {
         label: replace(config, model=one.model, name=label)
         for one, (label, config) in zip(sized.arms, arms, strict=True)
@@ -76,7 +84,7 @@ def plan(
         for seed in seeds
         for label, config in shaped.items()
     ]
-    return Plan(base, seeds, sized, shaped, runs, output)
+    return Plan(base, data, seeds, sized, shaped, runs, output)
 
 
 def _seeds(seeds: int | Sequence[int], arms: Sequence[tuple[str, RunConfig]]) -> list[int]:
@@ -131,8 +139,17 @@ def with_precision(config: RunConfig, precision: Literal["fp32", "bf16", "auto"]
     return replace(config, training=replace(config.training, precision=precision))
 
 
-def keep_plan(output: Path, arms: Mapping[str, RunConfig]) -> None:
-    """Write down what the runs of this directory are made of, and refuse to mix them with runs of another making."""
+def keep_plan(output: Path, arms: Mapping[str, RunConfig], data: TaskData) -> None:
+    """Write down what the runs of this directory are made of, and refuse to mix them with runs of another making.
+
+    Args:
+        output: of a comparison or a ladder.
+        arms: by label.
+        data: of one seed of these runs.
+
+    Raises:
+        InputError: the directory holds runs of other settings, or of other data; names both.
+    """
     old = readable_mapping(output / PLAN)
     changing = ("seed", "output", "device", "cache", "name")
     new = {
@@ -144,7 +161,11 @@ def keep_plan(output: Path, arms: Mapping[str, RunConfig]) -> None:
             raise InputError(
                 f"output={output}: holds runs of {name} with {key}={before}, now {after}; choose another output"
             )
+    seed, identity = f"seed {data.seed}", data.identity()
+    known = readable_mapping(output / DATA)
+    check_identity(f"output={output}", known.get(seed) or identity, identity)
     make_folder(output)
+    write_json(output / DATA, {**known, seed: identity})
     write_json(output / PLAN, {**old, **new})
 
 

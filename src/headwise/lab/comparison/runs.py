@@ -14,6 +14,7 @@ from headwise.lab.outputs import FAILURE
 from headwise.lab.records import is_run, readable_mapping
 from headwise.training.config import RunConfig
 from headwise.training.files import CHECKPOINTS, LAST, SUMMARY
+from headwise.training.identity import OtherDataError
 
 
 class Train(Protocol):
@@ -68,6 +69,8 @@ def _train(run: PlannedRun, train: Train) -> None:
         try:
             train(run.config, run.directory, progress=False)
             return
+        except OtherDataError:
+            raise
         except InputError:  # no checkpoint of it can be used; what it held comes again from the seed
             pass
     if is_run(run.directory) or (run.directory / FAILURE).is_file():

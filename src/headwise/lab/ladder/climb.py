@@ -1,7 +1,7 @@
 """The ladder: arms from simple to rich, trained shortly one after the other, checked after each; it stops at the first
 that fails and says why.
 
-output/ladder.json, plan.json, runs/<arm>/seed<k>/ (each a run directory)
+output/ladder.json, plan.json, data.json, runs/<arm>/seed<k>/ (each a run directory)
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from headwise.lab.ladder.checks import Check, Limits, Rung, check_rung
 from headwise.lab.outputs import LADDER, arm_directory, run_directory
 from headwise.lab.records import read_run, readable_mapping
 from headwise.tasks.base import TaskModel
+from headwise.training.building import data_of, reproducible
 from headwise.training.checkpoints import read_checkpoint
 from headwise.training.config import RunConfig
 from headwise.training.files import CHECKPOINTS, LAST
 from headwise.training.machine import device_of, require_loggers
-from headwise.training.run import build, reproducible
+from headwise.training.start import build
+from headwise.training.state import restore_model
 
 ARMS = ("baseline", "moh", "adaptive")
 QUICK = "Quick try, no verdict on the arms: "
@@ -76,7 +78,7 @@ def ladder(
         raise InputError(f"output={path}: a file; choose a directory")
     named = {label: replace(config, name=label) for label, config in arms}
     arms = list(settled_precision(named, path, base.training.threads).items())
-    keep_plan(path, dict(arms))
+    keep_plan(path, dict(arms), data_of(base))
     _forget_failed(path)
 
     console = Console(stderr=True, highlight=False)
@@ -164,7 +166,7 @@ def _fresh(config: RunConfig) -> TaskModel:
 
 def _load_last(model: TaskModel, checkpoint: Path) -> None:
     """Give `model` the weights after the last update: those kept are the best on validation, perhaps earlier ones."""
-    model.load_state_dict(read_checkpoint(checkpoint)["model"])
+    restore_model(model, read_checkpoint(checkpoint), checkpoint)
 
 
 def _forget_failed(output: Path) -> None:

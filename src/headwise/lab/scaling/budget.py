@@ -18,50 +18,23 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from headwise.lab.scaling.memory import LiveBytes, resident
+from headwise.lab.scaling.memory import LiveBytes
 from headwise.models.flops import flops_per_example
 from headwise.tasks.base import Batch, Source, TaskData, TaskModel
+from headwise.training.building import build_model
 from headwise.training.config import RunConfig
 from headwise.training.machine import device_of
+from headwise.training.memory import Memory, weights_memory
 from headwise.training.objective import objective
 from headwise.training.optim import optimizer_for
-from headwise.training.run import build_model
 from headwise.training.scoring import score
 
 WITHIN = 1.4
 """How many times its estimate a training process was found to take at most (docs/scaling.md has the cases): torch's
 allocator and libraries hold more than the tensors that live."""
-LIBRARIES = 200 * 2**20  # what a process that trains loads besides those that plan: Lightning and TensorBoard
 FEW = (2, 3)  # examples of a pass; a single one may be spared what a batch needs
 TIMED_FLOPS = 4e9  # of a timed pass, a tenth of a second or two
 FORWARD_AND_BACKWARD = 3  # times the FLOPs of a forward pass
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes of training one model.
-
-    Attributes:
-        parameters, gradients, optimizer: of the whole model, embedding and read-out included.
-        activations: what one update keeps for its backward pass, and computes again there.
-        evaluation: the most that scoring one batch takes.
-        checkpoint: the best weights with their optimiser state, read back at the end beside those that are there.
-        process: what the process holds before any of it.
-    """
-
-    parameters: int
-    gradients: int
-    optimizer: int
-    activations: int
-    evaluation: int
-    checkpoint: int
-    process: int
-
-    @property
-    def peak(self) -> int:
-        """The most at any one time."""
-        kept = self.parameters + self.gradients + self.optimizer
-        return self.process + kept + max(self.activations, self.evaluation, self.checkpoint)
 
 
 @dataclass(frozen=True)
@@ -90,20 +63,6 @@ class First(Source):
         return self.source.batch(index)
 
 
-def weights_memory(config: RunConfig, data: TaskData, process: int = 0) -> Memory:
-    """`Memory` without what depends on the batch: nothing is built or run for it."""
-    with torch.device("meta"):
-        model = build_model(config, data.facts)
-    held = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
-    trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
-    return Memory(held, trained, 2 * trained, 0, 0, held + 2 * trained, process)
-
-
-def process_memory(device: str) -> int:
-    """What a process holds before it builds a model; nothing of an accelerator's memory. Ask before measuring."""
-    return resident() + LIBRARIES if device == "cpu" else 0
-
-
 def memory(config: RunConfig, data: TaskData, process: int = 0) -> Memory:
     """The memory that training `config` on `data` takes, measured on few blocks and examples.
 
@@ -125,7 +84,7 @@ def memory(config: RunConfig, data: TaskData, process: int = 0) -> Memory:
     again = max(0, (most[2, FEW[1]] - most[2, FEW[0]]) - (kept[2, FEW[1]] - kept[2, FEW[0]]))
     evaluated = min(config.training.evaluation_batch_size, max(len(data.split(s)) for s in ("validation", "test")))
     return replace(
-        weights_memory(config, data, process),
+        weights_memory(config, data.facts, process),
         activations=_extrapolated(kept, config.model.depth, len(index)) + again * len(index),
         evaluation=_extrapolated(scored, config.model.depth, evaluated),
     )

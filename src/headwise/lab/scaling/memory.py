@@ -1,12 +1,8 @@
-"""Memory: what the machine has, what a process took at most, and how many bytes of tensors live at a time."""
+"""Memory: what a process took at most, and how many bytes of tensors live at a time."""
 
-import os
-import resource
-import sys
 import weakref
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,33 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-PROCESS = Path("/proc/self")  # of Linux; elsewhere only the peak of a whole process is known
-GROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-
-
-def capacity(device: str = "cpu") -> int:
-    """Bytes that programs on this machine can have: of the accelerator, or the least of the physical memory, the limit
-    of the container and the limits of the process."""
-    if device == "cuda":
-        return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
-    if device == "mps":
-        return int(torch.mps.recommended_max_memory())
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for file in GROUP_LIMITS:
-        with suppress(OSError, ValueError):  # no such group, or "max"
-            limits.append(int(file.read_text(encoding="utf-8")))
-    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
-        soft, _ = resource.getrlimit(kind)
-        if soft != resource.RLIM_INFINITY:
-            limits.append(soft)
-    return min(limits)
-
-
-def resident() -> int:
-    """Bytes of memory that this process holds now (where that cannot be read, the most that it ever held)."""
-    with suppress(OSError):
-        return _status("VmRSS")
-    return _highest()
+from headwise.training.memory import PROCESS, highest, status
 
 
 class Peak:
@@ -66,9 +36,9 @@ class Peak:
             self.bytes = int(torch.cuda.max_memory_allocated())
             return
         try:
-            self.bytes = _status("VmHWM")
+            self.bytes = status("VmHWM")
         except OSError:
-            self.bytes = _highest()
+            self.bytes = highest()
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -106,16 +76,3 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _forget(self, address: int) -> None:
         self.now -= self._sizes.pop(address)
-
-
-def _status(key: str) -> int:
-    """A line of /proc/self/status, in bytes."""
-    for line in (PROCESS / "status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{key}:"):
-            return 1024 * int(line.split()[1])
-    raise OSError(f"no {key} in {PROCESS / 'status'}")
-
-
-def _highest() -> int:
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most

@@ -17,15 +17,15 @@ from headwise.lab.comparison.runs import PlannedRun
 from headwise.lab.formatting import format_magnitude
 from headwise.lab.outputs import COMPARISON, PLAN, RUNS, directory_name, refuse_other_work
 from headwise.lab.records import readable_mapping
-from headwise.lab.scaling.budget import WITHIN, Memory, memory, process_memory, seconds, weights_memory
-from headwise.lab.scaling.memory import capacity
+from headwise.lab.scaling.budget import WITHIN, memory, seconds
 from headwise.models.sizes import SIZES
 from headwise.schema import to_plain
 from headwise.tasks.base import TaskData
+from headwise.training.building import data_of
 from headwise.training.config import RunConfig, differences
 from headwise.training.files import SUMMARY
 from headwise.training.machine import device_of
-from headwise.training.run import data_of
+from headwise.training.memory import Memory, capacity, process_memory, weights_memory
 
 log = logging.getLogger("headwise")
 
@@ -89,7 +89,7 @@ class Scaling:
         process, room = process_memory(self.device), capacity(self.device)
         configs = {key: config for key, config in self.configs.items() if finished or self.unfinished(key)}
         for key, config in configs.items():  # what needs no measuring first
-            self._refuse(key, weights_memory(config, self.data, process), room)
+            self._refuse(key, weights_memory(config, self.data.facts, process), room)
         needs = {key: memory(config, self.data, process) for key, config in configs.items()}
         for (size, label), need in needs.items():
             self._refuse((size, label), need, room)
@@ -233,7 +233,7 @@ def prepare(
         shape = {key: getattr(SIZES[size], key) for key in SHAPE}
         try:
             sized = [(label, replace(config, model=replace(config.model, **shape))) for label, config in arms]
-            plans[size] = plan(sized, seeds, parity, path / size, length)
+            plans[size] = plan(sized, seeds, parity, path / size, length, data)
         except ValueError as error:
             raise InputError(f"size {size}: {error}") from None
     return Scaling(base, data, path, plans)

@@ -75,7 +75,7 @@ def scale(
         jobs, threads = launcher.share(jobs, len(planned.runs), planned.base)
     planned = planned.settled(threads)
     for comparison in planned.sizes.values():
-        keep_plan(comparison.output, comparison.arms)
+        keep_plan(comparison.output, comparison.arms, planned.data)
 
     def finish(failures: Mapping[Path, str]) -> None:
         how = circumstances(planned.base, launcher, jobs, threads, time.perf_counter() - began)

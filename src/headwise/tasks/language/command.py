@@ -34,7 +34,7 @@ def run(options: Options, load: Callable[[str], TaskModel]) -> dict[str, Any]:
 
     Args:
         options: run, prompt, and how text is written.
-        load: run directory -> model; `headwise.training.run.load`.
+        load: run directory -> model; `headwise.training.evaluation.load`.
 
     Returns:
         {"prompt": ..., "completions": [{"text": ..., "tokens": how many, "ended": ...}, ...]}, plain JSON.

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from headwise.errors import InputError
-from headwise.tasks.base import Source, TaskData
+from headwise.tasks.base import SPLITS, Source, TaskData
 from headwise.tasks.language import corpora, grammar, references
 from headwise.tasks.language.config import LanguageConfig
 from headwise.tasks.language.corpora import Corpus, Record
@@ -27,8 +27,6 @@ HELD_OUT = 0.1
 
 CLOSED = ("facts_and_chat",)
 """Corpora that are scored on what was trained on, as their authors did."""
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

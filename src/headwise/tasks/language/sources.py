@@ -11,6 +11,7 @@ Legend: B batch, L length, N examples of a source, M tokens of its longest, T ta
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -122,6 +123,13 @@ class Windows(Sequences):
     def counts(self, size: int) -> Tensor:
         return torch.bincount(self.tokens[1:], minlength=size).double()
 
+    def fingerprint(self) -> str:
+        """Digest of the text in tokens, so that what lies between windows counts, too."""
+        seen = hashlib.sha256(f"{type(self).__name__} of {self.length}".encode())
+        for values in (self.tokens, self.total_characters):
+            seen.update(values.numpy().data)
+        return seen.hexdigest()[:16]
+
 
 class RandomWindows(Windows):
     """Windows that may begin anywhere: index i begins at token i. An epoch draws as many as would fill the text."""
@@ -175,3 +183,7 @@ class Curriculum(Sequences):
 
     def counts(self, size: int) -> Tensor:
         return self.first.counts(size) + self.second.counts(size)
+
+    def fingerprint(self) -> str:
+        both = f"{self.first.fingerprint()} for {self.epochs}, then {self.second.fingerprint()}"
+        return hashlib.sha256(both.encode()).hexdigest()[:16]

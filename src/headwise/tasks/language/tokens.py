@@ -17,6 +17,7 @@ MOST_WORDS = 2**16
 """A larger vocabulary of words would be nearly the whole model."""
 
 _PUNCTUATION = r"[!-/:-@\[-`{-~]"  # ASCII, as the reference splits it; other signs stay with their word
+_LONGEST_WORD = 256  # bytes of which BPE makes tokens together: training takes time in its square
 _SHOWN = 5  # unknown words named in a message
 
 
@@ -59,7 +60,9 @@ class TextTokenizer:
         """
         if kind == "bpe":
             tokenizer = Tokenizer(models.BPE())
-            tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+            bounded = pre_tokenizers.Split(Regex(rf"[\s\S]{{1,{_LONGEST_WORD}}}"), "isolated")
+            byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence([byte_level, bounded])
             tokenizer.decoder = decoders.ByteLevel()
             alphabet = pre_tokenizers.ByteLevel.alphabet()
             trainer = trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)

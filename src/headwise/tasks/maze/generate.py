@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwise.errors import InputError
+from headwise.tasks.base import SPLITS
 from headwise.tasks.maze import families
 from headwise.tasks.maze.lattice import Bools, Ints, Mazes, search, shortest_paths
 
 LARGEST = 64
-SPLITS = ("train", "validation", "test")
 DEFAULT_LOOPS = 0.1
 
 _BLOCK = 256  # candidates drawn together; a part of the format: another number gives other mazes

@@ -64,7 +64,7 @@ def run(options: Options, load: Callable[[str], TaskModel]) -> Writing:
 
     Args:
         options: what is parsed, by which model, and how.
-        load: run directory -> model; `headwise.training.run.load`.
+        load: run directory -> model; `headwise.training.evaluation.load`.
 
     Returns:
         The sentences in CoNLL-U; at the end {"sentences", "words", "seconds", "precision", "problems": [...],

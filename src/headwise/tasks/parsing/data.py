@@ -5,6 +5,7 @@ Legend: N sentences, B batch, L words.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from functools import cached_property
@@ -78,6 +79,13 @@ class Sentences(Source):
         """Batches of similar length with as many tokens, padding included, as `batch_size` average sentences have."""
         rng = np.random.default_rng([seed, epoch]) if shuffle else None
         return buckets(self.columns.costs, batch_size * self.columns.costs.mean(), rng)
+
+    def fingerprint(self) -> str:
+        """Digest of words and trees: what an encoder makes of them, vectors say, would take long to read."""
+        seen = hashlib.sha256()
+        for sentence in self.sentences:
+            seen.update(repr((sentence.forms, sentence.heads, sentence.relations)).encode())
+        return seen.hexdigest()[:16]
 
 
 class ParsingData(TaskData):

@@ -7,11 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from headwise.tasks.base import Batch, Source, TaskData
+from headwise.tasks.base import SPLITS, Batch, Source, TaskData
 from headwise.tasks.sorting import references
 from headwise.tasks.sorting.arrays import EPOCH, SortingConfig, generate
-
-_SPLITS = {"train": 0, "validation": 1, "test": 2}
 
 
 class FixedSource(Source):
@@ -67,7 +65,7 @@ class SortingData(TaskData):
 
     def split(self, name: str) -> Source:
         if name not in self._sources:
-            count, seed = int(getattr(self.config, f"{name}_examples")), [self.seed, _SPLITS[name]]
+            count, seed = int(getattr(self.config, f"{name}_examples")), [self.seed, SPLITS.index(name)]
             self._sources[name] = FixedSource(self.config, count, seed) if count else FreshSource(self.config, seed)
         return self._sources[name]
 

@@ -1,0 +1,423 @@
+"""Feeds `headwise` inputs that nobody meant. Each must end in bounded time and memory, in at most one line, and leave
+nothing half written behind.
+
+    python -m tests.drivers.bad_inputs --number 1300 --seed 0 [--only checkpoints,corpora] [--log bad.jsonl]
+
+Everything that is read is damaged: command lines, settings in YAML, the files of runs, comparisons and ladders,
+checkpoints, corpora, treebanks, mazes. A command runs in a process forked from this one, which has loaded everything.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.drivers import damage
+
+LONGEST = 60.0  # seconds of a command; the slowest that is in order takes three on a busy core
+MOST = 1500  # MiB that a command may hold; one that is in order has 600
+LONGEST_LINE = 1000  # characters
+SHAPE = ["model.width=8", "model.heads=2", "model.ffn=8", "model.depth=1", "training.loggers=[]", "device=cpu"]
+FAST = [*SHAPE, "training.updates=6", "training.validate_every=3", "training.batch_size=4", "training.log_every=2"]
+SORTING = [
+    "task=sorting",
+    "task.length=5",
+    "task.train_examples=12",
+    "task.validation_examples=6",
+    "task.test_examples=6",
+]
+SORTING += ["task.reference_examples=4", *FAST]
+LANGUAGE = ["task=language", "task.corpus=corpus.txt", "task.context=8", *FAST]
+PARSING = ["task=parsing", "task.treebank=bank", *FAST]
+MAZE = [
+    "task=maze",
+    "task.size=4",
+    "task.file=mazes.npz",
+    "task.validation_mazes=6",
+    "task.test_mazes=6",
+    "task.train_mazes=12",
+    *FAST,
+]
+COMPARE = ["compare", "arms=[baseline,random]", "seeds=2", "jobs=1", "output=comparison", *SORTING]
+LADDER = ["ladder", "arms=[baseline]", "output=ladder", *SORTING]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: `fault` is empty where it ended as it should."""
+
+    words: tuple[str, ...]
+    how: str
+    fault: str
+    code: int
+    seconds: float
+    said: str
+
+
+def run(words: list[str], folder: Path) -> Outcome:
+    """Run one command in `folder`, in a process of its own, and judge how it ended."""
+    out, err = folder / ".out", folder / ".err"
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        _be_child(words, folder, out, err)
+    code, fault = None, ""
+    while code is None:
+        ended, status, usage = os.wait4(child, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            if usage.ru_maxrss / 1024 > MOST:
+                fault = f"memory: {usage.ru_maxrss // 1024} MiB"
+        elif time.monotonic() - began > LONGEST or _resident(child) > MOST:
+            fault = "hang" if time.monotonic() - began > LONGEST else "memory"
+            os.killpg(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            code = os.waitstatus_to_exitcode(status)
+        else:
+            time.sleep(0.005)
+    said = err.read_text(errors="replace")
+    return Outcome(tuple(words), "", fault or judge(code, said, folder), code, time.monotonic() - began, said[-3000:])
+
+
+def judge(code: int, said: str, folder: Path) -> str:
+    """What is wrong with an ending; empty if nothing is."""
+    ours = [line for line in said.splitlines() if line.startswith("headwise:")]
+    left = [path for path in folder.rglob("*") if path.name.endswith(".tmp") or path.name == "next.ckpt"]
+    if "Traceback (most recent call last)" in said:
+        return "traceback"
+    if code not in (0, 1, 2):
+        return f"exit {code}"
+    if code == 1 and ours and ours[-1].endswith("with a problem"):  # of a text: a line for each sentence, and the sum
+        return ""
+    if code and len(ours) != 1:
+        return f"{len(ours)} lines"
+    if code and said.rstrip().splitlines()[-1] != ours[0]:
+        return "further lines"
+    if max(map(len, said.splitlines()), default=0) > LONGEST_LINE:
+        return "a long line"
+    return f"leftovers: {left[0].name}" if left else ""
+
+
+def _be_child(words: list[str], folder: Path, out: Path, err: Path) -> None:
+    code = 99
+    try:
+        os.setpgid(0, 0)
+        os.chdir(folder)
+        for number, path in ((1, out), (2, err)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        sys.stdin = os.fdopen(0)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", encoding="utf-8"), os.fdopen(2, "w", encoding="utf-8")
+        sys.setrecursionlimit(1000)  # as it is in a program of its own
+        from headwise.cli import main
+
+        code = main(words)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _resident(pid: int) -> float:
+    """MiB that a process holds."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+    return 0.0
+
+
+class Material:
+    """What is damaged: made once, whole, by the commands themselves, each part when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "corpus.txt").write_text("a rose is a rose is a rose; so is a nose\n" * 30)
+        (folder / "records.jsonl").write_text(
+            "".join(json.dumps({"prompt": f"q {n}", "response": f"a {n % 7}"}) + "\n" for n in range(40))
+        )
+        words = (("the", "DET", 2, "det"), ("cat{n}", "NOUN", 3, "nsubj"), ("sees", "VERB", 0, "root"))
+        lines = (f"{k}\t{w}\t_\t{tag}\t_\t_\t{head}\t{name}\t_\t_\n" for k, (w, tag, head, name) in enumerate(words, 1))
+        sentence = "".join(lines) + "\n"
+        (folder / "bank").mkdir()
+        for split, first in (("train", 0), ("dev", 20), ("test", 30)):
+            sentences = (sentence.replace("{n}", str(n)) for n in range(first, first + 10))
+            (folder / "bank" / f"xx-ud-{split}.conllu").write_text("".join(sentences))
+        (folder / "arm.yaml").write_text(
+            "router: {name: learned}\ngate: {name: soft}\nrefinement: {steps: 2, injection: input}\n"
+        )
+
+    def of(self, name: str) -> Path:
+        """The folder `name` of the material."""
+        path = self.folder / name
+        if not path.exists():
+            made = {
+                "run": ["train", "arm=linear", *SORTING, "output=made"],
+                "stopped": ["train", "arm=linear", *SORTING, "output=made"],
+                "language": ["train", *LANGUAGE, "output=made"],
+                "parsing": ["train", *PARSING, "output=made"],
+                "mazes.npz": ["data", "mazes", "size=4", "number=40", "output=mazes.npz"],
+                "comparison": COMPARE,
+                "ladder": LADDER,
+            }
+            outcome = run(made[name], self.folder)
+            if outcome.code:
+                raise RuntimeError(f"{name}: {outcome.said}")
+            if (self.folder / "made").exists():
+                next((self.folder / "made").iterdir()).rename(path)
+                (self.folder / "made").rmdir()
+            if name == "stopped":
+                for file in ("summary.json", "model.json", "model.safetensors", "test_values.npy"):
+                    (path / file).unlink()
+        return path
+
+
+Kind = Callable[[Material, Path, random.Random], tuple[list[str], str]]
+"""Prepares a folder with damaged input; the command on it, and how it was damaged."""
+
+
+def of_run(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Any file of a finished run."""
+    name = rng.choice(["run", "run", "language", "parsing"])
+    file, how = _damaged(material.of(name), folder / "run", rng)
+    _data(material, folder)
+    commands = [["evaluate", "run"], ["report", "run"], ["train", "resume=run"]]
+    commands += {
+        "language": [["generate", "run", "a rose"]],
+        "parsing": [["parse", "run", "bank/xx-ud-test.conllu"]],
+    }.get(name, [])
+    return rng.choice(commands), f"{name} {file}: {how}"
+
+
+def of_checkpoints(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """What a run resumes from."""
+    file, how = _damaged(material.of("stopped"), folder / "run", rng, "checkpoints/last.ckpt")
+    if rng.random() < 0.7:
+        (folder / "run" / "checkpoints" / "previous.ckpt").unlink(missing_ok=True)
+    longer = (
+        ["training.updates=9", "arm=linear", *(word for word in SORTING if "updates" not in word)]
+        if rng.random() < 0.5
+        else []
+    )
+    return ["train", "resume=run", *longer], f"{file}: {how}"
+
+
+def of_comparison(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Files of a comparison, and of the runs in it."""
+    file, how = _damaged(
+        material.of("comparison"), folder / "comparison", rng, "comparison.json", "plan.json", "data.json"
+    )
+    return rng.choice(
+        [COMPARE, ["report", "comparison"], ["report", "comparison", "markdown=table.md"]]
+    ), f"{file}: {how}"
+
+
+def of_ladder(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Files of a ladder, and of the runs in it."""
+    file, how = _damaged(material.of("ladder"), folder / "ladder", rng, "ladder.json", "plan.json", "data.json")
+    return rng.choice([LADDER, ["report", "ladder"]]), f"{file}: {how}"
+
+
+def of_settings(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """YAML of a group, given by its path."""
+    shutil.copy(material.folder / "arm.yaml", folder / "arm.yaml")
+    how = damage.in_file(folder / "arm.yaml", rng)
+    return ["train", "arm=arm.yaml", *SORTING, "training.updates=1", "training.validate_every=1"], f"arm.yaml: {how}"
+
+
+def of_words(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Words of a command line: keys and values that there are not, or that no command has."""
+    from headwise.commands.catalogue import commands
+
+    keys = [word.partition("=")[0] for word in SORTING] + [
+        "seed",
+        "arm.router",
+        "arm.gate.k",
+        "training.losses",
+        "output",
+        "resume",
+        "task",
+        "arm",
+    ]
+    command = rng.choice([*commands(), "train", "train", "evaluate", "report", "", "trian"])
+    if command == "data get" or command.startswith("bench") or command in ("check laws",):
+        command = "train"
+    odd = [f"{rng.choice(keys)}={rng.choice(damage.ODD_WORDS)}" for _ in range(rng.choice([1, 1, 2]))]
+    free = [rng.choice(damage.ODD_WORDS)] if rng.random() < 0.3 else []
+    base = [*SORTING, "training.updates=1", "training.validate_every=1"] if command == "train" else []
+    return [*command.split(), *base, *odd, *free], "words"
+
+
+def of_corpora(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Texts and records."""
+    _data(material, folder)
+    name = rng.choice(["corpus.txt", "records.jsonl"])
+    how = damage.in_file(folder / name, rng)
+    words = [f"task.corpus={name}" if word.startswith("task.corpus") else word for word in LANGUAGE]
+    tokenizer = rng.choice(["word", "character", "bpe"])
+    return [
+        "train",
+        *words,
+        f"task.tokenizer={tokenizer}",
+        "training.updates=1",
+        "training.validate_every=1",
+    ], f"{name}: {how}"
+
+
+def of_treebanks(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """CoNLL-U files."""
+    _data(material, folder)
+    file = rng.choice(sorted((folder / "bank").iterdir()))
+    if rng.random() < 0.5:
+        lines = file.read_text().split("\n")
+        number = rng.randrange(len(lines))
+        columns = lines[number].split("\t")
+        columns[rng.randrange(len(columns))] = rng.choice(damage.ODD_WORDS)
+        lines[number] = "\t".join(columns)
+        file.write_text("\n".join(lines))
+        how = "a column"
+    else:
+        how = damage.in_file(file, rng)
+    if rng.random() < 0.3:
+        shutil.copytree(material.of("parsing"), folder / "run")
+        return ["parse", "run", str(file.relative_to(folder))], f"{file.name}: {how}"
+    return ["train", *PARSING, "training.updates=1", "training.validate_every=1"], f"{file.name}: {how}"
+
+
+def of_mazes(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Files of mazes."""
+    import numpy as np
+
+    shutil.copy(material.of("mazes.npz"), folder / "mazes.npz")
+    if rng.random() < 0.5:
+        with np.load(folder / "mazes.npz") as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        name = rng.choice(sorted(arrays))
+        odd = [
+            np.zeros((2, 3)),
+            np.array(["a"]),
+            arrays[name].astype(np.float32) if arrays[name].dtype.kind in "iu" else np.array(1),
+        ]
+        odd += [np.zeros((40, 4, 4), np.uint8), np.full(arrays[name].shape, 255, np.uint8), np.zeros(0, np.int64)]
+        arrays[name] = rng.choice(odd)
+        if rng.random() < 0.2:
+            del arrays[name]
+        np.savez(folder / "mazes.npz", **arrays)
+        how = f"array {name}"
+    else:
+        how = damage.in_file(folder / "mazes.npz", rng)
+    return ["train", *MAZE, "training.updates=1", "training.validate_every=1"], f"mazes.npz: {how}"
+
+
+KINDS: dict[str, tuple[Kind, int]] = {
+    "runs": (of_run, 5),
+    "checkpoints": (of_checkpoints, 4),
+    "comparisons": (of_comparison, 4),
+    "ladders": (of_ladder, 2),
+    "settings": (of_settings, 2),
+    "words": (of_words, 3),
+    "corpora": (of_corpora, 2),
+    "treebanks": (of_treebanks, 2),
+    "mazes": (of_mazes, 2),
+}
+"""Kinds of input, with how many of 26 inputs are of this kind."""
+
+
+def _damaged(source: Path, target: Path, rng: random.Random, *often: str) -> tuple[str, str]:
+    """A copy of a folder with one file of it damaged: its name, and how. Every second time one of those named."""
+    shutil.copytree(source, target)
+    files = sorted(
+        path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file() and path.suffix != ".html"
+    )
+    there = [name for name in often if name in files]
+    name = rng.choice(there) if there and rng.random() < 0.5 else rng.choice(files)
+    return name, damage.in_file(target / name, rng)
+
+
+def _data(material: Material, folder: Path) -> None:
+    for name in ("corpus.txt", "records.jsonl"):
+        shutil.copy(material.folder / name, folder / name)
+    shutil.copytree(material.folder / "bank", folder / "bank")
+
+
+def outcomes(number: int, seed: int, only: list[str] | None = None, seconds: float = float("inf")) -> Iterator[Outcome]:
+    """Run so many inputs, at most so many seconds long; each is a function of the seed and its own number."""
+    began, weights = time.monotonic(), [weight for _, weight in KINDS.values()]
+    with tempfile.TemporaryDirectory(prefix="bad-inputs-") as scratch:
+        base = Path(scratch) / "material"
+        base.mkdir()
+        material = Material(base)
+        for count in range(number):
+            if time.monotonic() - began > seconds:
+                return
+            rng = random.Random(f"{seed}-{count}")
+            kind = rng.choice(only) if only else rng.choices(list(KINDS), weights)[0]
+            folder = Path(scratch) / "case"
+            folder.mkdir()
+            words, how = KINDS[kind][0](material, folder, rng)
+            outcome = run(words, folder)
+            yield Outcome(outcome.words, f"{kind} {seed}-{count}: {how}", *list(asdict(outcome).values())[2:])
+            shutil.rmtree(folder)
+
+
+def preload() -> None:
+    """Load what commands need, so that a fork starts at once."""
+    import importlib
+    import pkgutil
+
+    import torch
+
+    import headwise
+
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for found in pkgutil.walk_packages(headwise.__path__, "headwise."):
+            if not found.name.endswith("__main__"):
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(found.name)
+
+
+def main() -> int:
+    """Report every fault; exit code 1 if there was one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--number", type=int, default=1300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further input after so long")
+    parser.add_argument("--only", type=lambda text: text.split(","), help=f"kinds, of {','.join(KINDS)}")
+    parser.add_argument("--log", type=Path, help="a line of JSON for each input")
+    options = parser.parse_args()
+    preload()
+    sys.setrecursionlimit(100_000)  # for what writes values nested deep
+    faults, count, codes = 0, 0, dict.fromkeys((0, 1, 2), 0)
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(options.log.open("w")) if options.log else None
+        for outcome in outcomes(options.number, options.seed, options.only, options.seconds):
+            count += 1
+            codes[outcome.code] = codes.get(outcome.code, 0) + 1
+            if log:
+                print(json.dumps(asdict(outcome)), file=log, flush=True)
+            if outcome.fault:
+                faults += 1
+                last = (outcome.said.rstrip().splitlines() or [""])[-1][:200]
+                print(f"{outcome.fault}: {outcome.how}\n    {' '.join(outcome.words)[:200]}\n    {last}", flush=True)
+    print(f"{count} inputs, {faults} faults; exit codes {', '.join(f'{code}: {n}' for code, n in codes.items())}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

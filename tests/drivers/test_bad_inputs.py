@@ -1,0 +1,54 @@
+"""The driver of bad inputs sees what it is there for, and a few inputs of every kind find nothing."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from headwise import cli
+from tests.drivers import bad_inputs
+from tests.drivers.bad_inputs import KINDS, judge, outcomes, run
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "fault"),
+    [
+        (0, "", ""),
+        (2, "reading\nheadwise: file.json: damaged\n", ""),
+        (1, "Traceback (most recent call last):\n  ...\nKeyError: 'a'\n", "traceback"),
+        (2, "headwise: a\nheadwise: b\n", "2 lines"),
+        (2, "headwise: a\nand more\n", "further lines"),
+        (2, "", "0 lines"),
+        (1, "headwise: line 3: no word\nheadwise: 9 sentences; 1 with a problem\n", ""),
+        (2, f"headwise: {'x' * 2000}\n", "a long line"),
+        (-9, "", "exit -9"),
+    ],
+)
+def test_an_ending_is_judged(code: int, said: str, fault: str, tmp_path: Path) -> None:
+    assert judge(code, said, tmp_path) == fault
+
+
+def test_what_is_left_behind_is_seen(tmp_path: Path) -> None:
+    (tmp_path / ".summary.json.17.tmp").touch()
+    assert judge(0, "", tmp_path) == "leftovers: .summary.json.17.tmp"
+
+
+def test_a_command_that_hangs_or_takes_memory_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bad_inputs, "LONGEST", 0.5)
+    monkeypatch.setattr(cli, "main", lambda words: time.sleep(60))
+    assert run([], tmp_path).fault == "hang"
+    monkeypatch.setattr(bad_inputs, "LONGEST", 60.0)
+    monkeypatch.setattr(bad_inputs, "MOST", bad_inputs._resident(os.getpid()) + 200)
+    monkeypatch.setattr(cli, "main", lambda words: len(bytes(2**30).replace(b"\0", b"x")))
+    assert run([], tmp_path).fault.startswith("memory")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has loaded torch")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_few_inputs_of_every_kind_end_in_one_line(kind: str) -> None:
+    bad_inputs.preload()
+    found = list(outcomes(2, seed=11, only=[kind]))
+    assert len(found) == 2
+    assert [(one.how, one.fault, one.said) for one in found if one.fault] == []
