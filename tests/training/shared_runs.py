@@ -14,11 +14,12 @@ from torch import Tensor
 from headwise.tasks.base import Batch, Source
 from headwise.training.building import reproducible
 from headwise.training.config import RunConfig
+from headwise.training.divergence import TrainingDiverged
 from headwise.training.fit import fit
+from headwise.training.interruption import TrainingInterrupted
 from headwise.training.processes import joined
 from headwise.training.start import build
 from headwise.training.state import whole
-from headwise.training.stops import TrainingDiverged, TrainingInterrupted
 
 Weights = dict[str, "np.ndarray[Any, Any]"]
 Change = Callable[[int, Batch], Batch]

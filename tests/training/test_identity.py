@@ -13,8 +13,8 @@ from headwise.training import objective as objectives
 from headwise.training.building import data_of
 from headwise.training.config import RunConfig
 from headwise.training.identity import OtherDataError
+from headwise.training.interruption import TrainingInterrupted
 from headwise.training.run import train
-from headwise.training.stops import TrainingInterrupted
 from tests.training.recipes import recipe, tiny
 from tests.training.test_resume import interrupted_at
 

@@ -9,9 +9,9 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from headwise.errors import InputError
+from headwise.training.divergence import FiniteGuard, TrainingDiverged
 from headwise.training.module import HeadwiseModule
 from headwise.training.optim import OptimizerMismatchError, Stable, optimizer_for
-from headwise.training.stops import FiniteGuard, TrainingDiverged
 from tests.training.recipes import OwnModel, own_batches, squared_error
 
 # Lightning asks torch in a way that torch has deprecated, and would like more processes than eight numbers need.

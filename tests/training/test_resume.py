@@ -20,9 +20,9 @@ from headwise.training import state
 from headwise.training.checkpoints import newest_readable, random_state, read_checkpoint, set_random_state
 from headwise.training.config import RunConfig
 from headwise.training.data import TrainingBatches
+from headwise.training.interruption import TrainingInterrupted
 from headwise.training.objective import Objective, objective
 from headwise.training.run import train
-from headwise.training.stops import TrainingInterrupted
 from tests.training.recipes import GUMBEL, SEGMENTS, STABLE, tiny, with_
 
 STOP = 13  # of 20 updates; in the third epoch, past a checkpoint at 10, between two lines of metrics.jsonl

@@ -23,6 +23,7 @@ from headwise.training import objective as objectives
 from headwise.training.building import reproducible
 from headwise.training.checkpoints import read_checkpoint
 from headwise.training.config import RunConfig, read
+from headwise.training.divergence import TrainingDiverged
 from headwise.training.evaluation import evaluate, load, overridden
 from headwise.training.objective import Objective, objective
 from headwise.training.optim import clip_by_role, optimizer_for
@@ -30,7 +31,6 @@ from headwise.training.run import train
 from headwise.training.schedules import learning_rate_factor
 from headwise.training.scoring import score
 from headwise.training.start import build
-from headwise.training.stops import TrainingDiverged
 from tests.training.recipes import GUMBEL, PONDER, SEGMENTS, STABLE, tiny, with_
 
 

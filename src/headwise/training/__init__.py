@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headwise.training.config import RunConfig, TrainingConfig
     from headwise.training.data import TrainingBatches
+    from headwise.training.divergence import TrainingDiverged
     from headwise.training.evaluation import evaluate, load
     from headwise.training.module import HeadwiseModule
     from headwise.training.objective import Objective, objective
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from headwise.training.run import train
     from headwise.training.scoring import Score, score
     from headwise.training.start import build
-    from headwise.training.stops import TrainingDiverged, TrainingInterrupted
+from headwise.training.interruption import TrainingInterrupted
 
 _HOMES = {
     "config": ("RunConfig", "TrainingConfig"),
@@ -28,7 +29,8 @@ _HOMES = {
     "run": ("train",),
     "start": ("build",),
     "scoring": ("Score", "score"),
-    "stops": ("TrainingDiverged", "TrainingInterrupted"),
+    "divergence": ("TrainingDiverged",),
+    "interruption": ("TrainingInterrupted",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

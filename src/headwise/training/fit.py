@@ -21,7 +21,9 @@ from headwise.training.average import WeightAverage
 from headwise.training.checkpoints import newest_readable, read_checkpoint
 from headwise.training.config import RunConfig
 from headwise.training.data import TrainingBatches
+from headwise.training.divergence import FiniteGuard, TrainingDiverged
 from headwise.training.files import BEST, CHECKPOINTS, LAST, PROGRESS
+from headwise.training.interruption import Interruption, TrainingInterrupted
 from headwise.training.loggers import Logger
 from headwise.training.loop import Training, train_loop
 from headwise.training.machine import device_of
@@ -31,7 +33,6 @@ from headwise.training.processes import Processes
 from headwise.training.progress import ProgressBar, ProgressFile, reported
 from headwise.training.recorder import Recorder
 from headwise.training.state import restore, restore_model, seed_process, tidy
-from headwise.training.stops import FiniteGuard, Interruption, TrainingDiverged, TrainingInterrupted
 from headwise.training.validation import Validation
 
 log = logging.getLogger("headwise")

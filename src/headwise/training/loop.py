@@ -16,6 +16,8 @@ from headwise.tasks.base import Batch, TaskModel
 from headwise.training.average import WeightAverage
 from headwise.training.config import RunConfig
 from headwise.training.data import TrainingBatches
+from headwise.training.divergence import FiniteGuard
+from headwise.training.interruption import Interruption
 from headwise.training.objective import Objective
 from headwise.training.optim import clip_by_role, drop_gradients
 from headwise.training.processes import Processes
@@ -23,7 +25,6 @@ from headwise.training.progress import ProgressBar, ProgressFile
 from headwise.training.recorder import Recorder
 from headwise.training.schedules import loss_weights, set_learning_rates
 from headwise.training.state import save
-from headwise.training.stops import FiniteGuard, Interruption
 from headwise.training.validation import Validation
 
 

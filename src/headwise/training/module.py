@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from headwise.errors import InputError
+from headwise.training.divergence import FiniteGuard
 from headwise.training.optim import Preset, check_optimizer, clip_by_role, optimizer_for, preset_of
-from headwise.training.stops import FiniteGuard
 
 _PLAIN = frozenset({"_current_fx_name", "logs", "_latest"})
 LossFunction = Callable[[Any, Any], tuple[Tensor | None, dict[str, Tensor]]]

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, distributed, nn
 
 from headwise.errors import InputError, StorageError
-from headwise.training.stops import TrainingDiverged, TrainingInterrupted
+from headwise.training.divergence import TrainingDiverged
+from headwise.training.interruption import TrainingInterrupted
 
 GRACE = 10.0  # seconds that the others have to end when one process has died
 LONGEST_WAIT = timedelta(minutes=30)  # for another process that is at an analysis, say, before it counts as lost

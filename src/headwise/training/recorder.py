@@ -14,11 +14,11 @@ from torch import Tensor
 from headwise.files import append_record, typed
 from headwise.tasks.base import TaskModel
 from headwise.training.data import TrainingBatches
+from headwise.training.divergence import FiniteGuard
 from headwise.training.files import METRICS, ROUTING
 from headwise.training.loggers import Logger, gates_by_layer
 from headwise.training.optim import parameters_with_gradient, total_norm
 from headwise.training.processes import Processes
-from headwise.training.stops import FiniteGuard
 
 
 class Recorder:

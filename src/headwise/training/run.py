@@ -22,7 +22,8 @@ from headwise.training.evaluation import analyse, summarise
 from headwise.training.files import ANALYSIS, CONFIG, ROUTING, SUMMARY, TEST_VALUES
 from headwise.training.fit import Fitted, check_shared, fit
 from headwise.training.identity import keep_identity
-from headwise.training.lines import write_last_line
+from headwise.training.interruption import TrainingInterrupted
+from headwise.training.jsonl import write_last_line
 from headwise.training.loggers import logging_to
 from headwise.training.machine import device_of, require_loggers
 from headwise.training.memory import memory_named
@@ -33,7 +34,6 @@ from headwise.training.resuming import resumed
 from headwise.training.scoring import Score, score
 from headwise.training.start import new_model
 from headwise.training.state import whole
-from headwise.training.stops import TrainingInterrupted
 
 EXAMPLES = 10  # evaluation examples whose gates are kept
 

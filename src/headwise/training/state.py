@@ -18,7 +18,7 @@ from headwise.files import typed
 from headwise.tasks.base import TaskModel
 from headwise.training.checkpoints import random_state, set_random_state, write_checkpoint
 from headwise.training.files import CHECKPOINTS, METRICS, ROUTING
-from headwise.training.lines import forget_after
+from headwise.training.jsonl import forget_after
 
 if TYPE_CHECKING:
     from headwise.training.loop import Training

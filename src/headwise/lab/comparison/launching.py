@@ -19,7 +19,7 @@ from joblib import Parallel, delayed, parallel_config
 from headwise.errors import InputError
 from headwise.lab.comparison.workers import Ended, Stopping, Work, enter_pool, perform
 from headwise.training.config import RunConfig
-from headwise.training.stops import Interruption
+from headwise.training.interruption import Interruption
 
 Results = Generator[Ended, None, None]
 """How runs ended, as they end; closed early, it ends what still runs."""

@@ -1,11 +1,11 @@
-"""How a run may end before its last update: interrupted, or diverged."""
+"""Divergence: a loss or gradient that is no longer finite ends a run, before it spoils the weights.
 
-import contextlib
+The guard knows what gradient norms were usual, so that it can say where a blow-up began.
+"""
+
 import math
-import signal
-import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,60 +36,6 @@ class TrainingDiverged(RuntimeError):  # noqa: N818 - a name for what happened r
     def keeping(self, checkpoint: Path | None) -> "TrainingDiverged":
         """The same, naming the checkpoint that is left."""
         return TrainingDiverged(self.update, self.loss, self.role, self.detail, checkpoint)
-
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """A signal ended the run; the one in `directory` continues with `resume`.
-
-    Attributes:
-        directory: of the run.
-        update: the last one taken, or None where the interrupt came in the middle of one.
-    """
-
-    def __init__(self, directory: Path, update: int | None = None) -> None:
-        self.directory, self.update = directory, update
-        after = "" if update is None else f" after update {update}"
-        super().__init__(f"stopped{after}; continue with: headwise train resume={directory}")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.directory, self.update)
-
-
-class Interruption:
-    """Turns the first SIGINT or SIGTERM into a flag that is read between updates.
-
-    A signal may arrive in the middle of an optimiser step, where weights are half old and half new; at the end of the
-    update, or of the last one on the same batch, all is in order and can be saved. A second signal interrupts at once.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Watch for the signals inside the block; does nothing outside the main thread, where Python allows none."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        self.listen()
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def listen(self) -> None:
-        """Take the signals, again if need be: Lightning puts a handler of its own before this one, which ends training
-        after the update at hand, be it in the middle of a batch's segments."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: Any) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
 
 
 class FiniteGuard:
