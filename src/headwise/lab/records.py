@@ -134,6 +134,29 @@ def read_comparison(directory: Path) -> dict[str, Any]:
     return content
 
 
+def read_plan(file: Path) -> dict[str, Any]:
+    """What the runs of a directory are made of, by the directory of the arm; empty if nothing was planned there.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    if not file.exists():
+        return {}
+    content = files.read_mapping(file)
+    if wrong := shapes.mismatch(content, shapes.PLAN):
+        raise InputError(f"{file}: damaged: {wrong}; choose another output")
+    return content
+
+
+def found_comparison(directory: Path) -> dict[str, Any]:
+    """The content of comparison.json in a directory; empty if there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    return read_comparison(directory) if (directory / COMPARISON).exists() else {}
+
+
 def read_scaling(directory: Path) -> dict[str, Any]:
     """The content of scaling.json in a directory that has one.
 

@@ -10,11 +10,11 @@ import torch
 from rich.console import Console
 
 from headwise.errors import InputError
-from headwise.files import make_folder, write_json
+from headwise.files import make_folder, typed, write_json
 from headwise.lab.comparison.parity import Mode, Parity, match
 from headwise.lab.comparison.runs import PlannedRun
 from headwise.lab.outputs import PLAN, directory_name, run_directory
-from headwise.lab.records import readable_mapping
+from headwise.lab.records import read_plan, readable_mapping
 from headwise.tasks.base import TaskData
 from headwise.training.building import data_of, reproducible
 from headwise.training.config import RunConfig, differences
@@ -123,7 +123,7 @@ def settled_precision(arms: Mapping[str, RunConfig], output: Path, threads: int 
     first = next(iter(arms.values()))
     if first.training.precision != "auto":
         return dict(arms)
-    held = [plain["training"]["precision"] for plain in readable_mapping(output / PLAN).values()]
+    held = [plain["training"]["precision"] for plain in read_plan(output / PLAN).values()]
     if held:
         precision = held[0]
     else:
@@ -150,7 +150,7 @@ def keep_plan(output: Path, arms: Mapping[str, RunConfig], data: TaskData) -> No
     Raises:
         InputError: the directory holds runs of other settings, or of other data; names both.
     """
-    old = readable_mapping(output / PLAN)
+    old = read_plan(output / PLAN)
     changing = ("seed", "output", "device", "cache", "name")
     new = {
         directory_name(label): {key: value for key, value in config.to_plain().items() if key not in changing}
@@ -163,7 +163,8 @@ def keep_plan(output: Path, arms: Mapping[str, RunConfig], data: TaskData) -> No
             )
     seed, identity = f"seed {data.seed}", data.identity()
     known = readable_mapping(output / DATA)
-    check_identity(f"output={output}", known.get(seed) or identity, identity)
+    if seed in known:
+        check_identity(f"output={output}", typed(known, seed, dict, output / DATA), identity)
     make_folder(output)
     write_json(output / DATA, {**known, seed: identity})
     write_json(output / PLAN, {**old, **new})

@@ -24,6 +24,7 @@ from headwise.lab.formatting import format_quantity
 from headwise.lab.ladder.checks import Check, Limits, Rung, check_rung
 from headwise.lab.outputs import LADDER, arm_directory, run_directory
 from headwise.lab.records import read_run, readable_mapping
+from headwise.lab.shapes import mismatch
 from headwise.tasks.base import TaskModel
 from headwise.training.building import data_of, reproducible
 from headwise.training.checkpoints import read_checkpoint
@@ -171,6 +172,8 @@ def _load_last(model: TaskModel, checkpoint: Path) -> None:
 
 def _forget_failed(output: Path) -> None:
     """Remove the runs of rungs that failed: their cause may have been mended since."""
-    for rung in readable_mapping(output / LADDER).get("rungs", []):
-        if not rung.get("passed"):
-            shutil.rmtree(arm_directory(output, str(rung.get("arm"))), ignore_errors=True)
+    before = readable_mapping(output / LADDER)
+    if mismatch(before, {"rungs": [{"arm": str, "passed": bool}]}) is None:
+        for rung in before["rungs"]:
+            if not rung["passed"]:
+                shutil.rmtree(arm_directory(output, rung["arm"]), ignore_errors=True)

@@ -15,8 +15,8 @@ from headwise.lab.comparison.parity import Mode
 from headwise.lab.comparison.plan import Plan, length_of, new_directory, plan
 from headwise.lab.comparison.runs import PlannedRun
 from headwise.lab.formatting import format_magnitude
-from headwise.lab.outputs import COMPARISON, PLAN, RUNS, directory_name, refuse_other_work
-from headwise.lab.records import readable_mapping
+from headwise.lab.outputs import PLAN, RUNS, directory_name, refuse_other_work
+from headwise.lab.records import found_comparison, read_plan, read_run
 from headwise.lab.scaling.budget import WITHIN, memory, seconds
 from headwise.models.sizes import SIZES
 from headwise.schema import to_plain
@@ -153,11 +153,11 @@ class Scaling:
         base, arms = self.base.to_plain(), next(iter(self.sizes.values())).arms
         own = {directory_name(label): arm_settings(config.to_plain()) for label, config in arms.items()}
         for file in sorted(self.output.glob(f"*/{PLAN}")):
-            size, found = file.parent.name, readable_mapping(file.parent / COMPARISON)
+            size, found = file.parent.name, found_comparison(file.parent)
             if found:
                 matched = {"parity": found["parity"]["mode"], "first arm": next(iter(found["arms"]))}
                 self._keep(size, matched, {"parity": self.parity, "first arm": next(iter(arms))})
-            for label, plain in readable_mapping(file).items():
+            for label, plain in read_plan(file).items():
                 held = shared_settings(plain)
                 if base["training"]["precision"] == "auto":  # settled for each size when it was begun
                     held["training"]["precision"] = "auto"
@@ -191,8 +191,8 @@ class Scaling:
         with torch.no_grad():
             task = self.base.entry.task(self.base.task, self.data.facts, self.base.model.width).eval()
             measured = task.metrics(task.read_out(task.embed(batch)[0], batch), batch)
-        summaries = map(readable_mapping, sorted(self.output.glob(f"*/{RUNS}/*/*/{SUMMARY}")))
-        return list(dict.fromkeys([*measured, *(name for found in summaries for name in found.get("metrics") or {})]))
+        runs = [read_run(file.parent) for file in sorted(self.output.glob(f"*/{RUNS}/*/*/{SUMMARY}"))]
+        return list(dict.fromkeys([*measured, *(name for run in runs for name in run.summary.get("metrics") or {})]))
 
 
 def shared_settings(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,11 @@ from statistics import fmean
 from typing import Any
 
 from headwise.lab.comparison.headlines import QUICK
-from headwise.lab.outputs import COMPARISON, MEMORY, run_directory
-from headwise.lab.records import distinct, number, readable_mapping
+from headwise.lab.outputs import MEMORY, run_directory
+from headwise.lab.records import distinct, found_comparison, number, read_run, readable_mapping
 from headwise.lab.statistics import mean_interval
 from headwise.models.sizes import SIZES
 from headwise.tasks import entry
-from headwise.training.files import SUMMARY
 
 Plain = Mapping[str, Any]
 TASK_KEYS = ("task", "task_summary", "task_config", "training", "metric", "higher_is_better", "quick")
@@ -27,7 +26,7 @@ def summarise(output: Path, second: str | None = None) -> dict[str, Any]:
         second: the metric beside the primary one, shown without values if no run measured it; default the first other
             one that the runs measured.
     """
-    found = {size: readable_mapping(output / size / COMPARISON) for size in SIZES}
+    found = {size: found_comparison(output / size) for size in SIZES}
     sizes = {size: _size(output / size, result) for size, result in found.items() if result}
     first: Plain = next((result for result in found.values() if result), {})
     lower = entry(first["task"]).task.lower_is_better if first else frozenset()
@@ -66,7 +65,7 @@ def _size(directory: Path, result: Plain) -> dict[str, Any]:
 
 def _arm(directory: Path, label: str, arm: Plain, seeds: Sequence[int]) -> dict[str, Any]:
     runs = [run_directory(directory, label, seed) for seed in seeds]
-    summaries = [readable_mapping(run / SUMMARY) for run in runs]
+    summaries = [read_run(run).summary for run in runs]
     names = list(dict.fromkeys(name for summary in summaries for name in summary.get("metrics") or {}))
     peaks = [number(readable_mapping(run / MEMORY).get("peak_bytes")) for run in runs]
     known = [peak for peak in peaks if peak is not None]
