@@ -119,7 +119,13 @@ SCALING: Shape = {
     },
     "directory": str,
 }
-PLAN: Shape = {str: {**dict.fromkeys(("task", "arm", "model"), dict), "training": {"preset": dict, "precision": str}, "quick": bool}}
+PLAN: Shape = {
+    str: {
+        **dict.fromkeys(("task", "arm", "model"), dict),
+        "training": {"preset": dict, "precision": str},
+        "quick": bool,
+    }
+}
 LADDER: Shape = {
     **dict.fromkeys(("task", "metric", "verdict", "directory?"), str),
     **dict.fromkeys(("floor", "ceiling"), _VALUE),
