@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,14 @@ def killed(config: RunConfig, directory: Path) -> None:
         return batch
 
     trained(config, directory, change=die, rank=1)
+
+
+def deaf(directory: Path) -> None:
+    """Work that no interrupt ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    (directory / f"{os.getpid()}.pid").touch()
+    while True:
+        time.sleep(0.05)
 
 
 def all_of(configs: dict[str, RunConfig], directory: Path) -> dict[str, Any]:

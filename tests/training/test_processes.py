@@ -16,6 +16,7 @@ from headwise.errors import InputError
 from headwise.training.config import RunConfig
 from headwise.training.processes import Processes, ProcessLostError, launch
 from headwise.training.run import train
+from tests.processes import alive, within
 from tests.training.recipes import SEGMENTS, tiny, with_
 from tests.training.shared_runs import Weights, all_of, killed, stopped, trained
 
@@ -111,6 +112,26 @@ def test_a_killed_process_ends_the_run_with_its_name_and_the_run_resumes(tmp_pat
         launch(2, "cpu", killed, run, tmp_path / "run")
     resumed = trained(run, tmp_path / "run", resume=True)
     assert close(resumed, trained(run, tmp_path / "whole"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in Linux's /proc")
+def test_processes_end_within_seconds_when_the_one_that_started_them_is_killed(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from headwise.training.processes import launch; "
+        f"from tests.training.shared_runs import deaf; launch(2, 'cpu', deaf, Path({str(tmp_path)!r}))"
+    )
+
+    def living() -> list[int]:
+        return [pid for file in tmp_path.glob("*.pid") if alive(pid := int(file.stem))]
+
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as parent:
+        assert within(120, lambda: len(living()) == 2)
+        parent.kill()
+    try:
+        assert within(5, lambda: not living())
+    finally:
+        for pid in living():
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_torchrun_trains_one_run_and_prints_it_once(tmp_path: Path) -> None:

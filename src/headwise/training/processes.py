@@ -27,8 +27,10 @@ from torch import Tensor, distributed, nn
 from headwise.errors import InputError, StorageError
 from headwise.training.divergence import TrainingDiverged
 from headwise.training.interruption import TrainingInterrupted
+from headwise.training.orphans import end_with
 
 GRACE = 10.0  # seconds that the others have to end when one process has died
+ORPHANED = 3.0  # seconds that they have to save when the process that started them has died
 LONGEST_WAIT = timedelta(minutes=30)  # for another process that is at an analysis, say, before it counts as lost
 DIRECTORY = "directory"
 EXPECTED = (InputError, StorageError, TrainingDiverged, TrainingInterrupted)
@@ -185,7 +187,7 @@ def joined(device: str) -> Iterator[Processes]:
 def launch(count: int, device: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call `function(*arguments)` in so many processes on this machine; what the first returns.
 
-    SIGINT and SIGTERM are passed on to them; when this process dies, they end as if interrupted.
+    SIGINT and SIGTERM are passed on to them; when this process dies, they end as if interrupted, and within seconds.
 
     Args:
         count: processes.
@@ -209,7 +211,10 @@ def launch(count: int, device: str, function: Callable[..., Any], *arguments: An
     with tempfile.TemporaryDirectory(prefix="headwise-") as folder:
         meeting = f"file://{folder}/meeting"
         context = start_processes(  # type: ignore[no-untyped-call]
-            _enter, (count, threads, meeting, device, function, arguments, messages), nprocs=count, join=False
+            _enter,
+            (os.getpid(), count, threads, meeting, device, function, arguments, messages),
+            nprocs=count,
+            join=False,
         )
         with _passing_on_signals(context.pids()):
             try:
@@ -233,6 +238,7 @@ def announce(directory: Path) -> None:
 
 def _enter(
     rank: int,
+    parent: int,
     count: int,
     threads: int,
     meeting: str,
@@ -244,6 +250,7 @@ def _enter(
     """Be process `rank` of a run: join the others, call the function, and report what came of it."""
     global _to_parent
     _to_parent = messages
+    end_with(parent, ORPHANED)  # torch has them interrupted, too
     os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which passes it on once
     torch.set_num_threads(threads)
     try:

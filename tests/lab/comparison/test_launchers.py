@@ -36,9 +36,10 @@ def launcher_of(value: Any) -> Launcher:
 
 
 class Full(FakeTrain):
-    """Meets a full disk in one run."""
+    """Meets a full disk in one run; the others last long enough for the comparison to hear of it."""
 
     def __call__(self, config: Any, *args: Any, **settings: Any) -> Path:
+        time.sleep(0.3)
         if (config.name, config.seed) == ("looped", 0):
             raise StorageError(f"{settings['directory']}: cannot be written (No space left on device)")
         return super().__call__(config, *args, **settings)

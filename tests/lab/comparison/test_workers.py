@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from headwise.lab.comparison.launching import WorkerLostError
 from headwise.lab.comparison.train import Stopped
 from tests.lab.conftest import SCORES, FakeTrain, run_comparison
+from tests.processes import alive, within
 
 ROOT = Path(__file__).parents[3]
 STARTED = 120.0  # seconds, on a machine with much else to do
@@ -36,22 +36,6 @@ def main(output: str) -> None:
         run_comparison(Path(output), Endless(SCORES), ("baseline", "looped"), seeds=2, jobs=2)
     except (Stopped, WorkerLostError) as ended:
         print(f"{type(ended).__name__}: {ended}")
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def within(seconds: float, holds: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return holds()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in Linux's /proc")

@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 
 from headwise.errors import StorageError
 from headwise.lab.comparison.runs import PlannedRun, Train, train_run
+from headwise.training.orphans import end_with
 
-LOOK = 0.5  # seconds between looks at whether the parent still lives
 OURS = "HEADWISE_"  # settings in the environment that a worker elsewhere must have, too
 
 
@@ -130,11 +129,4 @@ def enter_pool(parent: int, pool: str) -> None:
     os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which passes it on once, as SIGTERM
     multiprocessing.set_start_method("spawn", force=True)  # loky's own way is unknown to processes started from here
     _told.listen()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """Kill this process when its parent is gone: nobody waits for its runs, which go on from their checkpoints."""
-    while os.getppid() == parent:
-        time.sleep(LOOK)
-    os.kill(os.getpid(), signal.SIGKILL)
+    end_with(parent)
