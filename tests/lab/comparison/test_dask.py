@@ -63,6 +63,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 # The package's own imports warn, and its connections stay open until the interpreter ends.
+@pytest.mark.clusters
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_stopped_comparison_leaves_the_cluster_to_the_next(address: str, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class Full(FakeTrain):
 
 
 # The packages' own imports warn of each other's versions, and their processes leave sockets to the interpreter's end.
+@pytest.mark.clusters
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::UserWarning")
 @pytest.mark.parametrize(
@@ -163,6 +164,7 @@ class ToldInTime(FakeTrain):
         os.kill(os.getpid(), signal.SIGUSR2)
 
 
+@pytest.mark.clusters
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="submitit needs the signal")
 def test_a_job_whose_time_is_up_is_queued_again_and_goes_on_where_it_was(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="submitit is an extra; pip install -e '.[dev]' brings it")

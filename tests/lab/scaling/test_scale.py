@@ -116,6 +116,7 @@ def test_an_interrupt_leaves_the_sizes_that_are_whole_with_their_results(tmp_pat
 
 # The package's own imports warn, and its jobs' processes are left to the interpreter's end.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.clusters
 def test_a_scaling_of_jobs_gives_what_one_here_gives(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="submitit is an extra; pip install -e '.[dev]' brings it")
     train = FakeTrain(SCORES, failing=frozenset({("hrm", 0)}))
