@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from headwise import cli
-from headwise.training import configuration, overrides, presets
+from headwise.training import overrides, presets
 from headwise.training.configuration import load
 
 Captured = pytest.CaptureFixture[str]
@@ -197,7 +197,7 @@ def conf(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of `conf` in which files may be damaged."""
     copied = folder / "conf"
     shutil.copytree(presets.CONF, copied)
-    for module in (presets, overrides, configuration):
+    for module in (presets, overrides):
         monkeypatch.setattr(module, "CONF", copied)
     return copied
 

@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import stat
 import threading
 import zipfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from headwise import files
 from headwise.errors import InputError, StorageError
+from headwise.files import write_text
 
 READERS = {
     "bytes": files.read_bytes,
@@ -150,3 +152,17 @@ def test_a_value_of_another_kind_is_named_with_its_place(record, kind, said):
 def test_a_whole_number_is_a_number_and_what_is_not_finite_stays():
     assert files.typed({"a": 3}, "a", float, "state") == 3.0
     assert math.isnan(files.typed({"a": math.nan}, "a", float, "state"))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_is_no_regular_file_is_not_replaced_by_one(kind: str, tmp_path: Path) -> None:
+    """A link to a device, say: written as root, a file took the device's place."""
+    place, pipe = tmp_path / "place", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if kind == "link":
+        place.symlink_to(pipe)
+    else:
+        place = pipe
+    with pytest.raises(InputError, match="not a regular file; choose another place"):
+        write_text(place, "text")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)

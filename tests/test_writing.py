@@ -23,7 +23,7 @@ Captured = pytest.CaptureFixture[str]
 @pytest.fixture(autouse=True)
 def task(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A task that brings the command `recite` along."""
-    monkeypatch.setitem(TASKS, "recital", "tests.recital")
+    monkeypatch.setitem(TASKS._members, "recital", "tests.recital:ENTRY")
     commands.cache_clear()
     yield
     commands.cache_clear()

@@ -267,11 +267,14 @@ def writing(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
     stays a link, to the new content; an existing file's permissions are kept. The directory must exist.
 
     Raises:
+        InputError: something other than a regular file is there: a device, say, which must not be replaced by one.
         StorageError: there is no space, or the place cannot be written.
     """
     target = Path(os.path.realpath(path))  # unlike `resolve` content with a link to itself, which is replaced
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            raise InputError(f"{path}: not a regular file; choose another place")
         with temporary.open("wb") as out:
             yield out
             out.flush()

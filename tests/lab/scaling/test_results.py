@@ -186,23 +186,28 @@ def test_where_lower_is_better_a_lower_value_is_an_advantage() -> None:
     ],
 )
 def test_the_task_says_in_which_direction_its_second_metric_is_better(
-    tmp_path: Path, task: str, metric: str, second: str, advantage: float
+    tmp_path: Path, comparison: Path, task: str, metric: str, second: str, advantage: float
 ) -> None:
-    write_size(tmp_path / "tiny", task, metric, baseline={metric: 1.0, second: 2.0}, hrm={metric: 1.0, second: 1.5})
+    like = json.loads((comparison / "comparison.json").read_text())
+    arms = {"baseline": {metric: 1.0, second: 2.0}, "hrm": {metric: 1.0, second: 1.5}}
+    write_size(tmp_path / "tiny", like, task, metric, arms)
     found = summarise(tmp_path, second)["advantage"]
     assert found[second]["hrm"]["average"] == pytest.approx(advantage)
     assert found[metric]["hrm"]["average"] == 0
 
 
-def write_size(directory: Path, task: str, metric: str, **arms: dict[str, float]) -> None:
-    """A finished size with one seed, as far as its numbers are looked at."""
+def write_size(
+    directory: Path, like: dict[str, Any], task: str, metric: str, arms: dict[str, dict[str, float]]
+) -> None:
+    """A finished size with one seed, as far as its numbers are looked at; the rest is that of another comparison."""
     for label, metrics in arms.items():
         run = directory / "runs" / label / "seed0"
         run.mkdir(parents=True)
         (run / "summary.json").write_text(json.dumps({"metrics": metrics}))
     higher = entry(task).task.higher_is_better
-    comparison = {"task": task, "metric": metric, "higher_is_better": higher, "headline": "", "seeds": [0], "pairs": []}
-    (directory / "comparison.json").write_text(json.dumps(comparison | {"arms": {label: {} for label in arms}}))
+    own = {"task": task, "metric": metric, "higher_is_better": higher, "headline": "", "seeds": [0], "pairs": []}
+    arm = next(iter(like["arms"].values()))
+    (directory / "comparison.json").write_text(json.dumps(like | own | {"arms": dict.fromkeys(arms, arm)}))
 
 
 # The page, the plots, the tables
@@ -257,7 +262,7 @@ def test_the_terminal_shows_the_table_verdicts_average_advantage_and_best_size(s
 
 def test_a_damaged_scaling_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "scaling.json").write_text('{"task": "maze"}')
-    with pytest.raises(ValueError, match="damaged; run `headwise scale` again"):
+    with pytest.raises(ValueError, match=r"damaged: .*; run `headwise scale` again"):
         write_report(tmp_path)
 
 

@@ -22,6 +22,7 @@ from headwise.tasks.parsing.scratch import Scratch
 from headwise.tasks.parsing.sentences import Sentence, parse_lines
 from headwise.training import run
 from headwise.training.config import RunConfig, TrainingConfig
+from headwise.training.evaluation import evaluate
 from headwise.training.scoring import score
 
 CONFIG = ParsingConfig(encoder=Scratch(word=8, characters=8, hidden=8, layers=1), arcs=8, labels=6, train_sentences=60)
@@ -144,7 +145,7 @@ def test_a_run_keeps_its_analysis_and_evaluating_it_gives_the_same(trained):
     summary = json.loads((trained / "summary.json").read_text(encoding="utf-8"))
     assert kept["metrics"].items() <= summary["metrics"].items()
     assert summary["value"] == pytest.approx(kept["metrics"]["las"], abs=1e-6)
-    assert run.evaluate(trained)["metrics"] == pytest.approx(summary["metrics"], abs=1e-6)
+    assert evaluate(trained)["metrics"] == pytest.approx(summary["metrics"], abs=1e-6)
 
 
 def test_its_page_shows_the_sentence_and_its_parser_parses(trained, tmp_path, capsys):

@@ -22,8 +22,8 @@ from headwise.tasks.parsing.metrics import universal
 Tree = tuple[Sequence[int], Sequence[str]]
 """Heads, 0 the root, and relations."""
 
-INK, MUTED, GRID, PAPER = "#1c2128", "#667080", "#e4e7eb", "#fffffe"
-GOLD, RIGHT, WRONG = "#5b6675", "#0072b2", "#d55e00"
+INK, MUTED, GRID, PAPER = "#1c2128", "#5d6776", "#e4e7eb", "#fffffe"
+GOLD, RIGHT, WRONG = "#5b6675", "#0072b2", "#b84f00"
 GATES = ((0x1F, 0x5F, 0x99), (0x8F, 0xB8, 0xDA), (0xF2, 0xF0, 0xEA), (0xF0, 0xA8, 0x60), (0xB3, 0x50, 0x0A))
 """From 0 over 1, plain attention, in the middle to the largest gate."""
 
