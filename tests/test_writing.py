@@ -82,7 +82,7 @@ def test_text_goes_out_as_utf_8_on_any_terminal_and_a_reader_may_stop(tmp_path: 
         "from headwise.tasks import TASKS\n"
         "from tests import recital_recite\n"
         "recital_recite.parts = ('dépendance\\n' * 10 for _ in range(100000))\n"
-        "TASKS['recital'] = 'tests.recital'\n"
+        "TASKS.register('recital', 'tests.recital:ENTRY')\n"
         "sys.exit(cli.main(['recite']))\n",
         encoding="utf-8",
     )
