@@ -199,3 +199,22 @@ def test_docstrings_stand_alone(file: Path) -> None:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     ]
     assert [text for text in texts if isinstance(text, str) and text.lstrip().startswith("Of ")] == []
+
+
+def test_a_run_comes_to_its_first_update_without_loading_what_it_does_not_need(tmp_path: Path) -> None:
+    """`import torch` is the only heavy import: torch._dynamo alone, which optimisers ask for, takes as long again."""
+    heavy = "{'torch._dynamo', 'sympy', 'torch.utils.tensorboard', 'scipy', 'matplotlib', 'lightning', 'transformers'}"
+    program = f"""
+import sys
+from headwise.training.recorder import Recorder
+def first(*_, **__):
+    print(sorted({heavy} & set(sys.modules)))
+    sys.stdout.flush()
+    import os
+    os._exit(0)
+Recorder.after_step = first
+from headwise.cli import main
+main(["train", "task=sorting", "arm=hrm", "quick=true", "output={tmp_path}"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout + done.stderr).splitlines()[-1] == "[]"

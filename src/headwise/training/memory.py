@@ -22,6 +22,7 @@ GROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/m
 
 LIBRARIES = 200 * 2**20  # what a process that trains loads besides those that plan: TensorBoard, say
 BLOCK_OBJECTS = 80 * 2**10  # Python's objects in a block and in its optimiser, measured on 3000 narrow ones
+WORDS = 200_000  # vectors of width D that an embedder and a read-out have at most, where a model clearly fits
 
 
 def capacity(device: str = "cpu") -> int:
@@ -116,7 +117,10 @@ def check_memory(config: RunConfig, facts: dict[str, Any]) -> None:
         InputError: with the number of parameters, the memory that they take and the memory that there is.
     """
     device = device_of(config.device)
-    need, room = weights_memory(config, facts, process_memory(device)), capacity(device)
+    room = capacity(device)
+    if _clearly_fits(config, room):
+        return
+    need = weights_memory(config, facts, process_memory(device))
     kept = need.parameters + (0 if config.training.shard else need.gradients + need.optimizer) + need.process
     if kept <= room:
         return
@@ -147,6 +151,15 @@ def memory_named(config: RunConfig) -> Iterator[None]:
             f"({training.batch_size}), training.evaluation_batch_size ({training.evaluation_batch_size}) or model, or "
             "more training.accumulate"
         ) from None
+
+
+def _clearly_fits(config: RunConfig, room: int) -> bool:
+    """Whether a model takes so little that nobody need build it to see: on the meta device, too, the first of a process
+    loads what takes as long as torch itself."""
+    model = config.model
+    blocks = model.depth * (4 * model.width**2 + 2 * model.width * model.ffn)
+    around = WORDS * model.width
+    return 16 * (blocks + around) < room / 4  # weight, gradient and two moments, 4 bytes each
 
 
 def _weights(config: RunConfig, facts: dict[str, Any], depth: int) -> tuple[int, int]:
