@@ -172,6 +172,14 @@ def framework() -> list[Result]:
     return [Result("framework/update", 1e3 * ours, "ms", 1e3 * bare, ours / bare)]
 
 
+def start() -> list[Result]:
+    """Processor time of `headwise train quick=true` up to its first update over that of `import torch`."""
+    from headwise.lab.bench.start import seconds_to_first_update
+
+    ours, torch_alone = seconds_to_first_update()
+    return [Result("start/first_update", ours, "s", torch_alone, ours / torch_alone)]
+
+
 def processes() -> list[Result]:
     """Updates per second of two processes over those of one, one thread each, on the same batches."""
     from headwise.lab.bench.processes import updates_per_second
@@ -219,6 +227,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "layout": layout,
     "framework": framework,
     "processes": processes,
+    "start": start,
     "mazes": mazes,
     "decoding": decoding,
     "heads": heads,
