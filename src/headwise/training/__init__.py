@@ -1,6 +1,6 @@
-"""Training: objective, optimisation by role, a Lightning module for any model with roles, and runs.
+"""Training: the loop, objective, optimisation by role, runs, and an adapter for Lightning's Trainer.
 
-Names are loaded when they are first asked for: Lightning takes seconds to import, and most uses do without.
+Names are loaded when they are first asked for, so that nobody imports what is not used.
 """
 
 import importlib

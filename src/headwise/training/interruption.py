@@ -41,20 +41,12 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        self.listen()
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    def listen(self) -> None:
-        """Take the signals, again if need be: Lightning puts a handler of its own before this one, which ends training
-        after the update at hand, be it in the middle of a batch's segments."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._note)
 
     def _note(self, number: int, frame: Any) -> None:
         if self.requested:

@@ -1,4 +1,4 @@
-"""What a user waits for before anything trains: from typing `headwise train` to the first update, beside torch alone."""
+"""What a user waits for before anything trains: from `headwise train` to the first update, beside torch alone."""
 
 import resource
 import statistics
