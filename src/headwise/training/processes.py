@@ -267,9 +267,8 @@ def _enter(
 def _join(device: str, rank: int, count: int, method: str) -> None:
     if device == "cuda":
         torch.cuda.set_device(rank % torch.cuda.device_count())
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", _loopback() if method.startswith("file") else "")
-    if not os.environ["GLOO_SOCKET_IFNAME"]:
-        del os.environ["GLOO_SOCKET_IFNAME"]
+    if method.startswith("file") and (loopback := _loopback()):  # all on this machine
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     distributed.init_process_group(backend, method, LONGEST_WAIT, world_size=count, rank=rank)
 
