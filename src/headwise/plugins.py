@@ -45,18 +45,18 @@ def load(plugin: str) -> ModuleType:
         raise InputError(f"plugin {word}: fails with {type(error).__name__}: {error}") from error
     finally:
         loading.reset(token)
-    others = [other for other in _named() if other not in (plugin, word)]
+    others = [other for other in named() if other not in (plugin, word)]
     os.environ[VARIABLE] = os.pathsep.join([*others, word])  # whole paths, whatever folder a process starts in
     return module
 
 
-def load_named() -> None:
+def loadnamed() -> None:
     """Load what the environment names.
 
     Raises:
         InputError: as `load`.
     """
-    for word in _named():
+    for word in named():
         load(word)
 
 
@@ -76,7 +76,7 @@ def taken(words: Iterable[str]) -> list[str]:
             given.append(plugin)
         else:
             raise InputError("--plugin: which? give a module or a .py file")
-    load_named()
+    loadnamed()
     for plugin in given:
         load(plugin)
     return rest
@@ -88,7 +88,8 @@ def missing(needed: Iterable[object]) -> list[str]:
     return [plugin for plugin, name in names.items() if name not in sys.modules]
 
 
-def _named() -> list[str]:
+def named() -> list[str]:
+    """The plugins that every command and process started from here loads, in the words that name them."""
     return [word for word in os.environ.get(VARIABLE, "").split(os.pathsep) if word]
 
 

@@ -15,7 +15,7 @@ SUMMARY: dict[str, Any] = {
     "floor": 0.0009,
     "ceiling": None,
     "metrics": {"rank_tau": 0.4986},
-    "loss": 1.2345,
+    "task_loss": 1.2345,
     "selected_update": 90,
     "updates": 120,
     "parameters": 70000,

@@ -10,25 +10,19 @@ checkpoints, corpora, treebanks, mazes. A command runs in a process forked from 
 import argparse
 import contextlib
 import json
-import os
 import random
-import resource
 import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from tests.drivers import damage
+from tests.drivers.endings import Outcome, run
 
-LONGEST = 60.0  # seconds of a command; the slowest that is in order takes three on a busy core
-MOST = 1500  # MiB that a command may hold; one that is in order has 600
-LONGEST_LINE = 1000  # characters
 SHAPE = ["model.width=8", "model.heads=2", "model.ffn=8", "model.depth=1", "training.loggers=[]", "device=cpu"]
 FAST = [*SHAPE, "training.updates=6", "training.validate_every=3", "training.batch_size=4", "training.log_every=2"]
 SORTING = [
@@ -52,93 +46,8 @@ MAZE = [
 ]
 COMPARE = ["compare", "arms=[baseline,random]", "seeds=2", "jobs=1", "output=comparison", *SORTING]
 LADDER = ["ladder", "arms=[baseline]", "output=ladder", *SORTING]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended: `fault` is empty where it ended as it should."""
-
-    words: tuple[str, ...]
-    how: str
-    fault: str
-    code: int
-    seconds: float
-    said: str
-
-
-def run(words: list[str], folder: Path) -> Outcome:
-    """Run one command in `folder`, in a process of its own, and judge how it ended."""
-    out, err = folder / ".out", folder / ".err"
-    began = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        _be_child(words, folder, out, err)
-    code, fault = None, ""
-    while code is None:
-        ended, status, usage = os.wait4(child, os.WNOHANG)
-        if ended:
-            code = os.waitstatus_to_exitcode(status)
-            if usage.ru_maxrss / 1024 > MOST:
-                fault = f"memory: {usage.ru_maxrss // 1024} MiB"
-        elif time.monotonic() - began > LONGEST or _resident(child) > MOST:
-            fault = "hang" if time.monotonic() - began > LONGEST else "memory"
-            os.killpg(child, signal.SIGKILL)
-            _, status = os.waitpid(child, 0)
-            code = os.waitstatus_to_exitcode(status)
-        else:
-            time.sleep(0.005)
-    said = err.read_text(errors="replace")
-    return Outcome(tuple(words), "", fault or judge(code, said, folder), code, time.monotonic() - began, said[-3000:])
-
-
-def judge(code: int, said: str, folder: Path) -> str:
-    """What is wrong with an ending; empty if nothing is."""
-    ours = [line for line in said.splitlines() if line.startswith("headwise:")]
-    left = [path for path in folder.rglob("*") if path.name.endswith(".tmp") or path.name == "next.ckpt"]
-    if "Traceback (most recent call last)" in said:
-        return "traceback"
-    if code not in (0, 1, 2):
-        return f"exit {code}"
-    if code == 1 and ours and ours[-1].endswith("with a problem"):  # of a text: a line for each sentence, and the sum
-        return ""
-    if code and len(ours) != 1:
-        return f"{len(ours)} lines"
-    if code and said.rstrip().splitlines()[-1] != ours[0]:
-        return "further lines"
-    if max(map(len, said.splitlines()), default=0) > LONGEST_LINE:
-        return "a long line"
-    return f"leftovers: {left[0].name}" if left else ""
-
-
-def _be_child(words: list[str], folder: Path, out: Path, err: Path) -> None:
-    code = 99
-    try:
-        os.setpgid(0, 0)
-        os.chdir(folder)
-        for number, path in ((1, out), (2, err)):
-            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        sys.stdin = os.fdopen(0)
-        sys.stdout, sys.stderr = os.fdopen(1, "w", encoding="utf-8"), os.fdopen(2, "w", encoding="utf-8")
-        sys.setrecursionlimit(1000)  # as it is in a program of its own
-        from headwise.cli import main
-
-        code = main(words)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(BaseException):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-
-
-def _resident(pid: int) -> float:
-    """MiB that a process holds."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
-    return 0.0
+SCALE = ["scale", "arms=[baseline,random]", "sizes=[tiny]", "seeds=1", "jobs=1", "output=scaling"]
+SCALE += [word for word in SORTING if not word.startswith("model.")]
 
 
 class Material:
@@ -173,6 +82,7 @@ class Material:
                 "mazes.npz": ["data", "mazes", "size=4", "number=40", "output=mazes.npz"],
                 "comparison": COMPARE,
                 "ladder": LADDER,
+                "scaling": SCALE,
             }
             outcome = run(made[name], self.folder)
             if outcome.code:
@@ -230,6 +140,12 @@ def of_ladder(material: Material, folder: Path, rng: random.Random) -> tuple[lis
     """Files of a ladder, and of the runs in it."""
     file, how = _damaged(material.of("ladder"), folder / "ladder", rng, "ladder.json", "plan.json", "data.json")
     return rng.choice([LADDER, ["report", "ladder"]]), f"{file}: {how}"
+
+
+def of_scaling(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Files of a scaling, of the comparisons and the runs in it."""
+    file, how = _damaged(material.of("scaling"), folder / "scaling", rng, "scaling.json", "plan.json", "data.json")
+    return rng.choice([SCALE, ["report", "scaling"], ["scale", "dry_run=true", *SCALE[1:]]]), f"{file}: {how}"
 
 
 def of_settings(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
@@ -328,13 +244,14 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "checkpoints": (of_checkpoints, 4),
     "comparisons": (of_comparison, 4),
     "ladders": (of_ladder, 2),
+    "scalings": (of_scaling, 2),
     "settings": (of_settings, 2),
     "words": (of_words, 3),
     "corpora": (of_corpora, 2),
     "treebanks": (of_treebanks, 2),
     "mazes": (of_mazes, 2),
 }
-"""Kinds of input, with how many of 26 inputs are of this kind."""
+"""Kinds of input, with how many of 28 inputs are of this kind."""
 
 
 def _damaged(source: Path, target: Path, rng: random.Random, *often: str) -> tuple[str, str]:

@@ -108,7 +108,14 @@ def write_curves(path: Path, config: RunConfig, value: float, rng: np.random.Gen
             tau = float(value * learned + rng.normal(0, 0.002))
             loss = float(2.5 - 1.2 * learned)
             for split, score in (("train", {}), ("validation", {"rank_tau": tau})):
-                line = {"update": update, "epoch": 0, "split": split, "loss": loss, "seconds": 0.1 * update, **score}
+                line = {
+                    "update": update,
+                    "epoch": 0,
+                    "split": split,
+                    "task_loss": loss,
+                    "seconds": 0.1 * update,
+                    **score,
+                }
                 metrics.write(json.dumps(line) + "\n")
             gates = np.clip(1 + learned * start, 0, None).round(4).tolist() if config.arm.router.learned else []
             line = {"update": update, "epoch": 0, "split": "validation", "refinement_steps_mean": float(steps)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headwise.errors import StorageError
+from headwise.errors import InputError, StorageError
 from headwise.training.loggers import TensorBoard, flat, gates_by_layer, logging_to
 from headwise.training.run import train
 from tests.training.recipes import GUMBEL, tiny
@@ -80,7 +80,21 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_weights_and_biases_has_the_same(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     run = train(tiny(tmp_path, GUMBEL, loggers=["wandb_offline"]), progress=False)
-    assert list(run.glob("wandb/offline-run-*/run-*.wandb"))
+    (file,) = run.glob("wandb/offline-run-*/run-*.wandb")
+    written = file.read_bytes()  # names and JSON stand in it as they are
+    for name in (b"training", b"validation/rank_tau", b"gates/layer0", b'"histogram"', b"parameters_by_role"):
+        assert name in written, name
+
+
+def test_weights_and_biases_without_a_key_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb")
+
+    def refused(**settings: Any) -> None:
+        raise wandb.errors.UsageError("No API key configured.")
+
+    monkeypatch.setattr(wandb, "init", refused)
+    with pytest.raises(InputError, match=r"training.loggers=wandb: No API key configured\.; choose wandb_offline"):
+        train(tiny(tmp_path, loggers=["wandb"]), progress=False)
 
 
 def test_only_the_first_process_logs(tmp_path: Path) -> None:

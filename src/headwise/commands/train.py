@@ -60,7 +60,7 @@ def rows(summary: Mapping[str, Any]) -> dict[str, Any]:
         f"test {metric.replace('_', ' ')}": format_metric(number(summary["value"])),
         "floor": format_metric(number(summary["floor"])),
         "ceiling": format_metric(number(summary["ceiling"])),
-        "task loss": format_metric(number(summary["loss"])),
+        "task loss": format_metric(number(summary["task_loss"])),
         "best update": best,
         "parameters": format_count(number(summary["parameters"])),
         "FLOPs/example": format_magnitude(number(summary["flops_per_example"])),

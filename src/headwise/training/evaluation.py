@@ -125,7 +125,7 @@ def summarise(
         "metrics": metrics | analysis.get("metrics", {}),
         "references": references,
         "references_by_metric": levels,
-        "loss": result.loss,
+        "task_loss": result.loss,
         "test_examples": len(result.steps),
         "test_fingerprint": source.fingerprint(),
         "parameters": sum(counts.values()),

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from headwise.training.files import resume_command
+
 
 class TrainingInterrupted(KeyboardInterrupt):
     """A signal ended the run; the one in `directory` continues with `resume`.
@@ -19,7 +21,7 @@ class TrainingInterrupted(KeyboardInterrupt):
     def __init__(self, directory: Path, update: int | None = None) -> None:
         self.directory, self.update = directory, update
         after = "" if update is None else f" after update {update}"
-        super().__init__(f"stopped{after}; continue with: headwise train resume={directory}")
+        super().__init__(f"stopped{after}; continue with: {resume_command(directory)}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.directory, self.update)

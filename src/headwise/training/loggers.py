@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from headwise.errors import InputError
 from headwise.files import writes_to
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class TensorBoard:
 
         plain = flat(self.config.to_plain()).items()
         settings = {name: value if isinstance(value, (int, float)) else str(value) for name, value in plain}
-        results = {name: summary[name] for name in ("value", "loss")}
+        results = {name: summary[name] for name in ("value", "task_loss")}
         numbers = {f"summary/{name}": float(value) for name, value in flat(summary).items() if is_number(value)}
         self.log(numbers, summary["updates"])
         about = protocol.hparams(settings, {f"summary/{name}": value for name, value in results.items()})  # type: ignore[no-untyped-call]
@@ -111,22 +112,29 @@ class WeightsAndBiases:
     Args:
         config: of the run.
         directory: of the run; its files go there.
-        offline: keep them there, to be sent later with `wandb sync`.
+        offline: keep them there, to be sent later with `wandb sync`; otherwise WANDB_MODE decides.
+
+    Raises:
+        InputError: W&B refuses, without a key or a connection, say.
     """
 
     def __init__(self, config: RunConfig, directory: Path, offline: bool) -> None:
         import wandb
 
         self._histogram = wandb.Histogram
-        self._run = wandb.init(
-            project="headwise",
-            name=directory.name,
-            id=hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16],
-            resume="allow",
-            dir=directory,
-            config=config.to_plain(),
-            mode="offline" if offline else "online",
-        )
+        try:
+            self._run = wandb.init(
+                project="headwise",
+                name=directory.name,
+                id=hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16],
+                resume="allow",
+                dir=directory,
+                config=config.to_plain(),
+                mode="offline" if offline else None,
+            )
+        except wandb.errors.Error as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"training.loggers=wandb: {reason}; choose wandb_offline, or none") from None
 
     def resume(self, update: int) -> None:
         pass  # W&B itself leaves out steps that it has

@@ -1,7 +1,7 @@
 """What a run asks of the machine: a device, and packages that are extras."""
 
-import importlib.util
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 import torch
 
@@ -30,5 +30,5 @@ def require_loggers(names: Iterable[str]) -> None:
         InputError: names the extra to install.
     """
     for name in names:
-        if name.startswith("wandb") and importlib.util.find_spec("wandb") is None:
+        if name.startswith("wandb") and find_spec("wandb") is None:
             raise InputError(f"training.loggers={name}: not installed; pip install 'headwise[wandb]'")

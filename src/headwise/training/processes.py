@@ -26,6 +26,7 @@ from torch import Tensor, distributed, nn
 
 from headwise.errors import InputError, StorageError
 from headwise.training.divergence import TrainingDiverged
+from headwise.training.files import resume_command
 from headwise.training.interruption import TrainingInterrupted
 from headwise.training.orphans import end_with
 
@@ -46,7 +47,7 @@ class ProcessLostError(RuntimeError):
 
     def __init__(self, how: str, directory: Path | None = None) -> None:
         self.how, self.directory = how, directory
-        super().__init__(how + (f"; continue with: headwise train resume={directory}" if directory else ""))
+        super().__init__(how + (f"; continue with: {resume_command(directory)}" if directory else ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.how, self.directory)
@@ -176,7 +177,8 @@ def joined(device: str) -> Iterator[Processes]:
     if not launched():
         yield Processes()
         return
-    _join(device, rank=int(os.environ["RANK"]), count=int(os.environ["WORLD_SIZE"]), method="env://")
+    rank, count, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    _join(device, rank, count, "env://", local)
     try:
         with _losses_named():
             yield Processes(distributed.get_rank(), distributed.get_world_size())
@@ -254,7 +256,7 @@ def _enter(
     os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which passes it on once
     torch.set_num_threads(threads)
     try:
-        _join(device, rank, count, meeting)
+        _join(device, rank, count, meeting, local=rank)
         with _losses_named():
             messages.put((rank, function(*arguments)))
         distributed.destroy_process_group()
@@ -264,9 +266,10 @@ def _enter(
         pass  # the parent sees which one died
 
 
-def _join(device: str, rank: int, count: int, method: str) -> None:
+def _join(device: str, rank: int, count: int, method: str, local: int) -> None:
+    """Meet the others; `local` numbers the processes on this machine, of which each has a GPU of its own."""
     if device == "cuda":
-        torch.cuda.set_device(rank % torch.cuda.device_count())
+        torch.cuda.set_device(local)
     if method.startswith("file") and (loopback := _loopback()):  # all on this machine
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"

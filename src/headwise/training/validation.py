@@ -61,7 +61,7 @@ class Validation:
         self.waited = 0 if better else self.waited + 1
         if better or (value == self.best and result.loss < self.best_loss):
             self.best, self.best_loss, self.best_update = value, result.loss, update
-        line = {"loss": result.loss} | self.latest
+        line = {"task_loss": result.loss} | self.latest
         self.recorder.write(METRICS, update, "validation", line | {"best": self.best_update == update})
         self.recorder.write(ROUTING, update, "validation", result.routing)
         self.recorder.log_gates(update, result.examples)

@@ -76,8 +76,8 @@ def test_what_is_refused_leaves_no_directory_behind(tmp_path: Path, words: list[
 def test_training_is_a_function_of_the_seed(tmp_path: Path, segments: int) -> None:
     """The symmetries of an epoch, too."""
     words = [*RELATIVE, f"arm.refinement.segments={segments}"]
-    first, second = (evaluate(run(tmp_path, *words))["loss"] for _ in range(2))
-    other = evaluate(run(tmp_path, *words, "task.symmetries=false"))["loss"]
+    first, second = (evaluate(run(tmp_path, *words))["task_loss"] for _ in range(2))
+    other = evaluate(run(tmp_path, *words, "task.symmetries=false"))["task_loss"]
     assert first == second != other
 
 

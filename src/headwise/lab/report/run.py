@@ -120,7 +120,7 @@ class _RunPage:
         if curve[0]:
             figure = plots.learning_curves({self.label: [curve]}, self.levels, self.metric, {self.label: 1})
             figures.append(picture("curve", "Learning curve", figure, captions.CURVE))
-        losses = {split: [self.run.curve("loss", split)] for split in ("train", "validation")}
+        losses = {split: [self.run.curve("task_loss", split)] for split in ("train", "validation")}
         if any(x for ((x, _),) in losses.values()):
             figure = plots.losses(losses)
             figures.append(picture("loss", "Loss", figure, captions.LOSS))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from headwise.lab.scaling.memory import LiveBytes
 from headwise.models.flops import flops_per_example
+from headwise.models.precision import PRECISIONS, Precision, autocast
 from headwise.tasks.base import Batch, Source, TaskData, TaskModel
 from headwise.training.building import build_model
 from headwise.training.config import RunConfig
@@ -107,10 +108,13 @@ def seconds(config: RunConfig, data: TaskData, threads: int) -> Seconds:
         rows = _rows(batch, examples)
         optimizer = optimizer_for(model, config.training.preset)
 
-        def pass_both_ways() -> None:
-            torch.autograd.backward(_loss(config, model, rows))
+        def pass_both_ways(precision: Precision) -> None:
+            torch.autograd.backward(_loss(config, model, rows, precision))
 
-        compute = timed(pass_both_ways) / examples * all_blocks / one
+        chosen = config.training.precision
+        precisions = PRECISIONS if chosen == "auto" else (chosen,)  # auto is whichever is faster
+        passes = min(timed(partial(pass_both_ways, precision)) for precision in precisions)
+        compute = passes / examples * all_blocks / one
         share = sum(p.numel() for p in whole.parameters()) / sum(p.numel() for p in model.parameters())
         step = timed(optimizer.step) * share
         update = timed(partial(train.batch, index)) + compute * len(index) + step
@@ -138,10 +142,9 @@ def _shallow(config: RunConfig, data: TaskData, depth: int) -> TaskModel:
     return build_model(replace(config, model=replace(config.model, depth=depth)), data.facts).train()
 
 
-def _loss(config: RunConfig, model: TaskModel, batch: Batch) -> Tensor:
+def _loss(config: RunConfig, model: TaskModel, batch: Batch, precision: Precision) -> Tensor:
     weights = dict(config.training.losses) | {"entropy": config.training.entropy.value(0.5)}
-    kind = next(model.parameters()).device.type
-    with torch.autocast(kind, torch.bfloat16, enabled=config.training.precision == "bf16"):
+    with autocast(next(model.parameters()).device, precision):
         return objective(model, batch, weights).loss
 
 
@@ -150,7 +153,8 @@ def _update_bytes(config: RunConfig, model: TaskModel, batch: Batch) -> tuple[in
     model.zero_grad(set_to_none=True)
     live = LiveBytes([*model.parameters(), *model.buffers()])
     with live:
-        loss = _loss(config, model, batch)
+        # Under auto in full precision, which keeps more
+        loss = _loss(config, model, batch, "bf16" if config.training.precision == "bf16" else "fp32")
         kept = live.now
         torch.autograd.backward(loss)
     return kept, live.peak
