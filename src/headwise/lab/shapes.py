@@ -27,7 +27,7 @@ SUMMARY: Shape = {
     **dict.fromkeys(("task?", "arm?", "metric?", "test_fingerprint?"), str),
     **dict.fromkeys(("higher_is_better?", "quick?"), bool),
     **dict.fromkeys(("seed?", "updates?", "selected_update?", "examples?", "test_examples?", "parameters?"), int),
-    **dict.fromkeys(("value?", "floor?", "ceiling?", "loss?", "flops_per_example?", "train_seconds?"), _VALUE),
+    **dict.fromkeys(("value?", "floor?", "ceiling?", "task_loss?", "flops_per_example?", "train_seconds?"), _VALUE),
     **dict.fromkeys(("samples_per_second?", "refinement_steps_mean?"), _VALUE),
     **dict.fromkeys(("heads_active_mean?", "heads_executed_mean?"), _VALUE),
     **dict.fromkeys(("metrics?", "references?", "parameters_by_role?"), _VALUES),
