@@ -1,5 +1,7 @@
 """Law 6 for heads that are off: leaving them out is the masked form, in outputs and gradients."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -42,9 +44,9 @@ def selection(name: str) -> Tensor:
     return on
 
 
-def layer(kv_heads: int | None, combine: str, causal: bool, way: str = "always") -> RoutedAttention:
+def layer(kv_heads: int | None, combine: str, causal: bool, way: str = "always", **parts: Any) -> RoutedAttention:
     torch.manual_seed(0)
-    attention = RoutedAttention(D, H, combine, causal=causal, kv_heads=kv_heads, skipping=way).double()
+    attention = RoutedAttention(D, H, combine, causal=causal, kv_heads=kv_heads, skipping=way, **parts).double()
     with torch.no_grad():
         for parameter in attention.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -92,6 +94,41 @@ def test_skipped_heads_equal_masked_heads(
         ),
     ):
         same(form, plain_attention(attention, x, every_token, mask), inputs)
+
+
+PARTS = {
+    "elementwise": {"output_gate": "elementwise"},
+    "composed": {"composition_rank": 2},
+    "both": {"output_gate": "elementwise", "composition_rank": 1},
+}
+
+
+@pytest.mark.parametrize("masking", ["none", "padding"])
+@pytest.mark.parametrize(("causal", "kv_heads", "combine"), [(False, 2, "mixture"), (True, None, "mask_concat")])
+@pytest.mark.parametrize("chosen", SELECTIONS)
+@pytest.mark.parametrize("parts", PARTS)
+def test_skipped_heads_of_gated_channels_and_composed_heads_equal_masked_heads(
+    parts: str, chosen: str, causal: bool, kv_heads: int | None, combine: str, masking: str
+) -> None:
+    """Channels of heads that are off have no gates, and these heads lend nothing; the twin has all of them."""
+    attention, mask, on = layer(kv_heads, combine, causal, **PARTS[parts]), masks(masking), selection(chosen)
+    x = torch.randn(B, L, D, dtype=torch.float64, requires_grad=True)
+    free = (torch.rand(on.shape, dtype=torch.float64) + 0.5).requires_grad_()
+    by_token = parts == "elementwise" and chosen in ("token", "one_token")
+    assert attention.plan(free * on, x).kind == ("token" if by_token else "sequence")
+    inputs, plain = [x, free, *attention.parameters()], plain_attention(attention, x, free * on, mask)
+    same(attention(x, free * on, mask)[0], plain, inputs)
+    attention.skipping = "never"
+    same(attention(x, free * on, mask)[0], plain, inputs)
+
+
+def test_gates_of_composed_heads_that_are_off_get_no_gradient_where_they_are_skipped() -> None:
+    """Whichever heads the other examples of the batch, or the other tokens, have on."""
+    attention, on = layer(None, "mask_concat", False, composition_rank=2), selection("token").double()
+    x, gates = torch.randn(B, L, D, dtype=torch.float64), on.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(attention(x, gates)[0].square().sum(), gates)
+    assert (gradient[on == 0] == 0).all()
+    assert (gradient[on == 1] != 0).all()
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -169,17 +206,20 @@ def test_on_cuda_the_rule_takes_whole_heads_of_large_layers_alone(monkeypatch: p
 @pytest.mark.parametrize("chosen", ["layer", "sequence", "token"])
 @pytest.mark.parametrize("kv_heads", [None, 2])
 @pytest.mark.parametrize("combine", ["mask_concat", "mixture"])
+@pytest.mark.parametrize("parts", [{}, *PARTS.values()], ids=["plain", *PARTS])
 def test_heads_executed_and_multiply_accumulates_are_what_torch_counts(
-    chosen: str, kv_heads: int | None, combine: str
+    chosen: str, kv_heads: int | None, combine: str, parts: dict[str, Any]
 ) -> None:
-    attention, on = layer(kv_heads, combine, False), selection(chosen).double()
+    attention, on = layer(kv_heads, combine, False, **parts), selection(chosen).double()
     x = torch.randn(B, L, D, dtype=torch.float64)
     counter = FlopCounterMode(display=False)
     with counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         attention(x, on)
     plan = attention.plan(on, x)
     assert counter.get_total_flops() == pytest.approx(2 * plan.macs, rel=1e-9)
-    torch.testing.assert_close(plan.heads_executed, on.mean(1).sum(-1), check_dtype=False)
+    # Composed heads are skipped where no token of the example has them on.
+    executed = on.amax(1).sum(-1) if attention.composition else on.mean(1).sum(-1)
+    torch.testing.assert_close(plan.heads_executed, executed.expand(B), check_dtype=False)
     assert attention.plan(torch.ones_like(on), x).heads_executed.tolist() == [H] * B
 
 

@@ -22,6 +22,7 @@ from headwise.reasoning.refinement import RefinementConfig
 from headwise.registry import Registry
 from headwise.routing import GATES, ROUTERS
 from headwise.routing.balance import BalanceConfig
+from headwise.routing.fixed_routers import StaticRouter
 from headwise.routing.gates import Gumbel, Sigmoid, TopK
 from headwise.routing.mixtures import Adaptive, ReLU, SharedRouted, TopP
 from headwise.routing.routers import LearnedRouter
@@ -88,6 +89,13 @@ VARIANTS = {
     ),
     "adaptive_fixed": Arm(router=LearnedRouter(), gate=Adaptive(2.0, 3.0, sharpness=5.5, renormalise=True)),
     "adaptive_shared": replace(HRM, gate=Adaptive(shared=1), balance=BalanceConfig(target=2.5, bias_rate=0.01)),
+    "elementwise_top_k": Arm(LearnedRouter(), TopK(2), output_gate="elementwise"),
+    "elementwise_mixture": replace(TOKEN, combine="mixture", output_gate="elementwise"),
+    "elementwise_reuse_heads": replace(TOKEN, refinement=_loop(reuse="heads"), output_gate="elementwise"),
+    "composed_static": Arm(StaticRouter(2), composition_rank=2),
+    "composed_top_k": replace(TOKEN, gate=TopK(2), composition_rank=1, output_gate="elementwise"),
+    "composed_relu": Arm(LearnedRouter(), ReLU(), "mixture", balance=BalanceConfig(target=2), composition_rank=3),
+    "composed_reuse": replace(HRM, refinement=_loop(reuse="keys_values"), composition_rank=2),
     "relu_layer": Arm(router=LearnedRouter("layer"), gate=ReLU(), balance=BalanceConfig(target=2)),
 }
 

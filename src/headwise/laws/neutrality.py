@@ -10,6 +10,9 @@ from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.blocks import Block
 from headwise.reasoning.halting import FixedHalting
+from headwise.routing.composition import HeadComposition
+from headwise.routing.output_gates import OutputGate
+from headwise.routing.routers import Router
 
 
 def torch_layer(block: Block) -> nn.TransformerEncoderLayer:
@@ -55,12 +58,13 @@ def plain_twin(backbone: Backbone, x: Tensor, padding: Tensor) -> Tensor:
 
 
 def random_backbone(arm: Arm) -> Backbone:
-    """Everything random but the routers, which stay at zero."""
+    """Everything random but what starts as if it were not there: routers, output gates, head composition."""
     backbone = Backbone(SHAPE, arm).double()
-    routers = {id(p) for router in backbone.routers() for p in router.parameters()}
+    neutral = [module for module in backbone.modules() if isinstance(module, Router | OutputGate | HeadComposition)]
+    kept = {id(p) for module in neutral for p in module.parameters()}
     with torch.no_grad():
         for parameter in backbone.parameters():
-            if id(parameter) not in routers:
+            if id(parameter) not in kept:
                 parameter.add_(0.2 * torch.randn_like(parameter))
     return backbone
 

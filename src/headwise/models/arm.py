@@ -11,6 +11,7 @@ from headwise.reasoning.controllers import ControllerConfig, NoController
 from headwise.reasoning.halting import FixedHalting, HaltingConfig
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing import GATES, ROUTERS
+from headwise.routing.attention import OutputGating
 from headwise.routing.balance import BalanceConfig
 from headwise.routing.gates import GateFunction, Soft
 from headwise.routing.routers import NoRouter, RouterConfig
@@ -27,6 +28,10 @@ class Arm:
         router: where head logits come from.
         gate: head logits to gates.
         combine: how gated heads become the layer's output.
+        output_gate: none (default), or elementwise: beside the router's gate for each head, a gate for each channel of
+            each head, read from the normed input (`headwise.routing.output_gates`).
+        composition_rank: R at which the heads of a token lend each other their attention
+            (`headwise.routing.composition`; 2 in its paper); default 0: each attends by itself.
         controller: what gives the routers their context over refinement steps.
         halting: when refinement ends for an example.
         refinement: how the stack is iterated.
@@ -34,6 +39,7 @@ class Arm:
 
     Raises:
         InputError: a part is of a class that cannot be one.
+        ValueError: composition_rank below 0.
     """
 
     router: RouterConfig = named(ROUTERS, NoRouter())
@@ -43,8 +49,12 @@ class Arm:
     halting: HaltingConfig = named(HALTING, FixedHalting())
     refinement: RefinementConfig = RefinementConfig()
     balance: BalanceConfig = BalanceConfig()
+    output_gate: OutputGating = "none"
+    composition_rank: int = 0
 
     def __post_init__(self) -> None:
+        if self.composition_rank < 0:
+            raise ValueError(f"composition_rank={self.composition_rank}: choose a rank of at least 1, or 0 for none")
         for key, kind in PARTS.items():
             part = getattr(self, key)
             if not isinstance(part, kind):

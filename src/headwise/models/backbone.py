@@ -60,6 +60,8 @@ class Backbone(nn.Module):
             self.causal,
             model.kv_heads,
             "never" if read else model.skipping,
+            arm.output_gate,
+            arm.composition_rank,
         )
         router = arm.router.build(arm.gate, model.width, model.heads, context, layer, arm.balance)
         if router is not None and not router.switches_off:

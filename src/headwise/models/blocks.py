@@ -81,7 +81,8 @@ class Block(nn.Module):
         attention = self.attention
         attended = macs(attention.shape, length, length if reuse == "keys_values" else None)
         if reuse == "heads":
-            attended = length * attention.output.in_features * attention.width
+            gated = 0 if attention.output_gate is None else attention.output_gate.weight.numel()
+            attended = length * (attention.output.in_features * attention.width + gated)
         routed = 0 if self.router is None else self.router.macs(length, positions)
         return attended + 2 * length * attention.width * self.ffn_width + routed
 

@@ -34,6 +34,7 @@ class TaskFacts(Protocol):
 def refusals(arm: Arm, task: TaskFacts, model: ModelConfig | None) -> Iterator[str]:
     """Every reason to refuse the combination, in the order of their subjects; nothing where it works."""
     yield from _of_routing(arm, task.causal)
+    yield from _of_reading(arm)
     yield from _of_controller(arm, task.causal)
     yield from _of_halting(arm, task.causal)
     yield from _of_gradient(arm)
@@ -43,7 +44,7 @@ def refusals(arm: Arm, task: TaskFacts, model: ModelConfig | None) -> Iterator[s
     yield from _of_reuse(arm)
     yield from _of_balance(arm)
     if model is not None:
-        yield from _of_heads(arm, model.heads)
+        yield from _of_heads(arm, model)
         yield from _of_layout(model, task)
 
 
@@ -69,6 +70,16 @@ def _of_routing(arm: Arm, causal: bool) -> Iterator[str]:
             "arm.router.granularity=sequence: in a causal model a gate of the whole sequence sees the future; "
             "use token or layer"
         )
+
+
+def _of_reading(arm: Arm) -> Iterator[str]:
+    router, key = arm.router, f"arm.router.reads={arm.router.reads}"
+    if router.reads is None:
+        return
+    if router.granularity == "layer":
+        yield f"{key}: a learned constant reads no input; use null, or granularity token or sequence"
+    elif router.granularity == "sequence" and arm.controller.steers:
+        yield f"{key}: with granularity=sequence the router reads the controller alone; use null, or granularity=token"
 
 
 def _of_controller(arm: Arm, causal: bool) -> Iterator[str]:
@@ -188,7 +199,12 @@ def _of_segments(arm: Arm) -> Iterator[str]:
 
 
 def _of_reuse(arm: Arm) -> Iterator[str]:
-    if arm.refinement.reuse == "heads" and not arm.router.scores:
+    if arm.refinement.reuse == "heads" and arm.composition_rank:
+        yield (
+            f"arm.composition_rank={arm.composition_rank}: with arm.refinement.reuse=heads all steps would keep the "
+            "composition that the first one's queries asked for; use reuse=keys_values or none"
+        )
+    elif arm.refinement.reuse == "heads" and not arm.router.scores and arm.output_gate == "none":
         yield (
             "arm.refinement.reuse=heads: only the gates change over steps, and this arm has none that do; use "
             "keys_values"
@@ -245,13 +261,25 @@ def _of_balance(arm: Arm) -> Iterator[str]:
         )
 
 
-def _of_heads(arm: Arm, heads: int) -> Iterator[str]:
+def _of_heads(arm: Arm, model: ModelConfig) -> Iterator[str]:
+    heads, rank = model.heads, arm.composition_rank
     try:
         arm.gate.validate(heads)
         arm.balance.validate(arm.gate, heads)
         arm.router.validate(heads)
     except ValueError as error:
         yield str(error)
+    if arm.router.reads is not None and arm.router.reads > model.width:
+        yield f"arm.router.reads={arm.router.reads}: the input has {model.width} dimensions; choose 1..{model.width}"
+    if rank and heads == 1:
+        yield f"arm.composition_rank={rank}: a single head has none to lend it attention; use 0 or more model.heads"
+    elif rank > heads:
+        yield f"arm.composition_rank={rank}: the block has {heads} heads; choose 1..{heads}, or 0 for none"
+    if rank and model.structural_heads:
+        yield (
+            f"arm.composition_rank={rank}: a structural head would look, with what others lend it, where it may not; "
+            "use 0, or model.structural_heads=0"
+        )
 
 
 def _of_layout(model: ModelConfig, task: TaskFacts) -> Iterator[str]:

@@ -5,17 +5,21 @@ Legend: B batch, L query length, M key length, H heads, G key/value heads, E hea
 
 import math
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headwise.routing.composition import HeadComposition
+from headwise.routing.output_gates import OutputGate
 from headwise.routing.projections import Combination, Projections, Shape
 from headwise.routing.scaled_dot_product import attend
 from headwise.routing.skipping import Plan, Skipping, choose
 from headwise.routing.tiles import attend_pairs
 from headwise.routing.whole_heads import attend_whole_heads
+
+OutputGating = Literal["none", "elementwise"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class RoutedAttention(nn.Module):
     With fewer key/value heads than heads (grouped queries, arXiv 2305.13245) heads g·H/G ... (g+1)·H/G - 1 share the
     keys and values of group g.
 
+    Head outputs may have a gate for every channel beside (`headwise.routing.output_gates`), and heads may lend each
+    other their attention (`headwise.routing.composition`).
+
     Heads whose gate is exactly 0 need not be computed (`headwise.routing.skipping` says how, and when it pays).
 
     Args:
@@ -61,9 +68,12 @@ class RoutedAttention(nn.Module):
         kv_heads: G; must divide H. Default None: H, plain multi-head attention.
         skipping: auto (default): heads that are off are left out where that is faster and changes no gradient;
             always: left out wherever one is off, and a gate that is off gets no gradient; never: all computed.
+        output_gate: "none" (default) or "elementwise": a gate for every channel of every head.
+        composition_rank: R at which heads are composed; default 0: each attends by itself.
 
     Raises:
-        ValueError: heads does not divide width, kv_heads not heads, or an unknown combination or way of skipping.
+        ValueError: heads does not divide width, kv_heads not heads, a composition_rank above heads or of a single head,
+            or an unknown combination, output gate or way of skipping.
     """
 
     role = "backbone"
@@ -77,6 +87,8 @@ class RoutedAttention(nn.Module):
         causal: bool = False,
         kv_heads: int | None = None,
         skipping: Skipping = "auto",
+        output_gate: OutputGating = "none",
+        composition_rank: int = 0,
     ) -> None:
         super().__init__()
         if heads < 1 or width % heads:
@@ -88,12 +100,18 @@ class RoutedAttention(nn.Module):
             raise ValueError(f"kv_heads={kv_heads} does not divide heads={heads}; choose a divisor")
         if skipping not in get_args(Skipping):
             raise ValueError(f"skipping={skipping!r}; choose auto, never or always")
-        self.shape = Shape(width, heads, kv_heads, combine, causal)
+        if output_gate not in get_args(OutputGating):
+            raise ValueError(f"output_gate={output_gate!r}; choose none or elementwise")
+        if composition_rank and not 0 < composition_rank <= heads > 1:
+            raise ValueError(f"composition_rank={composition_rank} with {heads} heads; choose 1..heads, of two or more")
+        self.shape = Shape(width, heads, kv_heads, combine, causal, output_gate == "elementwise", composition_rank)
         self.dropout, self.skipping = dropout, skipping
         shared = kv_heads * self.shape.head_width
         self.projection = nn.Parameter(torch.empty(width + 2 * shared, width))  # rows: query, key, value
         self.query_bias = nn.Parameter(torch.zeros(width))
         self.value_bias = nn.Parameter(torch.zeros(shared))
+        self.output_gate = OutputGate(heads, width) if self.shape.output_gate else None
+        self.composition = HeadComposition(width, heads, composition_rank) if composition_rank else None
         self.output = nn.Linear(width if combine == "mask_concat" else self.shape.head_width, width)
         # Xavier for one [3·D, D] matrix, so that the number of key/value heads does not change how the rest starts.
         bound = math.sqrt(3) * math.sqrt(2 / (4 * width))
@@ -126,16 +144,18 @@ class RoutedAttention(nn.Module):
             plan = self.plan(gates, x, memory)
             if plan.kind == "sequence" and memory is None:
                 nothing = x.new_empty(x.shape[0], self.shape.kv_heads, 0, self.shape.head_width)
-                return attend_whole_heads(self.projections(), x, gates, mask), LayerMemory(nothing, nothing)
+                out = attend_whole_heads(self.projections(), x, gates, mask, self._mixing(x, gates))
+                return out, LayerMemory(nothing, nothing)
             if plan.kind == "token":
                 memory = self.keys_values(x) if memory is None else memory
                 return attend_pairs(self.projections(), x, gates, mask, (memory.keys, memory.values)), memory
         if memory is None:
-            memory = self._fused(x, mask)
+            memory = self._fused(x, mask, gates)
         elif memory.heads is None:
-            memory = replace(memory, heads=self.heads(x, memory, mask))
+            memory = replace(memory, heads=self.heads(x, memory, mask, gates))
         assert memory.heads is not None
-        return self.combine(memory.heads, gates), memory
+        heads = memory.heads if self.output_gate is None else memory.heads * self.output_gate(x)
+        return self.combine(heads, gates), memory
 
     def keys_values(self, x: Tensor, past: LayerMemory | None = None) -> LayerMemory:
         """Keys and values [B, G, M, E] of `x` [B, L, D], appended to those of `past`."""
@@ -146,10 +166,13 @@ class RoutedAttention(nn.Module):
             keys, values = torch.cat([past.keys, keys], 2), torch.cat([past.values, values], 2)
         return LayerMemory(keys, values)
 
-    def heads(self, x: Tensor, memory: LayerMemory, mask: Tensor | None = None) -> Tensor:
-        """Head outputs [B, L, H, E] of the queries of `x` [B, L, D] over the keys and values in `memory`."""
+    def heads(self, x: Tensor, memory: LayerMemory, mask: Tensor | None = None, gates: Tensor | None = None) -> Tensor:
+        """Head outputs [B, L, H, E] of the queries of `x` [B, L, D] over the keys and values in `memory`.
+
+        They are not gated yet; but where heads are composed, those whose gate is 0 lend nothing to the others.
+        """
         queries = self.split(F.linear(x, self.projection[: self.width], self.query_bias))
-        return self.attend(queries, memory.keys, memory.values, mask)
+        return self.attend(queries, memory.keys, memory.values, mask, self._mixing(x, gates))
 
     def plan(self, gates: Tensor, x: Tensor, memory: LayerMemory | None = None) -> Plan:
         """What `forward` would compute for these arguments, and how many heads that executes."""
@@ -167,12 +190,16 @@ class RoutedAttention(nn.Module):
         out: Tensor = self.output(merged)
         return out
 
-    def _fused(self, x: Tensor, mask: Tensor | None) -> LayerMemory:
+    def _mixing(self, x: Tensor, gates: Tensor | None) -> Tensor | None:
+        """What each head takes of the attention of each, [B, L, H, H]; None where each attends by itself."""
+        return None if self.composition is None else self.composition(x, gates)
+
+    def _fused(self, x: Tensor, mask: Tensor | None, gates: Tensor | None) -> LayerMemory:
         """`keys_values` and `heads` with one matrix product for queries, keys and values."""
         shared = len(self.value_bias)
         projected = torch.split(F.linear(x, self.projection, self.bias()), [self.width, shared, shared], -1)
         queries, keys, values = map(self.split, projected)
-        return LayerMemory(keys, values, self.attend(queries, keys, values, mask))
+        return LayerMemory(keys, values, self.attend(queries, keys, values, mask, self._mixing(x, gates)))
 
     def bias(self) -> Tensor:
         """The bias of the fused projection; keys have none."""
@@ -181,11 +208,17 @@ class RoutedAttention(nn.Module):
     def projections(self) -> Projections:
         """The weights of the layer for one pass."""
         dropout = self.dropout if self.training else 0.0
-        return Projections(self.shape, self.projection, self.bias(), self.output.weight, self.output.bias, dropout)
+        gate = None if self.output_gate is None else self.output_gate.weight
+        return Projections(
+            self.shape, self.projection, self.bias(), self.output.weight, self.output.bias, dropout, gate
+        )
 
-    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    def attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, mixing: Tensor | None = None
+    ) -> Tensor:
         """Head outputs [B, L, H, E] of queries [B, H, L, E] over keys and values [B, G, M, E]."""
-        return attend(queries, keys, values, mask, self.shape.causal, self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        return attend(queries, keys, values, mask, self.shape.causal, dropout, mixing)
 
     def split(self, x: Tensor) -> Tensor:
         """[B, L, h·E] to [B, h, L, E], whatever the number of heads h."""

@@ -22,6 +22,8 @@ class Shape:
         width: D. heads: H. kv_heads: G.
         combination: how head outputs become one.
         causal: position i sees only j <= i.
+        output_gate: every channel has a gate of its own (`headwise.routing.output_gates`).
+        rank: R at which heads are composed (`headwise.routing.composition`); 0: each attends by itself.
     """
 
     width: int
@@ -29,6 +31,8 @@ class Shape:
     kv_heads: int
     combination: Combination
     causal: bool
+    output_gate: bool = False
+    rank: int = 0
 
     @property
     def head_width(self) -> int:
@@ -49,6 +53,7 @@ class Projections:
         weight: [(H + 2G)·E, D], rows of queries, keys and values; bias: one number for each row.
         output_weight: [D, D], or [D, E] of a mixture; output_bias: [D].
         dropout: probability of dropping an attention weight in this pass, 0 at evaluation.
+        gate_weight: [D, D], a row for each gate of a channel, or None.
     """
 
     shape: Shape
@@ -57,3 +62,4 @@ class Projections:
     output_weight: Tensor
     output_bias: Tensor
     dropout: float
+    gate_weight: Tensor | None = None

@@ -5,6 +5,7 @@ Legend: B batch, L query length, M key length, H heads, G key/value heads, E hea
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from headwise.routing.attention import RoutedAttention
 
@@ -12,7 +13,7 @@ from headwise.routing.attention import RoutedAttention
 def plain_attention(
     attention: RoutedAttention, x: Tensor, gates: Tensor, mask: Tensor | None = None, source: Tensor | None = None
 ) -> Tensor:
-    """`RoutedAttention.forward` head by head, with explicit scores.
+    """`RoutedAttention.forward` head by head, with explicit scores; composed heads token by token.
 
     Args:
         attention: supplies the weights.
@@ -31,7 +32,8 @@ def plain_attention(
     queries = x @ w_query.T + attention.query_bias
     keys = source @ w_key.T
     values = source @ w_value.T + attention.value_bias
-    parts = []
+    composed = plain_composition(attention, x, gates)  # [B, L, H, H]
+    parts, attended = [], []
     for h in range(shape.heads):
         group = h * shape.kv_heads // shape.heads
         of_h, of_group = slice(h * e, (h + 1) * e), slice(group * e, (group + 1) * e)
@@ -42,7 +44,32 @@ def plain_attention(
             visible = mask.expand(x.shape[0], shape.heads, *scores.shape[1:])[:, h]
             scores = scores.masked_fill(~visible, -torch.inf) if visible.dtype == torch.bool else scores + visible
         blind = (scores == -torch.inf).all(-1, keepdim=True)  # a query that may look nowhere: its heads are 0
-        weights = scores.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0)
-        parts.append(gates[..., h : h + 1] * (weights @ values[..., of_group]))  # [B, L, E]
+        attended.append(scores.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0))
+    for h in range(shape.heads):
+        group = h * shape.kv_heads // shape.heads
+        of_h, of_group = slice(h * e, (h + 1) * e), slice(group * e, (group + 1) * e)
+        weights = sum(composed[..., h, g, None] * attended[g] for g in range(shape.heads))
+        out = gates[..., h : h + 1] * (weights @ values[..., of_group])  # [B, L, E]
+        if attention.output_gate is not None:
+            out = out * 2 / (1 + torch.exp(-x @ attention.output_gate.weight[of_h].T))
+        parts.append(out)
     merged = torch.cat(parts, -1) if shape.combination == "mask_concat" else torch.stack(parts).mean(0)
     return merged @ attention.output.weight.T + attention.output.bias
+
+
+def plain_composition(attention: RoutedAttention, x: Tensor, gates: Tensor) -> Tensor:
+    """C [B, L, H, H] of `headwise.routing.composition` token by token; I where heads are not composed."""
+    composition, heads = attention.composition, attention.shape.heads
+    eye = torch.eye(heads, dtype=x.dtype)
+    if composition is None:
+        return eye.expand(*x.shape[:2], heads, heads)
+    rank, rows = composition.rank, []
+    first, second = torch.split(composition.second.weight, rank * heads)  # V1, V2
+    for token, on in zip(x.flatten(0, 1), gates.expand(*x.shape[:2], heads).flatten(0, 1) != 0, strict=True):
+        hidden = F.gelu(composition.first.weight @ token)
+        w1, w2 = (first @ hidden).view(rank, heads), (second @ hidden).view(rank, heads)
+        w1 = w1 / (w1.square().mean(1, keepdim=True) + 1e-6).sqrt()
+        lent = w2.T @ w1
+        lent = torch.where(on | eye.bool(), lent, 0.0)  # column g: what head g lends
+        rows.append(eye + lent + torch.diag(torch.tanh(composition.own.weight @ token)))
+    return torch.stack(rows).view(*x.shape[:2], heads, heads)

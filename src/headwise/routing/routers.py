@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +31,11 @@ class RouterConfig(ABC):
         scores: whether head logits go through the gate function.
         learned: whether routing losses train it.
         reads_context: whether it reads the controller's context.
+        reads: dimensions of the layer's normed input that it reads, the first so many; None: all, or what it will.
     """
 
     granularity: Granularity | None = None
+    reads: int | None = None
     scores: ClassVar[bool] = True
     learned: ClassVar[bool] = False
     reads_context: ClassVar[bool] = False
@@ -94,10 +96,18 @@ class LearnedRouter(RouterConfig):
     Args:
         granularity: token: W·[x_i ; context]. sequence: W·context, or of the mean token where there is no
             controller. layer: a learned constant.
+        reads: dimensions of the normed input that it reads, the first so many; null (default): all D. With 12 and gate
+            sigmoid it is the head gate of modded-nanogpt, which reads the residual stream behind its norm, too. Differs
+            from it: 2·sigmoid in place of sigmoid, so that a start at zero is plain attention, and a bias.
     """
 
     granularity: Granularity = "token"
+    reads: int | None = None
     learned: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.reads is not None and self.reads < 1:
+            raise ValueError(f"reads={self.reads}: choose at least 1 dimension, or null for all")
 
     @property
     def reads_context(self) -> bool:  # type: ignore[override]
@@ -109,11 +119,12 @@ class LearnedRouter(RouterConfig):
         return Learned(self, gate, width, heads, context, balance)
 
     def describe(self) -> str:
-        return f"learned router per {self.granularity}"
+        what = f" from {self.reads} dimensions" if self.reads else ""
+        return f"learned router per {self.granularity}{what}"
 
     @classmethod
     def examples(cls) -> "Sequence[LearnedRouter]":
-        return [cls(granularity) for granularity in get_args(Granularity)]
+        return [cls("token", 3), cls("sequence"), cls("layer")]
 
 
 class Router(nn.Module, ABC):
@@ -228,11 +239,14 @@ class Learned(Scored):
     ) -> None:
         super().__init__(gate, heads, balance)
         self.granularity, outputs = config.granularity, sum(self.columns.values())
+        self.reads = width if config.reads is None else config.reads
+        if self.reads > width:
+            raise ValueError(f"reads={self.reads} but the input has {width} dimensions; choose 1..{width}")
         reads_input = self.granularity == "token" or not context
         if self.granularity == "layer":
             self.constant = nn.Parameter(torch.zeros(outputs))
             return
-        self.of_input = _zero_linear(width, outputs, bias=not context) if reads_input else None
+        self.of_input = _zero_linear(self.reads, outputs, bias=not context) if reads_input else None
         self.of_context = _zero_linear(context, outputs, bias=True) if context else None
 
     def logits(self, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
@@ -243,7 +257,7 @@ class Learned(Scored):
             context = None if context is None else pooled(context, mask)
         parts: list[Tensor] = []
         if self.of_input is not None:
-            parts.append(self.of_input(x))
+            parts.append(self.of_input(x[..., : self.reads]))
         if self.of_context is not None:
             if context is None:
                 raise ValueError("this router was built for a controller's context and got none")

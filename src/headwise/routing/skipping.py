@@ -7,7 +7,8 @@ A head is off where its gate is exactly 0. Three ways to compute the same output
                 form a group; its projections and its attention are those of its heads alone. Keys and values go with
                 the last head that reads them, with grouped queries only whole groups (`headwise.routing.whole_heads`)
     token       heads off for some tokens: keys and values of all heads; queries, scores and output rows of the
-                (token, head) pairs that are on alone (`headwise.routing.tiles`)
+                (token, head) pairs that are on alone (`headwise.routing.tiles`); not of composed heads, which need
+                the attention of a token's other heads
 
 **Gradients.** Both skipped forms have exactly the gradients of the dense form in inputs, weights and the gates that are
 on. A gate that is off gets none: its gradient is its head's output times the gradient above it, and that output was not
@@ -45,6 +46,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from headwise.routing.composition import composition_macs
 from headwise.routing.projections import Shape
 from headwise.routing.tiles import TILE
 
@@ -112,13 +114,16 @@ def choose(shape: Shape, skipping: Skipping, gates: Tensor, x: Tensor, past: int
         return dense
     used = on.any(1)  # [B|1, H], by some token
     whole = used.sum().item() / used.numel()
-    if not auto:
+    by_token = not shape.rank  # the heads of a query that lend each other their attention are computed together
+    if not auto and by_token:
         return _token(shape, on, x, past) if past is not None or whole > share else _sequence(shape, on, x)
+    if not auto:
+        return _sequence(shape, on, x) if past is None else dense
     assert prices is not None
     costs: dict[Form, float] = {"dense": dense.macs}
     if whole < 1 and past is None:
         costs["sequence"] = _sequence_cost(prices, shape, used, batch, length)
-    if whole > share and prices.score is not None:
+    if whole > share and by_token and prices.score is not None:
         costs["token"] = _token_cost(prices, shape, share, used, (batch, length), past)
     form = min(costs, key=lambda form: costs[form])
     if form == "dense":
@@ -127,7 +132,12 @@ def choose(shape: Shape, skipping: Skipping, gates: Tensor, x: Tensor, past: int
 
 
 def macs(
-    shape: Shape, length: int, past: int | None = None, heads: float | None = None, groups: float | None = None
+    shape: Shape,
+    length: int,
+    past: int | None = None,
+    heads: float | None = None,
+    groups: float | None = None,
+    squared: float | None = None,
 ) -> float:
     """Multiply-accumulates of one example of L queries with so many of the heads (default: all).
 
@@ -136,6 +146,7 @@ def macs(
         length: L.
         past: M, where keys and values are there already; None: they are made of the L tokens.
         heads: computed; groups: of keys and values that are made.
+        squared: heads computed, squared, where that is not the square of `heads`, a mean.
 
     A causal layer counts the scores it needs, (M - L) + (L + 1) / 2 keys per query.
     """
@@ -146,7 +157,10 @@ def macs(
     block = shape.head_width * shape.width  # one head's part of one projection
     output = block * (1 if shape.combination == "mixture" else heads)
     of_keys = 0 if past is not None else 2 * groups * block
-    return length * (heads * block + of_keys + 2 * heads * seen * shape.head_width + output)
+    of_channels = heads * block if shape.output_gate else 0
+    mixed = seen * (heads**2 if squared is None else squared) if shape.rank else 0
+    mixed += composition_macs(shape.width, shape.heads, shape.rank)
+    return length * (heads * block + of_keys + 2 * heads * seen * shape.head_width + output + of_channels + mixed)
 
 
 def _sequence_cost(prices: Prices, shape: Shape, used: Tensor, batch: int, length: int) -> float:
@@ -155,7 +169,7 @@ def _sequence_cost(prices: Prices, shape: Shape, used: Tensor, batch: int, lengt
     needed = batch * macs(shape, length, None, *per_example)
     sets = [*set(map(tuple, used.tolist()))]
     chosen, read = sum(map(sum, sets)), shape.read(torch.tensor(sets)).sum().item()
-    weights = 2 * (chosen + read) * shape.head_width * shape.width
+    weights = (2 * (chosen + read) + shape.output_gate * chosen) * shape.head_width * shape.width
     return prices.factor * needed + prices.group * len(sets) + prices.weight * weights
 
 
@@ -179,7 +193,8 @@ def _sequence(shape: Shape, on: Tensor, x: Tensor) -> Plan:
     batch, length, _ = x.shape
     used = on.any(1).expand(batch, -1)
     heads, groups = used.sum(1).double(), shape.read(used).sum(1).double()
-    each = macs(shape, length, None, heads.mean().item(), groups.mean().item())  # linear in both
+    squared = heads.square().mean().item()
+    each = macs(shape, length, None, heads.mean().item(), groups.mean().item(), squared)  # linear in all three
     return Plan("sequence", heads, batch * each)
 
 

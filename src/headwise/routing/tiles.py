@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from headwise.routing.output_gates import channel_gates
 from headwise.routing.projections import Projections
 from headwise.routing.scaled_dot_product import attention_weights
 
@@ -49,6 +50,7 @@ def attend_pairs(
     query_biases = layer.bias[:width].view(heads, e).unbind(0)
     keys, values = (part.flatten(0, 1).unbind(0) for part in memory)  # B·G of [M, E]
     concat = shape.combination == "mask_concat"
+    of_channels = None if layer.gate_weight is None else layer.gate_weight.view(heads, e, width).unbind(0)
     columns = layer.output_weight.view(width, heads, e).unbind(1) if concat else ()
     merged = layer.output_bias.expand(len(flat), -1).clone() if concat else x.new_zeros(len(flat), e)
     for h in range(heads):
@@ -65,6 +67,8 @@ def attend_pairs(
             visible = None if mask is None else mask.expand(batch, heads, -1, -1)[b, h]
             attended += _attend(layer, parts[b], places[b], (keys[group], values[group]), visible)
         out = torch.cat(attended) * weights[h].to(queries.dtype)  # [P_h, E]
+        if of_channels is not None:
+            out = out * channel_gates(own, of_channels[h])
         merged = merged.index_add_(0, rows[h], (F.linear(out, columns[h]) if concat else out).to(merged.dtype))
     if concat:
         return merged.view(batch, length, width)

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from headwise.routing.output_gates import channel_gates
 from headwise.routing.projections import Projections
 from headwise.routing.scaled_dot_product import attend
 
 
-def attend_whole_heads(layer: Projections, x: Tensor, gates: Tensor, mask: Tensor | None) -> Tensor:
+def attend_whole_heads(
+    layer: Projections, x: Tensor, gates: Tensor, mask: Tensor | None, mixing: Tensor | None = None
+) -> Tensor:
     """Attention with, for each example, only the heads that some token of it uses.
 
     Args:
@@ -21,6 +24,8 @@ def attend_whole_heads(layer: Projections, x: Tensor, gates: Tensor, mask: Tenso
         x: [B, L, D].
         gates: [B, L|1, H].
         mask: broadcastable to [B, H, L, L]: bool, True where a query may look, or float, added to the scores; or None.
+        mixing: [B, L, H, H], what each head of a query takes of the attention of each, nothing of those that are off;
+            or None.
 
     Returns:
         [B, L, D].
@@ -28,6 +33,10 @@ def attend_whole_heads(layer: Projections, x: Tensor, gates: Tensor, mask: Tenso
     shape, batch = layer.shape, x.shape[0]
     heads, shared, e = shape.heads, shape.kv_heads, shape.head_width
     gates = gates.expand(batch, -1, -1)
+    if mixing is not None:
+        # A head may be off for some tokens of an example alone. It is computed, and its gate there gets no gradient, as
+        # where it is off for all of them and is not.
+        gates = gates.masked_fill(gates.detach() == 0, 0)
     sets, member = torch.unique((gates.detach() != 0).any(1), dim=0, return_inverse=True)  # [S, H], [B]
     order = member.argsort(stable=True)
     sizes = member.bincount(minlength=len(sets)).tolist()
@@ -59,10 +68,15 @@ def attend_whole_heads(layer: Projections, x: Tensor, gates: Tensor, mask: Tenso
             # A group of keys and values for each head, as some groups may have more heads on than others.
             place = torch.searchsorted(read[s], chosen[s] * shared // heads)
             keys, values = keys.index_select(1, place), values.index_select(1, place)
-        seen = _of_heads(mask, examples if several else None, chosen[s])
+        group = examples if several else None
+        seen = _of_heads(mask, group, chosen[s])
         out = queries.transpose(1, 2)  # [b, L, h, E]
         if size:  # without a head nothing is attended to, and the sums below are empty
-            out = attend(queries, keys, values, seen, shape.causal, layer.dropout)
+            mixed = None if mixing is None else _among_heads(mixing, group, chosen[s])
+            out = attend(queries, keys, values, seen, shape.causal, layer.dropout, mixed)
+        if layer.gate_weight is not None:
+            rows_of_gates = layer.gate_weight.view(heads, e, -1).index_select(0, chosen[s]).flatten(0, 1)
+            out = out * channel_gates(own, rows_of_gates).view_as(out)
         out = out * weight.index_select(2, chosen[s]).unsqueeze(-1).to(out.dtype)
         if shape.combination == "mask_concat":
             parts.append(F.linear(out.flatten(2), outputs[s].flatten(1), layer.output_bias))
@@ -78,3 +92,9 @@ def _of_heads(mask: Tensor | None, examples: Tensor | None, heads: Tensor) -> Te
     if examples is not None and mask.shape[0] > 1:
         mask = mask.index_select(0, examples)
     return mask.index_select(1, heads) if mask.shape[1] > 1 else mask
+
+
+def _among_heads(mixing: Tensor, examples: Tensor | None, heads: Tensor) -> Tensor:
+    """What these heads [h] take of each other, in these examples (None: all): [b, L, h, h]."""
+    mixing = mixing if examples is None else mixing.index_select(0, examples)
+    return mixing.index_select(-2, heads).index_select(-1, heads)

@@ -36,6 +36,10 @@ def describe_arm(arm: Plain, model: Plain) -> str:
         parts.append(built.halting.describe())
     if arm["combine"] != "mask_concat":
         parts.append(f"heads combined as {arm['combine']}")
+    if built.composition_rank:
+        parts.append(f"heads lend each other attention at rank {built.composition_rank}")
+    if built.output_gate != "none":
+        parts.append(f"{built.output_gate} output gates")
     return "; ".join(parts)
 
 
