@@ -27,6 +27,9 @@ PROMISED = [
     "hrm_token",
     "hrm_act",
     "pointer",
+    "gated_12",
+    "gated_elementwise",
+    "composed",
 ]
 
 
@@ -233,6 +236,22 @@ def test_a_wrong_arm_of_a_comparison_is_one_line(labels: list[str], words: list[
         (["arm=hrm", "arm.refinement.steps=2.5"], ["steps=2.5", "a whole number"]),
         (["arm=hrm", "arm.refinement.steps=2"], ["period", "steps"]),
         (["arm=baseline", "arm.controller=hrm"], ["arm.controller.name=hrm", "arm.router.name=learned"]),
+        (["arm=gated_12", "arm.router.reads=129"], ["arm.router.reads=129", "128 dimensions", "1..128"]),
+        (["arm=gated_12", "arm.router.reads=0"], ["reads=0", "at least 1", "arm.router"]),
+        (["arm=gated_12", "arm.router.granularity=layer"], ["arm.router.reads=12", "reads no input", "use null"]),
+        (["arm=hrm", "arm.router.reads=12"], ["arm.router.reads=12", "the controller alone", "granularity=token"]),
+        (["arm.output_gate=headwise"], ["arm.output_gate=headwise", "none, elementwise"]),
+        (["arm.composition_rank=-1"], ["composition_rank=-1", "at least 1, or 0"]),
+        (["arm.composition_rank=9"], ["arm.composition_rank=9", "8 heads", "1..8"]),
+        (["arm.composition_rank=1", "model.heads=1"], ["arm.composition_rank=1", "single head", "more model.heads"]),
+        (
+            ["arm=hrm_token", "arm.composition_rank=2", "arm.refinement.reuse=heads"],
+            ["arm.composition_rank=2", "reuse=heads", "use reuse=keys_values or none"],
+        ),
+        (
+            ["task=maze", "arm.composition_rank=2", "model.structural_heads=2"],
+            ["arm.composition_rank=2", "where it may not", "model.structural_heads=0"],
+        ),
         (["model.width=wide"], ["model.width=wide", "a whole number"]),
         (["model.heads=7"], ["heads=7", "width=128", "divisor"]),
         (["training.warmup=1.5"], ["warmup=1.5", "longer than the run", "warmup < 1"]),

@@ -103,12 +103,16 @@ GRAPHS = {
     "plain_causal": (Arm(), True),
     "hrm_causal": (replace(TOKEN, refinement=replace(HRM.refinement, steps=2)), True),
     "hard_gates": (ARMS["moh"], False),
+    "gated_causal": (replace(ARMS["gated_12"], output_gate="elementwise"), True),
+    "composed": (ARMS["composed_top_k"], False),
+    "composed_causal": (ARMS["composed"], True),
 }
 TRAINED = {
     "hrm": GRAPHS["hrm"][0],
     # The controller's count of steps goes on from segment to segment.
     "segments": replace(HRM, refinement=replace(HRM.refinement, steps=1, segments=4)),
     "static": ARMS["static"],
+    "composed": ARMS["composed_static"],
 }
 
 

@@ -94,12 +94,13 @@ def test_padding_gives_finite_numbers_in_every_precision(name: str, way: str, ca
     assert [n for n, p in backbone.named_parameters() if p.grad is not None and not p.grad.isfinite().all()] == []
 
 
-@pytest.mark.parametrize("form", ["dense", "sequence", "token", "bias", "bias_token"])
+@pytest.mark.parametrize("form", ["dense", "sequence", "token", "bias", "bias_token", "composed", "composed_bias"])
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_query_that_may_look_nowhere_gets_the_bias_of_the_output_alone(form: str, causal: bool) -> None:
     """In every form, with gradients of zero; without the guard softmax is 0/0."""
     torch.manual_seed(0)
-    attention = RoutedAttention(16, 4, causal=causal, skipping="never" if form in ("dense", "bias") else "always")
+    rank, dense = 2 * form.startswith("composed"), form in ("dense", "bias", "composed", "composed_bias")
+    attention = RoutedAttention(16, 4, causal=causal, skipping="never" if dense else "always", composition_rank=rank)
     attention = attention.double()
     torch.nn.init.normal_(attention.output.bias)
     x, gates = torch.randn(4, 6, 16, dtype=torch.float64, requires_grad=True), torch.ones(4, 6, 4).double()
@@ -110,7 +111,7 @@ def test_a_query_that_may_look_nowhere_gets_the_bias_of_the_output_alone(form: s
     if "bias" in form:
         table = torch.randn(1, 4, 6, 6, dtype=torch.float64, requires_grad=True)
         mask = torch.where(mask, table, -torch.inf)
-    if form != "bias":
+    if not form.endswith("bias") and form != "composed":
         assert attention.plan(gates, x).kind == form.removeprefix("bias_")
     out, _ = attention(x, gates, mask)
     blind = torch.zeros_like(REAL)

@@ -121,6 +121,10 @@ def combinations() -> Iterator[tuple[Any, ...]]:
     yield from itertools.product(ROUTERS, GATES, ("mask_concat", "mixture"), CONTROLLERS, HALTING, loops())
     yield from itertools.product(ROUTERS, (Soft(),), ("mask_concat",), CONTROLLERS, HALTING, segmented())
     yield from itertools.product(ROUTERS, MIXTURES, ("mask_concat",), CONTROLLERS, HALTING, KINDS)
+    plain, gates = (BalanceConfig(),), (Soft(), TopK(2), Sigmoid())
+    for beside in (("elementwise", 0), ("none", 2)):  # where heads are combined, and where they attend
+        for part in itertools.product(ROUTERS, gates, ("mask_concat",), CONTROLLERS, HALTING[:1], KINDS, plain):
+            yield (*part, *beside)
 
 
 def allowed(causal: bool) -> list[Arm]:

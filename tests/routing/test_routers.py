@@ -87,6 +87,32 @@ def test_more_heads_than_there_are_is_refused(router: object, gate: object, mess
         router.build(gate, 8, 4)
 
 
+def test_a_router_of_the_first_dimensions_does_not_see_the_others() -> None:
+    torch.manual_seed(0)
+    router = LearnedRouter(reads=3).build(Sigmoid(), 8, 4)
+    assert [tuple(p.shape) for p in router.parameters()] == [(4, 3), (4,)]
+    x = torch.randn(2, 5, 8)
+    with torch.no_grad():
+        assert (router(x)[0].weight == 1).all()  # at its start
+        torch.nn.init.normal_(router.of_input.weight)
+        gates, others, first = router(x)[0].weight, x.clone(), x.clone()
+        others[..., 3:] += 1
+        first[..., 2] += 1
+        assert torch.equal(router(others)[0].weight, gates)
+        assert (router(first)[0].weight != gates).all()
+        torch.testing.assert_close(gates, 2 * torch.sigmoid(x[..., :3] @ router.of_input.weight.T))
+    assert router.macs(5, 1) == 5 * 3 * 4
+
+
+def test_a_router_that_reads_as_many_dimensions_as_there_are_reads_all_and_more_are_refused() -> None:
+    every, all_of_8 = (LearnedRouter(reads=reads).build(TopK(2), 8, 4) for reads in (None, 8))
+    assert every.of_input.weight.shape == all_of_8.of_input.weight.shape
+    with pytest.raises(ValueError, match=r"reads=9 but the input has 8 dimensions; choose 1\.\.8"):
+        LearnedRouter(reads=9).build(Sigmoid(), 8, 4)
+    with pytest.raises(ValueError, match="reads=0: choose at least 1"):
+        LearnedRouter(reads=0)
+
+
 def gates_of(probs: list[list[float]]) -> Gates:
     tensor = torch.tensor([probs])
     return Gates(tensor * tensor.shape[-1], tensor > 0, tensor)

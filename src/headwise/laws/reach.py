@@ -60,10 +60,10 @@ def update_reach(arm: Arm, causal: bool = False) -> list[str]:
 
 
 def never_reached(arm: Arm, causal: bool) -> set[str]:
-    """Parameters out of reach at three random points: at a single one a saturated unit may hide one by chance."""
+    """Parameters out of reach at five random points: at a single one a saturated unit may hide one by chance."""
     shape = ModelConfig(width=8, heads=4, ffn=4, depth=1)
     missing: set[str] = set()
-    for seed in range(3):
+    for seed in range(5):
         torch.manual_seed(seed)
         backbone = Backbone(shape, arm, causal).double()
         with torch.no_grad():

@@ -25,7 +25,10 @@ from headwise.lab.report.descriptions import (
 from headwise.lab.report.page import DARK, breakable
 from headwise.lab.report.tables import comparison_text, markdown_table
 from headwise.lab.report.write import write_report
+from headwise.models.arm import Arm
 from headwise.reasoning.refinement import RefinementConfig
+from headwise.routing.gates import Sigmoid
+from headwise.routing.routers import LearnedRouter
 from headwise.schema import to_plain
 from tests.lab.conftest import MODEL, SCORES, FakeTrain, arm, run_comparison, run_config
 
@@ -228,6 +231,11 @@ def test_an_arm_is_described_in_words() -> None:
         "supervised; hrm controller, slow module every 4 steps; learned router per sequence, soft gates"
     )
     assert describe_arm(to_plain(arm("baseline")), model).endswith("applied once; no router: all heads alike")
+    gated = to_plain(Arm(LearnedRouter(reads=12), Sigmoid(), composition_rank=2, output_gate="elementwise"))
+    assert describe_arm(gated, model).endswith(
+        "learned router per token from 12 dimensions, sigmoid gates; heads lend each other attention at rank 2; "
+        "elementwise output gates"
+    )
     looped = to_plain(replace(arm("looped"), refinement=RefinementConfig(1, injection="input", segments=4)))
     assert describe_arm(looped, to_plain(replace(MODEL, structural_heads=2, relative=7))) == (
         "1 block of width 64, 4 heads (2 of neighbours only), FFN 256, bias by position up to 7 away; applied 1 time "
