@@ -20,6 +20,8 @@ from headwise.models.sizes import ModelConfig
 from headwise.reasoning.controllers import HRMConfig
 from headwise.reasoning.halting import PonderHalting
 from headwise.reasoning.refinement import RefinementConfig
+from headwise.routing.fixed_routers import StaticRouter
+from headwise.routing.gates import Sigmoid, TopK
 from headwise.routing.layout import Layout
 from headwise.routing.routers import LearnedRouter
 
@@ -96,6 +98,28 @@ def controller_over_loop() -> list[Result]:
 def controller_over_loop_compiled() -> list[Result]:
     """As `controller_over_loop`, both compiled, which takes a minute or two each; so only when named."""
     return [_over_loop(width, 4, compiled=True) for width in (64, 128)]
+
+
+def gates() -> list[Result]:
+    """An update of a causal model with gates of some kind over one without: time of the processor on one thread, at
+    nanoGPT's setting for a CPU (4 layers, 4 heads, width 128, 12 sequences of 64 tokens). Half a minute, so only when
+    named."""
+    half = Arm(StaticRouter(k=2))
+    arms = {
+        "gated": Arm(LearnedRouter(), Sigmoid()),
+        "gated_12": Arm(LearnedRouter(reads=12), Sigmoid()),
+        "top_2_of_4_from_12": Arm(LearnedRouter(reads=12), TopK(2)),
+        "gated_elementwise": Arm(output_gate="elementwise"),
+        "composed": Arm(composition_rank=2),
+        "static_2_of_4": half,
+        "static_2_of_4_elementwise": replace(half, output_gate="elementwise"),
+        "static_2_of_4_composed": replace(half, composition_rank=2),
+    }
+    shape, plain = ModelConfig(width=128, heads=4, ffn=512, depth=4), Arm()
+    return [
+        _on_one_thread(f"train/{name}_over_baseline", [Backbone(shape, each, True) for each in (arm, plain)], 64, 12)
+        for name, arm in arms.items()
+    ]
 
 
 def gradient_last() -> list[Result]:
@@ -221,6 +245,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "controller": controller,
     "controller_over_loop": controller_over_loop,
     "controller_over_loop_compiled": controller_over_loop_compiled,
+    "gates": gates,
     "gradient_last": gradient_last,
     "reuse": reuse,
     "compaction": compaction,
@@ -232,7 +257,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "decoding": decoding,
     "heads": heads,
 }
-ONLY_NAMED = {"controller_over_loop_compiled", "decoding", "heads", "layout", "mazes"}
+ONLY_NAMED = {"controller_over_loop_compiled", "decoding", "gates", "heads", "layout", "mazes"}
 
 
 def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
@@ -262,16 +287,21 @@ def _over_loop(width: int, steps: int, compiled: bool = False) -> Result:
     if compiled:
         for model in models:
             compile_backbone(model)
+    name = f"train/hrm_over_looped_d{width}_r{steps}{'_compiled' if compiled else ''}"
+    return _on_one_thread(name, models, LENGTH, 32)
+
+
+def _on_one_thread(name: str, models: list[Backbone], length: int, batch: int) -> Result:
+    """An update of the first model over one of the second."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        updates = [_update(model, batch=32) for model in models]
+        updates = [_update(model, length, batch=batch) for model in models]
         times = _alternate(updates, calls=1, rounds=6 * ROUNDS, clock=time.thread_time)
     finally:
         torch.set_num_threads(threads)
     ours, plain = map(statistics.median, times)
     ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
-    name = f"train/hrm_over_looped_d{width}_r{steps}{'_compiled' if compiled else ''}"
     return Result(name, 1e3 * ours, "ms/update", 1e3 * plain, ratio)
 
 
