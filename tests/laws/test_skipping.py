@@ -132,8 +132,9 @@ def test_gates_of_composed_heads_that_are_off_get_no_gradient_where_they_are_ski
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_queries_after_a_past_skip_their_heads_too(causal: bool) -> None:
-    attention = layer(2, "mask_concat", causal)
+@pytest.mark.parametrize("parts", [{}, *PARTS.values()], ids=["plain", *PARTS])
+def test_queries_after_a_past_skip_their_heads_too(parts: dict[str, Any], causal: bool) -> None:
+    attention = layer(2, "mask_concat", causal, **parts)
     x, on = torch.randn(B, L, D, dtype=torch.float64), selection("token").double()
     past = attention.keys_values(x[:, :6])
     with torch.no_grad():
