@@ -104,7 +104,7 @@ GRAPHS = {
     "hrm_causal": (replace(TOKEN, refinement=replace(HRM.refinement, steps=2)), True),
     "hard_gates": (ARMS["moh"], False),
     "gated_causal": (replace(ARMS["gated_12"], output_gate="elementwise"), True),
-    "composed": (ARMS["composed_top_k"], False),
+    "composed_top_k": (replace(ARMS["top_k_12"], composition_rank=2), False),
     "composed_causal": (ARMS["composed"], True),
 }
 TRAINED = {
