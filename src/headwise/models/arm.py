@@ -31,7 +31,7 @@ class Arm:
         output_gate: none (default), or elementwise: beside the router's gate for each head, a gate for each channel of
             each head, read from the normed input (`headwise.routing.output_gates`).
         composition_rank: R at which the heads of a token lend each other their attention
-            (`headwise.routing.composition`; 2 in its paper); default 0: each attends by itself.
+            (`headwise.routing.composition`; 2 in its authors' code); default 0: each attends by itself.
         controller: what gives the routers their context over refinement steps.
         halting: when refinement ends for an example.
         refinement: how the stack is iterated.

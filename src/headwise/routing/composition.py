@@ -10,10 +10,11 @@ and head h attends to its values with A'_h. So head h may look where head g look
 A head that is off (gate 0) lends nothing: the columns of C_i that belong to it are those of I. So it need not be
 computed, and the heads that are on are composed among themselves.
 
-Differs from the paper: of its five branches, before and after softmax, the two that are dynamic and query-wise, after
-softmax alone. They are the cheap ones: one [H, H] matrix for a query and none for a key, so that nothing is added to
-the cache of keys and values; the static matrix is off in the authors' code, too. V2 and G start at zero, so C_i = I
-and training starts as plain attention. Attention weights are needed as numbers, so torch's fused kernel is not used.
+Differs from the paper: there the scores before softmax and the weights after it are composed, both by a static matrix
+and by low-rank and diagonal ones of the query and of the key. Here it is the weights alone, by the matrices of the
+query: one C_i for a query and nothing for a key, so that the cache of keys and values holds no more than it did. (The
+static matrix is off in the authors' code, too, by default.) V2 and G start at zero, so that C_i = I and training
+starts as plain attention. Attention weights are needed as numbers, so torch's fused kernel is not used.
 
 Legend: B batch, L length, H heads, R rank, D width, K = 2·R·H hidden units.
 """
@@ -29,7 +30,7 @@ class HeadComposition(nn.Module):
     Args:
         width: D.
         heads: H, at least 2.
-        rank: R, of what is lent; the paper's 2 are enough for 32 heads.
+        rank: R, of what is lent; 2 in the authors' code, whatever H is.
     """
 
     def __init__(self, width: int, heads: int, rank: int) -> None:
