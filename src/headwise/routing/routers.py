@@ -96,9 +96,9 @@ class LearnedRouter(RouterConfig):
     Args:
         granularity: token: W·[x_i ; context]. sequence: W·context, or of the mean token where there is no
             controller. layer: a learned constant.
-        reads: dimensions of the normed input that it reads, the first so many; null (default): all D. With 12 and gate
-            sigmoid it is the head gate of modded-nanogpt, which reads the residual stream behind its norm, too. Differs
-            from it: 2·sigmoid in place of sigmoid, so that a start at zero is plain attention, and a bias.
+        reads: dimensions of the normed input that it reads, the first so many, at most D; null (default): all. With 12
+            and gate sigmoid it is the head gate of modded-nanogpt, which reads the residual stream behind its norm,
+            too. Differs from it: 2·sigmoid in place of sigmoid, so that a start at zero is plain attention, and a bias.
     """
 
     granularity: Granularity = "token"
@@ -239,9 +239,7 @@ class Learned(Scored):
     ) -> None:
         super().__init__(gate, heads, balance)
         self.granularity, outputs = config.granularity, sum(self.columns.values())
-        self.reads = width if config.reads is None else config.reads
-        if self.reads > width:
-            raise ValueError(f"reads={self.reads} but the input has {width} dimensions; choose 1..{width}")
+        self.reads = min(config.reads or width, width)  # a search for a size passes narrow ones, too
         reads_input = self.granularity == "token" or not context
         if self.granularity == "layer":
             self.constant = nn.Parameter(torch.zeros(outputs))

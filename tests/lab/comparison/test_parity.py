@@ -59,6 +59,12 @@ def test_a_controller_costs_width_not_fairness() -> None:
     assert got.model.width < DEFAULT.width
 
 
+def test_a_router_of_a_few_dimensions_is_matched_although_the_search_begins_below_them() -> None:
+    few = build(Arm, {"router": {"name": "learned", "reads": 12}, "gate": {"name": "sigmoid"}}, "arm")
+    arms = [("baseline", arm("baseline"), DEFAULT), ("few", few, DEFAULT)]
+    assert match(arms, LENGTH).arms[1].parameter_ratio == pytest.approx(1, abs=TOLERANCE)
+
+
 def test_the_proportions_of_the_ffn_stay_near_those_asked_for() -> None:
     shape = match(pair("hrm"), LENGTH).arms[1].model
     assert shape.ffn / shape.width == pytest.approx(DEFAULT.ffn / DEFAULT.width, rel=0.15)
