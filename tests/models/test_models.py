@@ -154,7 +154,7 @@ def test_sizes_have_the_published_parameters_but_for_embedder_and_read_out(name:
 def test_checkpointing_changes_neither_losses_nor_gradients_nor_random_numbers(name: str) -> None:
     """With dropout and noise, which are drawn the same again; each block is computed once more in backward."""
     backbone = perturbed(ARMS[name], shape=replace(SHAPE, dropout=0.3, structural_heads=1, relative=1))
-    layout = Layout(neighbours=torch.rand(3, 6, 6) < 0.5, positions=grid(2, 3))
+    layout = Layout(relations={"near": torch.rand(3, 6, 6) < 0.5}, positions=grid(2, 3))
     x, calls = torch.randn(3, 6, 16, dtype=torch.float64), 0
 
     def count(*_: object) -> None:

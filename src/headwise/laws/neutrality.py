@@ -24,6 +24,8 @@ def torch_layer(block: Block) -> nn.TransformerEncoderLayer:
     rows = attention.output.weight
     if attention.shape.combination == "mixture":
         rows = torch.cat([rows / SHAPE.heads] * SHAPE.heads, 1)
+    assert block.ffn is not None
+    assert block.ffn_norm is not None
     first, _, second = block.ffn
     assert isinstance(first, nn.Linear)
     assert isinstance(second, nn.Linear)

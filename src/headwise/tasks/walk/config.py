@@ -1,0 +1,86 @@
+"""The settings of the task `walk`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class WalkConfig:
+    """Which graphs, which instructions, and what a model is told of them.
+
+    Args:
+        nodes: N; default 16, so that chance is 6 %. No weight depends on it.
+        relations: K, each drawn afresh for every example; default 6.
+        hops: T, the most relations that an instruction names; default 4. It names 1 to T, each number as often.
+        train_hops: the most in training and validation, where that is to be less, so that tables go beyond the hops
+            trained on; default null: `hops`.
+        successors: how many a node has in a relation, on average. 1 (default): each relation is a permutation. Less: a
+            permutation of which that share is left, never less than the walk needs. More: further ones drawn at random,
+            and the answer is the set of all nodes where the walk may end.
+        instruction: `nodes` (default): added to every node, as one embedding for each place in the instruction and
+            relation there, or none any more. `tokens`: a token for each relation, behind the nodes, which heads that
+            follow no relation can read.
+        targets: `answer` (default): where the walk ends is asked for after every supervised step; `hops`: after step t
+            where it has come in t hops, or ended.
+        train_examples: size of the training set; 0 (default) draws fresh examples for ever, `EPOCH` to an epoch.
+        curriculum: fresh examples over which the most hops of a training instruction grow from 1 to `train_hops`;
+            default 0: none.
+        validation_examples: size of the validation set.
+        test_examples: size of the test set; 5000, a quarter of them for each number of hops, give a standard error of
+            at most 0.007 over all and 0.014 for each.
+
+    Raises:
+        ValueError: a value out of range, with what is allowed.
+    """
+
+    nodes: int = 16
+    relations: int = 6
+    hops: int = 4
+    train_hops: int | None = None
+    successors: float = 1.0
+    instruction: Literal["nodes", "tokens"] = "nodes"
+    targets: Literal["answer", "hops"] = "answer"
+    train_examples: int = 0
+    curriculum: int = 0
+    validation_examples: int = 1000
+    test_examples: int = 5000
+
+    def __post_init__(self) -> None:
+        if self.nodes < 2:
+            raise ValueError(f"task.nodes={self.nodes}: choose 2 or more")
+        for key in ("relations", "hops", "validation_examples", "test_examples"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"task.{key}={getattr(self, key)}: choose 1 or more")
+        if self.train_hops is not None and not 1 <= self.train_hops <= self.hops:
+            raise ValueError(f"task.train_hops={self.train_hops}: choose 1..{self.hops} (task.hops), or null")
+        if not 0 < self.successors <= self.nodes:
+            raise ValueError(
+                f"task.successors={self.successors}: choose above 0, up to {self.nodes} (task.nodes); 1: permutations"
+            )
+        for key in ("train_examples", "curriculum"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"task.{key}={getattr(self, key)}: choose 0 or more")
+        if self.curriculum and self.train_examples:
+            raise ValueError(
+                f"task.curriculum={self.curriculum}: is about fresh examples, and task.train_examples="
+                f"{self.train_examples} come again and again; choose train_examples=0, or curriculum=0"
+            )
+        if self.curriculum and self.most_trained == 1:
+            raise ValueError(f"task.curriculum={self.curriculum}: with 1 hop nothing can grow; choose 0, or more hops")
+
+    @property
+    def most_trained(self) -> int:
+        """The most hops of a training instruction."""
+        return self.hops if self.train_hops is None else self.train_hops
+
+    @property
+    def many(self) -> bool:
+        """Whether a walk can end at several nodes, so that answers are sets."""
+        return self.successors > 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the relations."""
+        return tuple(f"r{number}" for number in range(1, self.relations + 1))
