@@ -38,14 +38,16 @@ def relations(count: int, length: int = CELLS) -> dict[str, Tensor]:
 
 
 def layout(count: int, padding: Tensor | None = None) -> Layout:
-    route = torch.randint(-1, 2, (count, 3), generator=torch.Generator().manual_seed(1))
-    return Layout(padding, relations(count), grid(2, 3), route)
+    generator = torch.Generator().manual_seed(1)
+    route = torch.randint(-1, 2, (count, 3), generator=generator)
+    inputs = torch.randn(2, count, 1, SHAPE.width, dtype=torch.float64, generator=generator)
+    return Layout(padding, relations(count), grid(2, 3), route, inputs)
 
 
 def rows(whole: Layout, index: list[int], length: int = CELLS) -> Layout:
     """Some examples alone, without what lies behind `length`."""
     seen = {name: part[index, :length, :length] for name, part in whole.relations.items()}
-    return Layout(None, seen, whole.positions[:length], whole.route[index])
+    return Layout(None, seen, whole.positions[:length], whole.route[index], whole.inputs[:, index])
 
 
 def batch(count: int = 5, length: int = CELLS) -> Tensor:
@@ -71,9 +73,10 @@ def test_relations_between_all_and_a_bias_of_zero_change_nothing(name: str) -> N
 
 
 @pytest.mark.parametrize("name", ARMS)
-def test_with_a_layout_every_parameter_gets_a_gradient_and_moves(name: str) -> None:
-    """Laws 2 and 3, the table of the bias included."""
-    backbone = perturbed(ARMS[name], shape=BOTH)
+@pytest.mark.parametrize("ffn", [SHAPE.ffn, 0])
+def test_with_a_layout_every_parameter_gets_a_gradient_and_moves(name: str, ffn: int) -> None:
+    """Laws 2 and 3, the table of the bias included; without a feed-forward layer, too."""
+    backbone = perturbed(ARMS[name], shape=replace(BOTH, ffn=ffn))
     before = {n: p.detach().clone() for n, p in backbone.named_parameters()}
     assert "relative.table" in before
     optimiser = torch.optim.AdamW(backbone.parameters(), lr=1e-3, weight_decay=0, fused=True)
@@ -118,8 +121,12 @@ def test_planted_mask_that_stays_behind_when_examples_halt_is_caught(monkeypatch
         assert trace.steps.unique().numel() > 1, "examples must halt at different steps for this test to say anything"
         alone = torch.cat([backbone(x[[i]], rows(whole, [i])).states[0] for i in range(16)])
         torch.testing.assert_close(trace.states[0], alone)
-        monkeypatch.setattr(Mask, "rows", lambda self, index: Mask(self.padding, self.attention[: len(index)]))
-        assert not torch.allclose(backbone(x, whole).states[0], alone)
+        for planted in (
+            lambda self, index: Mask(self.padding, self.attention[: len(index)], self.inputs[:, index]),
+            lambda self, index: Mask(self.padding, self.attention[index], self.inputs[:, : len(index)]),
+        ):
+            monkeypatch.setattr(Mask, "rows", planted)
+            assert not torch.allclose(backbone(x, whole).states[0], alone)
 
 
 @pytest.mark.parametrize("name", ["baseline", "hrm_token", "reuse_keys_values", "mixture"])
@@ -144,6 +151,7 @@ def test_a_structural_head_is_dense_attention_with_minus_infinity_elsewhere(name
         if backbone.refiner.controller is not None:
             context, state, _ = backbone.refiner.controller(hidden, None, state)
         hidden = hidden + x if t else hidden
+        hidden = hidden + whole.inputs[t] if t < 2 else hidden
         for i, block in enumerate(backbone.refiner.stack.blocks):
             normed = block.attention_norm(hidden)
             ones = torch.ones(2, 1, SHAPE.heads, dtype=torch.float64)

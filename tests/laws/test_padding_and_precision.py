@@ -27,7 +27,7 @@ WAYS = {
     "dense": replace(SHAPE, skipping="never"),
     "skipping": replace(SHAPE, skipping="always"),
     "bias": replace(SHAPE, relative=1, structural_heads=2, skipping="never"),
-    "skipping_bias": replace(SHAPE, relative=1, structural_heads=2, skipping="always"),
+    "skipping_bias": replace(SHAPE, relative=1, structural_heads={"second": 1, "first": 2}, ffn=0, skipping="always"),
 }
 CASES = [(name, way, False) for name in ARMS for way in WAYS]
 CASES += [(name, way, True) for name in sorted(CAUSAL) for way in ("dense", "skipping")]

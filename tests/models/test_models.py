@@ -31,6 +31,14 @@ def test_analytic_flops_agree_with_torch(name: str) -> None:
     assert counter.get_total_flops() / 3 == pytest.approx(flops_per_example(backbone, 10), rel=1e-9)
 
 
+def test_flops_without_a_feed_forward_layer_agree_with_torch() -> None:
+    backbone = Backbone(replace(SHAPE, ffn=0), ARMS["looped"]).eval()
+    counter = FlopCounterMode(display=False)
+    with counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        backbone(torch.randn(3, 10, SHAPE.width))
+    assert counter.get_total_flops() / 3 == pytest.approx(flops_per_example(backbone, 10), rel=1e-9)
+
+
 @pytest.mark.parametrize("name", ARMS)
 def test_every_parameter_has_a_role_and_routing_belongs_to_the_controller(name: str) -> None:
     backbone = Backbone(SHAPE, fitted(ARMS[name]))

@@ -55,7 +55,7 @@ def refusals(arm: Arm, task: TaskFacts, model: ModelConfig | None) -> Iterator[s
     yield from _of_segments(arm)
     yield from _of_reuse(arm)
     yield from _of_balance(arm)
-    yield from _of_route(arm, task.hops)
+    yield from _of_route(arm, task)
     if model is not None:
         yield from _of_heads(arm, model)
         yield from _of_layout(model, task)
@@ -199,11 +199,13 @@ def _of_targets(loop: RefinementConfig, targets: int) -> Iterator[str]:
         )
 
 
-def _of_route(arm: Arm, hops: int) -> Iterator[str]:
+def _of_route(arm: Arm, task: TaskFacts) -> Iterator[str]:
     if not arm.router.follows_route:
         return
-    key, steps = f"arm.router.name={_router(arm)}", arm.refinement.steps_in_all
-    if not hops:
+    key, steps, hops = f"arm.router.name={_router(arm)}", arm.refinement.steps_in_all, task.hops
+    if task.causal:
+        yield f"{key}: a causal model knows no layout, and so no relation to follow; use another router"
+    elif not hops:
         yield f"{key}: the task does not say which relation is to be followed; use another router"
     elif steps < hops:
         yield f"{key}: follows {hops} relations, one a step, in {steps}; choose arm.refinement.steps={hops} or more"

@@ -2,7 +2,8 @@
 
 Legend: B batch, L length, D width, H heads, R most steps, K supervised steps, S and C context positions and width.
 
-    h_0 = embed(x);   h_t = stack(h_{t-1} + e_t);   e_1 = 0, and for t > 1 e_t = h_0 (injection "input") or 0 ("none")
+    h_0 = embed(x);   h_t = stack(h_{t-1} + e_t);   e_1 = 0, and for t > 1 e_t = h_0 (injection "input") or 0 ("none");
+    to e_t comes what the layout has for step t, where it has something
 
 With S segments an example is trained on S times R steps, each segment from the detached state of the one before.
 """
@@ -213,7 +214,7 @@ class Refiner(nn.Module):
         return self._until_halted(live, gates, record)
 
     def _step(self, live: _Live, t: int, gates: Sequence[Tensor] | None) -> tuple[_Live, StackOutput, Tensor | None]:
-        """Step t (from 1): h_t, the stack's output and the controller's context."""
+        """Step t (from 1, over all segments): h_t, the stack's output and the controller's context."""
         if (t - 1) % self.config.steps == 0:  # a segment hands on its state and nothing else
             live = replace(live, memory=None)
         inject = self.config.injection == "input" and live.carried
@@ -221,7 +222,9 @@ class Refiner(nn.Module):
         if self.controller is not None:
             heads = live.memory[-1].heads if live.memory else None
             context, state, losses = self.controller(live.hidden, live.mask.padding, live.state, heads)
-        hidden = live.hidden + live.start if inject else live.hidden
+        hidden, inputs = live.hidden + live.start if inject else live.hidden, live.mask.inputs
+        if inputs is not None and t <= len(inputs):
+            hidden = hidden + inputs[t - 1]
         out: StackOutput = self.stack(hidden, live.mask, context, self._reused(live.memory), gates)
         out.losses.update(losses)
         return _Live(out.hidden, live.start, live.mask, state, out.memory, carried=True), out, context
@@ -241,7 +244,7 @@ class Refiner(nn.Module):
         losses: dict[str, list[Tensor]] = {}
         for t in range(1, steps_taken + 1):
             with torch.no_grad() if t < first else nullcontext():
-                live, out, context = self._step(live, t, _forced(gates, before + t))
+                live, out, context = self._step(live, before + t, _forced(gates, before + t))
                 if self.halting is not None and self.halting.learned:
                     stopping.append(self.halting(context, out.gates, live.mask.padding))
             if record:

@@ -29,12 +29,15 @@ class Layout:
         positions: int64 [L, 2], row and column of each token, the same in all examples.
         route: int64 [B, T], which relation, by its place among them, is to be followed at each refinement step, -1 for
             none; none after T steps. Where a task knows it (see `OracleRouter`).
+        inputs: [T, B, 1|L, D], what is added to the hidden states before each of the first T refinement steps, beside
+            what the refinement itself adds.
     """
 
     padding: Tensor | None = None
     relations: Mapping[str, Tensor] = field(default_factory=dict)
     positions: Tensor | None = None
     route: Tensor | None = None
+    inputs: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -45,17 +48,20 @@ class Mask:
         padding: bool [B, L], True for real tokens, or None: what routers, controllers and halting average over.
         attention: broadcastable to [B, H, L, L]: bool, True where a query may look, or float, added to the scores, -inf
             where it may not; None: everywhere.
+        inputs: [T, B, 1|L, D], what a layout has for each step, or None.
     """
 
     padding: Tensor | None = None
     attention: Tensor | None = None
+    inputs: Tensor | None = None
 
     def rows(self, index: Tensor) -> "Mask":
         """The mask of the examples in `index`."""
-        padding, attention = self.padding, self.attention
+        padding, attention, inputs = self.padding, self.attention, self.inputs
         if attention is not None and attention.shape[0] > 1:  # else the same for all
             attention = attention[index]
-        return Mask(None if padding is None else padding[index], attention)
+        inputs = None if inputs is None else inputs[:, index]
+        return Mask(None if padding is None else padding[index], attention, inputs)
 
 
 class RelativeBias(nn.Module):
@@ -135,7 +141,7 @@ def mask_of(layout: Layout, heads: int, along: Sequence[str], bias: Tensor | Non
         # Kernels take a bool mask by making it a float one, at every step and layer anew.
         assert attention is not None
         attention = torch.zeros_like(attention, dtype=like.dtype).masked_fill_(~attention, -torch.inf)
-    return Mask(layout.padding, attention)
+    return Mask(layout.padding, attention, layout.inputs)
 
 
 def gates_of_route(layout: Layout, along: Sequence[str], heads: int, steps: int, like: Tensor) -> list[Tensor]:

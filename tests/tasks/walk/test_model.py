@@ -17,7 +17,10 @@ from headwise.tasks.base import Batch, TaskModel
 from headwise.tasks.walk import WalkConfig, WalkTask
 from headwise.tasks.walk.graphs import generate
 from headwise.training.configuration import load
-from headwise.training.objective import weighted_task_loss
+from headwise.training.objective import objective, weighted_task_loss
+from headwise.training.optim import optimizer_for
+from headwise.training.scoring import score
+from headwise.training.start import build
 
 KINDS = {"permutation": 1.0, "partial": 0.4, "many": 1.8}
 
@@ -52,7 +55,7 @@ def test_a_head_sees_at_each_node_those_that_its_relation_leads_from(kind: str, 
         assert (seen[row, 3].sum(1) == real).all()
 
 
-@pytest.mark.parametrize("instruction", ["nodes", "tokens"])
+@pytest.mark.parametrize("instruction", ["nodes", "tokens", "steps"])
 def test_nodes_have_no_names(instruction: str) -> None:
     """In another order they get the same scores in that order."""
     config = WalkConfig(nodes=6, relations=3, instruction=instruction)
@@ -79,6 +82,23 @@ def test_with_targets_for_hops_each_step_is_asked_where_the_walk_has_come() -> N
     answer = TaskModel(WalkTask(replace(config, targets="answer"), {}, 16).double(), own.backbone)
     answer.task.load_state_dict(own.task.state_dict())
     assert not torch.allclose(weighted_task_loss(answer, batch, answer(batch)), total.sum())
+
+
+def test_an_instruction_by_steps_says_the_same_at_every_step_and_nothing_behind_its_end() -> None:
+    config = WalkConfig(nodes=6, relations=3, hops=3, instruction="steps")
+    shape = ModelConfig(width=16, heads=4, ffn=8, structural_heads=3)
+    own = model(config, Arm(refinement=RefinementConfig(5)), shape)
+    batch = generate(config, 40, [0], 3)
+    x, layout = own.embed(batch)
+    for row, hops in enumerate(batch["hops"].tolist()):
+        told = [own.task.instruction.relation.weight[r] for r in batch["instruction"][row, :hops]]
+        expected = torch.stack([*told, *[torch.zeros(16).double()] * (3 - hops)])
+        torch.testing.assert_close(layout.inputs[:, row, 0], expected)
+    mask = mask_of(layout, 4, ("r1", "r2", "r3"), None, x)
+    hidden = x
+    for t in range(5):
+        hidden = own.backbone.refiner.stack(hidden + (layout.inputs[t] if t < 3 else 0), mask).hidden
+    torch.testing.assert_close(own(batch).states[0], own.backbone.norm(hidden))
 
 
 def test_with_segments_hops_are_counted_on() -> None:
@@ -136,6 +156,43 @@ def test_with_the_right_head_open_at_each_step_weights_set_by_hand_walk_to_the_e
     assert accuracy() == 1
     ones = torch.ones(len(whole["hops"]), 1, 3, dtype=torch.float64)
     assert accuracy([[ones]]) < 0.7  # all heads open: every way of so many hops ends somewhere
+
+
+TWO_HOPS = [
+    "task=walk",
+    "task.hops=2",
+    "task.nodes=6",
+    "task.relations=3",
+    "task.instruction=steps",
+    "task.test_examples=200",
+    "arm.refinement.steps=2",
+    "model.width=24",
+    "model.heads=3",
+    "model.structural_heads=3",
+    "model.ffn=0",
+    "training.preset.lr=0.01",
+]
+
+
+def trained(arm: str, updates: int) -> float:
+    """Accuracy on two hops after so many updates."""
+    torch.manual_seed(0)
+    config = load([*TWO_HOPS, f"arm={arm}"])
+    data, own = build(config)
+    source, optimizer = data.split("train"), optimizer_for(own, config.training.preset)
+    for number in range(updates):
+        loss = objective(own, source.batch(torch.arange(64 * number, 64 * number + 64)), config.training.losses).loss
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    return score(own.eval(), data.split("test"), 200).means()["accuracy_2_hops"]
+
+
+def test_whoever_opens_the_right_head_learns_two_hops_and_who_opens_all_does_not() -> None:
+    """From the answer alone, in 80 updates."""
+    assert trained("oracle", 80) > 0.98
+    assert trained("looped_gated", 80) > 0.9
+    assert trained("looped", 80) < 0.8
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ class WalkConfig:
             and the answer is the set of all nodes where the walk may end.
         instruction: `nodes` (default): added to every node, as one embedding for each place in the instruction and
             relation there, or none any more. `tokens`: a token for each relation, behind the nodes, which heads that
-            follow no relation can read.
+            follow no relation can read. `steps`: at each refinement step the relation that is to be followed then is
+            added to every node, so that longer instructions than those trained on mean something.
         targets: `answer` (default): where the walk ends is asked for after every supervised step; `hops`: after step t
             where it has come in t hops, or ended.
         train_examples: size of the training set; 0 (default) draws fresh examples for ever, `EPOCH` to an epoch.
@@ -40,7 +41,7 @@ class WalkConfig:
     hops: int = 4
     train_hops: int | None = None
     successors: float = 1.0
-    instruction: Literal["nodes", "tokens"] = "nodes"
+    instruction: Literal["nodes", "tokens", "steps"] = "nodes"
     targets: Literal["answer", "hops"] = "answer"
     train_examples: int = 0
     curriculum: int = 0

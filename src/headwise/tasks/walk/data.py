@@ -22,8 +22,9 @@ class WalkData(TaskData):
 
     def __init__(self, config: WalkConfig, seed: int, cache: Path | None = None) -> None:
         super().__init__(config, seed, cache)
-        # What weights are made for: relations and places in an instruction have embeddings of their own.
-        self.facts = {"relations": config.relations, "hops": config.hops}
+        # What weights are made for: a relation has an embedding of its own, and if need be one for each place.
+        places = {} if config.instruction == "steps" else {"hops": config.hops}
+        self.facts = {"relations": config.relations, **places}
         self._sources: dict[str, Source] = {}
 
     def split(self, name: str) -> Source:

@@ -36,7 +36,7 @@ class Nodes(nn.Module):
         return tokens
 
 
-class Instruction(nn.Module):
+class PlacedInstruction(nn.Module):
     """The relation at each place of an instruction -> embedding of that pair, the end of the instruction included."""
 
     role = "backbone"
@@ -46,11 +46,27 @@ class Instruction(nn.Module):
         self.relations = relations
         self.pair = nn.Embedding(hops * (relations + 1), width)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """[B, T, D]."""
-        instruction = batch["instruction"]
+    def forward(self, instruction: Tensor) -> Tensor:
+        """Relations [B, T] to [B, T, D]."""
         place = torch.arange(instruction.shape[1], device=instruction.device)
         tokens: Tensor = self.pair(place * (self.relations + 1) + instruction)
+        return tokens
+
+
+class SteppedInstruction(nn.Module):
+    """The relation at each place of an instruction -> its embedding, wherever it stands; zeros behind the last one."""
+
+    role = "backbone"
+
+    def __init__(self, relations: int, width: int) -> None:
+        super().__init__()
+        self.relations = relations
+        self.relation = nn.Embedding(relations, width)
+
+    def forward(self, instruction: Tensor) -> Tensor:
+        """Relations [B, T] to [B, T, D]."""
+        named = instruction < self.relations
+        tokens: Tensor = self.relation(torch.where(named, instruction, 0)) * named[..., None]
         return tokens
 
 
@@ -84,7 +100,11 @@ class WalkTask(Task):
     def __init__(self, config: WalkConfig, facts: dict[str, Any], width: int) -> None:
         super().__init__(config, facts, width)
         self.nodes = Nodes(width)
-        self.instruction = Instruction(config.relations, config.hops, width)
+        self.instruction: PlacedInstruction | SteppedInstruction
+        if config.instruction == "steps":
+            self.instruction = SteppedInstruction(config.relations, width)
+        else:
+            self.instruction = PlacedInstruction(config.relations, config.hops, width)
         self.scores = NodeScores(width)
 
     @classmethod
@@ -99,15 +119,20 @@ class WalkTask(Task):
         return TaskFacts(cls.causal, cls.relations(config), hops=config.hops, targets=targets)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """[B, N, D] with the instruction in every node; or [B, N + T, D], nodes first, its end being padding."""
-        nodes, instruction = self.nodes(batch), self.instruction(batch)
+        """[B, N, D], with the instruction in every node if it is to be there; or with its tokens behind the nodes
+        [B, N + T, D], those after its end being padding."""
+        nodes = self.nodes(batch)
+        if self.config.instruction == "steps":
+            return nodes, None
+        instruction = self.instruction(batch["instruction"])
         if self.config.instruction == "nodes":
             return nodes + instruction.sum(1, keepdim=True), None
         real = batch["instruction"] < self.config.relations
         return torch.cat([nodes, instruction], 1), torch.cat([real.new_ones(nodes.shape[:2]), real], 1)
 
     def layout(self, batch: Batch) -> Layout:
-        """A node sees along a relation the nodes that it leads from; an instruction's tokens see along none."""
+        """A node sees along a relation the nodes that it leads from; an instruction's tokens see along none. With an
+        instruction by steps also what is added at each of them."""
         edges, instruction = batch["edges"], batch["instruction"]
         backward = edges.transpose(2, 3)
         if self.config.instruction == "tokens":
@@ -115,7 +140,10 @@ class WalkTask(Task):
             backward = F.pad(backward, (0, more, 0, more))
         seen = {name: backward[:, place] for place, name in enumerate(self.config.names)}
         route = torch.where(instruction < self.config.relations, instruction, -1)
-        return Layout(relations=seen, route=route)
+        inputs = None
+        if self.config.instruction == "steps":
+            inputs = self.instruction(instruction).transpose(0, 1).unsqueeze(2)  # [T, B, 1, D]
+        return Layout(relations=seen, route=route, inputs=inputs)
 
     def at_step(self, batch: Batch, step: int) -> Batch:
         """With targets for each hop, the walk as far as it has come."""
