@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from headwise.schema import FilePath
+
+RANDOM = {"nodes": 16, "successors": 1.0}
+"""Settings of random relations, and their defaults."""
+
 
 @dataclass(frozen=True)
 class WalkConfig:
@@ -12,7 +17,7 @@ class WalkConfig:
 
     Args:
         nodes: N; default 16, so that chance is 6 %. No weight depends on it.
-        relations: K, each drawn afresh for every example; default 6.
+        relations: K, each drawn afresh for every example; default 6. Of a graph from a file: as many as it has.
         hops: T, the most relations that an instruction names; default 4. It names 1 to T, each number as often.
         train_hops: the most in training and validation, where that is to be less, so that tables go beyond the hops
             trained on; default null: `hops`.
@@ -28,6 +33,14 @@ class WalkConfig:
         train_examples: size of the training set; 0 (default) draws fresh examples for ever, `EPOCH` to an epoch.
         curriculum: fresh examples over which the most hops of a training instruction grow from 1 to `train_hops`;
             default 0: none.
+        graph: a graph of the user's own in place of random ones: a file of lines head, relation, tail, separated by
+            tabs. Its entities are the nodes, its relations r1, r2, ... in the order of their names. Queries are random
+            walks on it; the answer is the set of all entities that the same relations lead to from the start.
+        test_graph: further triples of these entities and relations, which heads see in the test alone; each test walk
+            goes along at least one of them.
+        inverses: each relation of the graph is there backwards, too; default false.
+        held_out: share of the compositions of relations, each a sequence of two or more, that no training or validation
+            query asks for; test queries of two or more hops ask for those alone. Default null: 0.2 of a graph.
         validation_examples: size of the validation set.
         test_examples: size of the test set; 5000, a quarter of them for each number of hops, give a standard error of
             at most 0.007 over all and 0.014 for each.
@@ -45,6 +58,10 @@ class WalkConfig:
     targets: Literal["answer", "hops"] = "answer"
     train_examples: int = 0
     curriculum: int = 0
+    graph: FilePath | None = None
+    test_graph: FilePath | None = None
+    inverses: bool = False
+    held_out: float | None = None
     validation_examples: int = 1000
     test_examples: int = 5000
 
@@ -71,6 +88,29 @@ class WalkConfig:
         if self.curriculum and self.most_trained == 1:
             raise ValueError(f"task.curriculum={self.curriculum}: with 1 hop nothing can grow; choose 0, or more hops")
 
+        self._check_graph()
+
+    def _check_graph(self) -> None:
+        if self.graph is None:
+            about = {"test_graph": self.test_graph, "inverses": "true" if self.inverses else None}
+            for key, word in (about | {"held_out": self.held_out}).items():
+                if word is not None:
+                    raise ValueError(f"task.{key}={word}: is about task.graph, and there is none; name a file of it")
+            return
+        for key, default in RANDOM.items():
+            if getattr(self, key) != default:
+                raise ValueError(
+                    f"task.{key}={getattr(self, key)}: is about random graphs, this one comes from task.graph; choose "
+                    f"task.{key}={default}"
+                )
+        if not 0 <= self.share_held_out < 1:
+            raise ValueError(f"task.held_out={self.held_out}: choose 0 <= held_out < 1, or null")
+
+    @property
+    def share_held_out(self) -> float:
+        """`held_out`, or its default."""
+        return 0.2 if self.held_out is None else self.held_out
+
     @property
     def most_trained(self) -> int:
         """The most hops of a training instruction."""
@@ -79,9 +119,10 @@ class WalkConfig:
     @property
     def many(self) -> bool:
         """Whether a walk can end at several nodes, so that answers are sets."""
-        return self.successors > 1
+        return self.successors > 1 or self.graph is not None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the relations."""
-        return tuple(f"r{number}" for number in range(1, self.relations + 1))
+        forward = tuple(f"r{number}" for number in range(1, self.relations + 1))
+        return (*forward, *(f"{name}_backward" for name in forward)) if self.inverses else forward

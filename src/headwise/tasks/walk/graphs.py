@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from headwise.tasks.base import Batch
 from headwise.tasks.walk.config import WalkConfig
@@ -59,3 +60,13 @@ def generate(config: WalkConfig, count: int, seed: list[int], most: np.ndarray |
         reached[:, t + 1] = (reached[:, t, :, None] & step).any(1)
     arrays = {"edges": edges, "start": start, "instruction": instruction, "hops": hops, "reached": reached}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def edges_of(batch: Batch, relations: int) -> Tensor:
+    """Bool [B|1, K, N, N] as in `generate`: drawn for each example, or of the triples [B, M, 3] that all share."""
+    if "edges" in batch:
+        return batch["edges"]
+    N, (head, relation, tail) = batch["reached"].shape[2], batch["triples"][0].long().T
+    edges = torch.zeros(1, relations, N, N, dtype=torch.bool, device=head.device)
+    edges[0, relation, head, tail] = True
+    return edges

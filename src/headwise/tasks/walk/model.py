@@ -19,6 +19,7 @@ from headwise.routing.layout import Layout
 from headwise.tasks.base import Batch, Task
 from headwise.tasks.walk import metrics
 from headwise.tasks.walk.config import WalkConfig
+from headwise.tasks.walk.graphs import edges_of
 
 
 class Nodes(nn.Module):
@@ -32,7 +33,7 @@ class Nodes(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """[B, N, D]."""
-        tokens: Tensor = self.is_start(F.one_hot(batch["start"], batch["edges"].shape[2]))
+        tokens: Tensor = self.is_start(F.one_hot(batch["start"], batch["reached"].shape[2]))
         return tokens
 
 
@@ -101,10 +102,11 @@ class WalkTask(Task):
         super().__init__(config, facts, width)
         self.nodes = Nodes(width)
         self.instruction: PlacedInstruction | SteppedInstruction
+        K = len(config.names)
         if config.instruction == "steps":
-            self.instruction = SteppedInstruction(config.relations, width)
+            self.instruction = SteppedInstruction(K, width)
         else:
-            self.instruction = PlacedInstruction(config.relations, config.hops, width)
+            self.instruction = PlacedInstruction(K, config.hops, width)
         self.scores = NodeScores(width)
 
     @classmethod
@@ -127,19 +129,19 @@ class WalkTask(Task):
         instruction = self.instruction(batch["instruction"])
         if self.config.instruction == "nodes":
             return nodes + instruction.sum(1, keepdim=True), None
-        real = batch["instruction"] < self.config.relations
+        real = batch["instruction"] < self.instruction.relations
         return torch.cat([nodes, instruction], 1), torch.cat([real.new_ones(nodes.shape[:2]), real], 1)
 
     def layout(self, batch: Batch) -> Layout:
         """A node sees along a relation the nodes that it leads from; an instruction's tokens see along none. With an
         instruction by steps also what is added at each of them."""
-        edges, instruction = batch["edges"], batch["instruction"]
-        backward = edges.transpose(2, 3)
+        K, instruction = self.instruction.relations, batch["instruction"]
+        backward = edges_of(batch, K).transpose(2, 3)  # [B|1, K, N, N]
         if self.config.instruction == "tokens":
             more = instruction.shape[1]
             backward = F.pad(backward, (0, more, 0, more))
         seen = {name: backward[:, place] for place, name in enumerate(self.config.names)}
-        route = torch.where(instruction < self.config.relations, instruction, -1)
+        route = torch.where(instruction < K, instruction, -1)
         inputs = None
         if self.config.instruction == "steps":
             inputs = self.instruction(instruction).transpose(0, 1).unsqueeze(2)  # [T, B, 1, D]
@@ -153,7 +155,7 @@ class WalkTask(Task):
 
     def read_out(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Scores [B, N] from the hidden states of the nodes; those of the instruction are not read."""
-        scores: Tensor = self.scores(hidden[:, : batch["edges"].shape[2]])
+        scores: Tensor = self.scores(hidden[:, : batch["reached"].shape[2]])
         return scores
 
     def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
@@ -167,8 +169,7 @@ class WalkTask(Task):
 
     def terms(self, batch: Batch) -> Tensor:
         """One answer, or N nodes, [B]."""
-        start = batch["start"]
-        return torch.full_like(start, batch["edges"].shape[2] if self.config.many else 1)
+        return torch.full_like(batch["start"], batch["reached"].shape[2] if self.config.many else 1)
 
     def metrics(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         """As `metrics.measure`, of the node with the largest score; or, with jaccard, of all with one above 0."""
