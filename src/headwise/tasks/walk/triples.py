@@ -132,7 +132,7 @@ def queries(
     """
     rng, T = np.random.default_rng(seed), config.hops
     edges, new = graph.edges(), graph.edges(graph.new)
-    leads: np.ndarray = edges.any(2)  # [K, N], whether a relation leads anywhere from an entity
+    leads = np.asarray(edges.any(2))  # [K, N], whether a relation leads anywhere from an entity
     hops = rng.integers(1, np.broadcast_to(most, (count,)) + 1)
     start, instruction = np.zeros(count, dtype=np.int64), np.zeros((count, T), dtype=np.int64)
     missing = np.arange(count)
