@@ -10,7 +10,8 @@ from headwise.errors import InputError
 from headwise.schema import build
 from headwise.tasks.base import Batch
 from headwise.tasks.walk import WalkConfig, WalkData
-from headwise.tasks.walk.graphs import EPOCH, generate
+from headwise.tasks.walk.config import EPOCH
+from headwise.tasks.walk.graphs import generate
 
 KINDS = {"permutation": 1.0, "partial": 0.4, "many": 1.8}
 
@@ -138,6 +139,10 @@ def test_planted_wrong_answers_are_seen_by_the_ceiling() -> None:
         ({"curriculum": -1}, "task.curriculum=-1: choose 0 or more"),
         ({"curriculum": 100, "train_examples": 10}, "choose train_examples=0, or curriculum=0"),
         ({"curriculum": 100, "train_hops": 1}, "with 1 hop nothing can grow"),
+        ({"hops": 101}, "task.hops=101: choose 1..100"),
+        ({"nodes": 400}, "task.nodes=400 with task.relations=6: an epoch of 2048 examples takes more than 1 GiB"),
+        ({"nodes": 250, "train_examples": 10}, "task.test_examples=5000: of task.nodes=250 and task.relations=6 2"),
+        ({"test_examples": 10**9}, "task.test_examples=1000000000: of task.nodes=16 and"),
         ({"targets": "hop"}, "task.targets=hop: choose one of answer, hops"),
     ],
 )

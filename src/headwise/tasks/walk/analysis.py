@@ -5,6 +5,7 @@ Legend: B walks, L tokens, H heads of which the first S see along a relation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,7 +93,7 @@ def _mean(gate: Tensor, among: Tensor) -> Tensor:
 def _by_step(opened: Tensor) -> dict[str, Any]:
     rows = []
     for t, part in enumerate(opened, start=1):
-        means = [mean if mean == mean else "-" for mean in part.double().nanmean(0).tolist()]
+        means = ["-" if math.isnan(mean) else mean for mean in part.double().nanmean(0).tolist()]
         rows.append([f"step {t}", *means])
     return _table("Gates by step", GATES_CAPTION, ["", "instructed", "other", "global"], rows)
 

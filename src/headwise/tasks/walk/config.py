@@ -7,6 +7,11 @@ from typing import Literal
 
 from headwise.schema import FilePath
 
+EPOCH = 2048
+"""Examples that a training set without end calls an epoch: 32 batches of 64."""
+MOST_BYTES = 2**30
+"""Of a set of examples that is kept: a byte for each pair of nodes and relation, and for each node and hop."""
+MOST_HOPS = 100
 RANDOM = {"nodes": 16, "successors": 1.0}
 """Settings of random relations, and their defaults."""
 
@@ -88,7 +93,10 @@ class WalkConfig:
         if self.curriculum and self.most_trained == 1:
             raise ValueError(f"task.curriculum={self.curriculum}: with 1 hop nothing can grow; choose 0, or more hops")
 
+        if self.hops > MOST_HOPS:
+            raise ValueError(f"task.hops={self.hops}: choose 1..{MOST_HOPS}")
         self._check_graph()
+        self._check_size()
 
     def _check_graph(self) -> None:
         if self.graph is None:
@@ -105,6 +113,21 @@ class WalkConfig:
                 )
         if not 0 <= self.share_held_out < 1:
             raise ValueError(f"task.held_out={self.held_out}: choose 0 <= held_out < 1, or null")
+
+    def _check_size(self) -> None:
+        each = self.nodes * (self.hops + 1) + (self.relations * self.nodes**2 if self.graph is None else 0)
+        fit = MOST_BYTES // each
+        if fit < EPOCH and not self.train_examples:
+            raise ValueError(
+                f"task.nodes={self.nodes} with task.relations={self.relations}: an epoch of {EPOCH} examples takes "
+                f"more than {MOST_BYTES >> 30} GiB; choose fewer"
+            )
+        for key in ("train_examples", "validation_examples", "test_examples"):
+            if getattr(self, key) > fit:
+                raise ValueError(
+                    f"task.{key}={getattr(self, key)}: of task.nodes={self.nodes} and task.relations={self.relations} "
+                    f"{fit} fit into {MOST_BYTES >> 30} GiB; choose fewer"
+                )
 
     @property
     def share_held_out(self) -> float:

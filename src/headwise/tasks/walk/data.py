@@ -13,8 +13,8 @@ from torch import Tensor
 from headwise.tasks.base import SPLITS, Batch, Source, TaskData
 from headwise.tasks.generated import FixedSource, FreshSource
 from headwise.tasks.walk import references
-from headwise.tasks.walk.config import WalkConfig
-from headwise.tasks.walk.graphs import EPOCH, generate
+from headwise.tasks.walk.config import EPOCH, WalkConfig
+from headwise.tasks.walk.graphs import generate
 from headwise.tasks.walk.triples import Graph, graph_of, held_out, queries
 
 

@@ -12,9 +12,6 @@ from torch import Tensor
 from headwise.tasks.base import Batch
 from headwise.tasks.walk.config import WalkConfig
 
-EPOCH = 2048
-"""Examples that a training set without end calls an epoch: 32 batches of 64."""
-
 
 def generate(config: WalkConfig, count: int, seed: list[int], most: np.ndarray | int) -> Batch:
     """`count` examples, a function of the arguments alone.
