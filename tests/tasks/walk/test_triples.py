@@ -153,7 +153,7 @@ def test_the_same_file_and_seed_are_the_same_queries_and_other_triples_are_other
     [
         ("a\tb\n", "", {}, "graph.tsv:1: 'a b' has 2 columns; expected head, relation and tail, separated by tabs"),
         ("a\tr\tb\n\na\tr\tb\tc\n", "", {}, "graph.tsv:3: 'a r b c' has 4 columns"),
-        ("a r b\n", "", {}, "graph.tsv:1: 'a r b' has 1 columns"),
+        ("a r b\n", "", {}, "graph.tsv:1: 'a r b' has 1 column;"),
         ("a\t\tb\n", "", {}, "graph.tsv:1: 'a b' has 2 columns"),
         ("\n", "", {}, "graph.tsv: holds no triples"),
         ("a\tr\tb\n", "\na\tr\tc\n", {}, "later.tsv:2: entity 'c', which task.graph="),

@@ -96,14 +96,15 @@ def read_triples(path: Path) -> dict[int, tuple[str, str, str]]:
         InputError: no such file, a line of other than three columns, or no line at all.
     """
     found = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         columns = tuple(column.strip() for column in line.split("\t"))
         if len(columns) != 3 or not all(columns):
+            filled = sum(map(bool, columns))
             raise InputError(
-                f"{path}:{number}: {short(line)!r} has {sum(map(bool, columns))} columns; expected head, relation and "
-                "tail, separated by tabs"
+                f"{path}:{number}: {short(line)!r} has {filled} column{'s' * (filled != 1)}; expected head, relation "
+                "and tail, separated by tabs"
             )
         found[number] = columns
     if not found:
