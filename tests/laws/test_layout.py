@@ -358,8 +358,9 @@ def test_the_oracle_forces_the_gates_of_the_route_and_reports_them(segments: int
         trace, twin = backbone(x, whole, carry, record=True), plain(x, whole, other, gates)
         torch.testing.assert_close(trace.states, twin.states)
         carry, other = trace.carry.detach(), twin.carry.detach()
-    forced = [[layer.weight for layer in step] for step in backbone.eval()(x, whole, record=True).gates]
-    torch.testing.assert_close(forced, gates)
+    at_once = backbone.eval()(x, whole, record=True)
+    torch.testing.assert_close(trace.states, at_once.states)
+    torch.testing.assert_close([[layer.weight for layer in step] for step in at_once.gates], gates)
     assert not torch.allclose(trace.states, plain(x, whole).states)
     torch.testing.assert_close(backbone(x, replace(whole, route=None)).states, plain.eval()(x, whole).states)
 
