@@ -322,7 +322,7 @@ def _of_heads(arm: Arm, model: ModelConfig) -> Iterator[str]:
         yield f"arm.composition_rank={rank}: a single head has none to lend it attention; use 0 or more model.heads"
     elif rank > heads:
         yield f"arm.composition_rank={rank}: the block has {heads} heads; choose 1..{heads}, or 0 for none"
-    if rank and model.structural_heads:
+    if rank and model.n_structural:
         yield (
             f"arm.composition_rank={rank}: a structural head would look, with what others lend it, where it may not; "
             "use 0, or model.structural_heads=0"
