@@ -10,7 +10,7 @@ from headwise.schema import FilePath
 EPOCH = 2048
 """Examples that a training set without end calls an epoch: 32 batches of 64."""
 MOST_BYTES = 2**30
-"""Of a set of examples that is kept: a byte for each pair of nodes and relation, and for each node and hop."""
+"""What a set of examples may take: a byte for each pair of nodes and relation, and for each node and hop."""
 MOST_HOPS = 100
 RANDOM = {"nodes": 16, "successors": 1.0}
 """Settings of random relations, and their defaults."""

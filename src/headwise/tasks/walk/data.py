@@ -39,7 +39,7 @@ class GraphSource(Source):
         return self.queries.plan(batch_size, seed, epoch, shuffle)
 
     def fingerprint(self) -> str:
-        """Of the queries and, once, of the triples."""
+        """Digest of the queries and, once, of the triples."""
         return hashlib.sha256(self.queries.fingerprint().encode() + self.triples.numpy().tobytes()).hexdigest()[:16]
 
 
@@ -65,7 +65,7 @@ class WalkData(TaskData):
 
     @cached_property
     def graph(self) -> Graph:
-        """Of the user's file."""
+        """What the user's files hold."""
         return graph_of(self.config)
 
     def split(self, name: str) -> Source:
