@@ -1,5 +1,7 @@
 """Words on a command line become a configuration, or one line that says which word is wrong and what is allowed."""
 
+from dataclasses import replace
+
 import pytest
 
 from headwise.errors import InputError
@@ -53,9 +55,26 @@ def test_every_promised_arm_is_a_short_file_with_a_description() -> None:
 
 @pytest.mark.parametrize("name", ARMS)
 def test_an_arm_is_accepted_and_its_resolved_form_reads_back_as_the_same(name: str) -> None:
-    config = load([f"arm={name}"])
+    config = load([*(["task=walk"] if name == "oracle" else []), f"arm={name}"])  # which needs to be told the way
     assert config.name == name
     assert RunConfig.from_plain(config.to_plain()) == config
+
+
+def test_a_task_brings_its_recipe_along_and_everything_that_is_said_goes_before_it() -> None:
+    walk, plain = load(["task=walk"]), load([])
+    assert (walk.model.width, walk.training.updates, walk.training.preset.lr) == (64, 3000, 0.002)
+    assert walk.training.batch_size == plain.training.batch_size
+    quick = load(["task=walk", "quick=true", "model.width=32"])
+    assert (quick.model.width, quick.model.ffn, quick.training.updates) == (32, 128, 50)
+    chosen = load(["task=walk", "training=gradual"])
+    assert chosen.training == load(["training=gradual"]).training
+    assert chosen.model == walk.model
+    sized = load(["task=walk", "model.size=tiny", "model.structural_heads={r1: 2}"])
+    assert (sized.model.width, sized.model.structural_heads) == (128, {"r1": 2})
+    base = replace(walk, model=replace(walk.model, width=16)).to_plain()
+    assert load(["seed=1"], base).model.width == 16, "a run that goes on keeps what it has"
+    other = load_arms(["looped", "baseline:model.width=32"], ["task=walk"])
+    assert [config.model.width for _, config in other] == [64, 32]
 
 
 @pytest.mark.parametrize("name", presets("training"))

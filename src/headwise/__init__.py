@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headwise.models.arm import Arm as Arm
     from headwise.models.arm import check as check
     from headwise.models.backbone import Backbone as Backbone
+    from headwise.models.refusals import TaskFacts as TaskFacts
     from headwise.models.sizes import ModelConfig as ModelConfig
     from headwise.plugins import load as load_plugin  # noqa: F401 - under its public name
     from headwise.reasoning import CONTROLLERS as CONTROLLERS
@@ -102,6 +103,7 @@ _DEFINED = {
     "headwise.models": "ARMS",
     "headwise.models.arm": "Arm check",
     "headwise.models.backbone": "Backbone",
+    "headwise.models.refusals": "TaskFacts",
     "headwise.models.sizes": "ModelConfig",
     "headwise.training.config": "RunConfig TrainingConfig",
     "headwise.training.configuration": "load_arms",

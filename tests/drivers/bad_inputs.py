@@ -4,7 +4,8 @@ nothing half written behind.
     python -m tests.drivers.bad_inputs --number 1300 --seed 0 [--only checkpoints,corpora] [--log bad.jsonl]
 
 Everything that is read is damaged: command lines, settings in YAML, the files of runs, comparisons and ladders,
-checkpoints, corpora, treebanks, mazes. A command runs in a process forked from this one, which has loaded everything.
+checkpoints, corpora, treebanks, mazes, graphs. A command runs in a process forked from this one, which has loaded
+everything.
 """
 
 import argparse
@@ -42,6 +43,19 @@ MAZE = [
     "task.validation_mazes=6",
     "task.test_mazes=6",
     "task.train_mazes=12",
+    *FAST,
+]
+WALK = [
+    "task=walk",
+    "task.graph=graph.tsv",
+    "task.test_graph=later.tsv",
+    "task.relations=2",
+    "task.hops=2",
+    "task.held_out=0",
+    "task.train_examples=12",
+    "task.validation_examples=6",
+    "task.test_examples=6",
+    "model.structural_heads=2",
     *FAST,
 ]
 COMPARE = ["compare", "arms=[baseline,random]", "seeds=2", "jobs=1", "output=comparison", *SORTING]
@@ -198,16 +212,7 @@ def of_treebanks(material: Material, folder: Path, rng: random.Random) -> tuple[
     """CoNLL-U files."""
     _data(material, folder)
     file = rng.choice(sorted((folder / "bank").iterdir()))
-    if rng.random() < 0.5:
-        lines = file.read_text().split("\n")
-        number = rng.randrange(len(lines))
-        columns = lines[number].split("\t")
-        columns[rng.randrange(len(columns))] = rng.choice(damage.ODD_WORDS)
-        lines[number] = "\t".join(columns)
-        file.write_text("\n".join(lines))
-        how = "a column"
-    else:
-        how = damage.in_file(file, rng)
+    how = _in_table(file, rng)
     if rng.random() < 0.3:
         shutil.copytree(material.of("parsing"), folder / "run")
         return ["parse", "run", str(file.relative_to(folder))], f"{file.name}: {how}"
@@ -239,6 +244,19 @@ def of_mazes(material: Material, folder: Path, rng: random.Random) -> tuple[list
     return ["train", *MAZE, "training.updates=1", "training.validate_every=1"], f"mazes.npz: {how}"
 
 
+def of_graphs(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Triples."""
+    names = [f"e{number}" for number in range(6)]
+    lines = [
+        f"{head}\tr{(i + j) % 2}\t{tail}" for i, head in enumerate(names) for j, tail in enumerate(names) if i != j
+    ]
+    (folder / "graph.tsv").write_text("\n".join(lines[:20]))
+    (folder / "later.tsv").write_text("\n".join(lines[20:]))
+    name = rng.choice(["graph.tsv", "later.tsv"])
+    how = _in_table(folder / name, rng)
+    return ["train", *WALK, "training.updates=1", "training.validate_every=1"], f"{name}: {how}"
+
+
 KINDS: dict[str, tuple[Kind, int]] = {
     "runs": (of_run, 5),
     "checkpoints": (of_checkpoints, 4),
@@ -250,8 +268,22 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "corpora": (of_corpora, 2),
     "treebanks": (of_treebanks, 2),
     "mazes": (of_mazes, 2),
+    "graphs": (of_graphs, 2),
 }
-"""Kinds of input, with how many of 28 inputs are of this kind."""
+"""Kinds of input, with how many of 30 inputs are of this kind."""
+
+
+def _in_table(file: Path, rng: random.Random) -> str:
+    """Damage a file of columns: every second time one of them. How it was done."""
+    if rng.random() < 0.5:
+        return damage.in_file(file, rng)
+    lines = file.read_text().split("\n")
+    number = rng.randrange(len(lines))
+    columns = lines[number].split("\t")
+    columns[rng.randrange(len(columns))] = rng.choice(damage.ODD_WORDS)
+    lines[number] = "\t".join(columns)
+    file.write_text("\n".join(lines))
+    return "a column"
 
 
 def _damaged(source: Path, target: Path, rng: random.Random, *often: str) -> tuple[str, str]:

@@ -38,6 +38,7 @@ MAZE = [
     "model.relative=2",
     "model.structural_heads=2",
 ]
+WALK = ["task=walk", "task.nodes=6", "task.relations=3", "task.hops=3", "model.structural_heads=3"]
 CHANGED = {
     "static": ["arm=static", "arm.router.k=2"],
     "random_k": ["arm=random_k", "arm.gate.k=2"],
@@ -66,6 +67,19 @@ FAMILIES |= {
         "arm=looped",
         "arm.refinement.supervision=uniform",
         "arm.refinement.supervised=3",
+    ],
+}
+FAMILIES |= {
+    "walk_oracle": [*WALK, "arm=oracle"],
+    "walk_looped_gated_hops": [*WALK, "arm=looped_gated", "task.targets=hops", "arm.refinement.supervision=uniform"],
+    "walk_sets_of_tokens": [
+        *WALK,
+        "arm=looped",
+        "task.successors=1.5",
+        "task.instruction=tokens",
+        "task.curriculum=200",
+        "model.structural_heads={r3: 1, r1: 2}",
+        "model.ffn=0",
     ],
 }
 

@@ -2,9 +2,23 @@
 
 import torch
 
-from headwise.laws.arms import HRM, SHAPE, TOKEN, VARIANTS, Causal, arms, causal, fitted, perturbed, shipped
+from headwise.laws.arms import HRM, SHAPE, TOKEN, VARIANTS, arms, causal, fitted, perturbed, shipped, stand_in
+from headwise.models.refusals import TaskFacts
 
-__all__ = ["ARMS", "CAUSAL", "HRM", "SHAPE", "TOKEN", "VARIANTS", "Causal", "fitted", "grid", "perturbed", "shipped"]
+__all__ = [
+    "ARMS",
+    "CAUSAL",
+    "HRM",
+    "SHAPE",
+    "TOKEN",
+    "VARIANTS",
+    "TaskFacts",
+    "fitted",
+    "grid",
+    "perturbed",
+    "shipped",
+    "stand_in",
+]
 
 ARMS = arms()
 CAUSAL = sorted(name for name, arm in ARMS.items() if causal(arm))

@@ -7,38 +7,47 @@ import torch
 from torch import Tensor
 
 from headwise.errors import InputError
+from headwise.laws.arms import RELATED
 from headwise.laws.reach import unreached
-from headwise.models.arm import check
+from headwise.models.arm import Arm, check
 from headwise.models.backbone import Backbone
 from headwise.models.flops import flops_per_example
 from headwise.models.roles import parameters_by_role
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.halting import EntropyHalting, FixedHalting, PonderHalting
+from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.attention import RoutedAttention
-from headwise.routing.layout import Layout, Mask, RelativeBias, mask_of
+from headwise.routing.fixed_routers import OracleRouter
+from headwise.routing.layout import Layout, Mask, RelativeBias, gates_of_route, heads_along, mask_of
 from headwise.routing.reference import plain_attention
 from headwise.routing.scaled_dot_product import attend_with_bias
 
-from .arms import ARMS, HRM, SHAPE, TOKEN, Causal, grid, perturbed
+from .arms import ARMS, HRM, SHAPE, TOKEN, TaskFacts, grid, perturbed
 from .test_skipping import SELECTIONS, B, H, L, layer, same, selection
 
-BOTH = replace(SHAPE, structural_heads=2, relative=1)  # heads 0 and 1 see neighbours, 2 and 3 everything
+# Heads 0 and 1 see along one relation each, 2 and 3 everything
+BOTH = replace(SHAPE, structural_heads=2, relative=1)
 CELLS = 6
+LOOPED = replace(ARMS["looped"], refinement=replace(ARMS["looped"].refinement, supervision="uniform"))
 
 
-def neighbours(count: int, length: int = CELLS, seed: int = 0) -> Tensor:
-    """Whatever a task may say: not symmetric, and not every token its own neighbour."""
-    return torch.rand(count, length, length, generator=torch.Generator().manual_seed(seed)) < 0.3
+def relations(count: int, length: int = CELLS) -> dict[str, Tensor]:
+    """Whatever a task may say: not symmetric, one of them without the token itself, leading some tokens nowhere."""
+    drawn = torch.rand(2, count, length, length, generator=torch.Generator().manual_seed(0)) < 0.3
+    return {"first": drawn[0] | torch.eye(length, dtype=torch.bool), "second": drawn[1]}
 
 
 def layout(count: int, padding: Tensor | None = None) -> Layout:
-    return Layout(padding, neighbours(count), grid(2, 3))
+    generator = torch.Generator().manual_seed(1)
+    route = torch.randint(-1, 2, (count, 3), generator=generator)
+    inputs = torch.randn(2, count, 1, SHAPE.width, dtype=torch.float64, generator=generator)
+    return Layout(padding, relations(count), grid(2, 3), route, inputs)
 
 
 def rows(whole: Layout, index: list[int], length: int = CELLS) -> Layout:
     """Some examples alone, without what lies behind `length`."""
-    near, positions = whole.neighbours[index, :length, :length], whole.positions[:length]
-    return Layout(None, near, positions)
+    seen = {name: part[index, :length, :length] for name, part in whole.relations.items()}
+    return Layout(None, seen, whole.positions[:length], whole.route[index], whole.inputs[:, index])
 
 
 def batch(count: int = 5, length: int = CELLS) -> Tensor:
@@ -46,11 +55,11 @@ def batch(count: int = 5, length: int = CELLS) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ARMS)
-def test_neighbours_everywhere_and_a_bias_of_zero_change_nothing(name: str) -> None:
+def test_relations_between_all_and_a_bias_of_zero_change_nothing(name: str) -> None:
     """Law 1: then every arm is what it is without a layout."""
     plain = perturbed(ARMS[name])
     padding = torch.arange(CELLS).expand(5, -1) < torch.tensor([6, 4, 6, 3, 6])[:, None]
-    every = Layout(padding, torch.ones(5, CELLS, CELLS, dtype=torch.bool), grid(2, 3))
+    every = Layout(padding, {"all": torch.ones(1, CELLS, CELLS, dtype=torch.bool)}, grid(2, 3))
     for shape in (replace(SHAPE, structural_heads=2), replace(SHAPE, relative=2), BOTH):
         twin = perturbed(ARMS[name], shape=shape)
         twin.load_state_dict(plain.state_dict(), strict=False)
@@ -64,9 +73,10 @@ def test_neighbours_everywhere_and_a_bias_of_zero_change_nothing(name: str) -> N
 
 
 @pytest.mark.parametrize("name", ARMS)
-def test_with_a_layout_every_parameter_gets_a_gradient_and_moves(name: str) -> None:
-    """Laws 2 and 3, the table of the bias included."""
-    backbone = perturbed(ARMS[name], shape=BOTH)
+@pytest.mark.parametrize("ffn", [SHAPE.ffn, 0])
+def test_with_a_layout_every_parameter_gets_a_gradient_and_moves(name: str, ffn: int) -> None:
+    """Laws 2 and 3, the table of the bias included; without a feed-forward layer, too."""
+    backbone = perturbed(ARMS[name], shape=replace(BOTH, ffn=ffn))
     before = {n: p.detach().clone() for n, p in backbone.named_parameters()}
     assert "relative.table" in before
     optimiser = torch.optim.AdamW(backbone.parameters(), lr=1e-3, weight_decay=0, fused=True)
@@ -111,8 +121,12 @@ def test_planted_mask_that_stays_behind_when_examples_halt_is_caught(monkeypatch
         assert trace.steps.unique().numel() > 1, "examples must halt at different steps for this test to say anything"
         alone = torch.cat([backbone(x[[i]], rows(whole, [i])).states[0] for i in range(16)])
         torch.testing.assert_close(trace.states[0], alone)
-        monkeypatch.setattr(Mask, "rows", lambda self, index: Mask(self.padding, self.attention[: len(index)]))
-        assert not torch.allclose(backbone(x, whole).states[0], alone)
+        for planted in (
+            lambda self, index: Mask(self.padding, self.attention[: len(index)], self.inputs[:, index]),
+            lambda self, index: Mask(self.padding, self.attention[index], self.inputs[:, : len(index)]),
+        ):
+            monkeypatch.setattr(Mask, "rows", planted)
+            assert not torch.allclose(backbone(x, whole).states[0], alone)
 
 
 @pytest.mark.parametrize("name", ["baseline", "hrm_token", "reuse_keys_values", "mixture"])
@@ -122,10 +136,9 @@ def test_a_structural_head_is_dense_attention_with_minus_infinity_elsewhere(name
     arm = ARMS[name]
     backbone = perturbed(arm, shape=replace(BOTH, kv_heads=kv_heads))
     x, whole = batch(2), layout(2)
-    near = whole.neighbours | torch.eye(CELLS, dtype=torch.bool)
     scores = torch.zeros(2, SHAPE.heads, CELLS, CELLS, dtype=torch.float64)
-    for head in range(2):
-        scores[:, head][~near] = -torch.inf
+    for head, name_of_relation in enumerate(("first", "second")):
+        scores[:, head][~whole.relations[name_of_relation]] = -torch.inf
     table = backbone.relative.table
     for i, (row, column) in enumerate(whole.positions.tolist()):
         for j, (other_row, other_column) in enumerate(whole.positions.tolist()):
@@ -138,6 +151,7 @@ def test_a_structural_head_is_dense_attention_with_minus_infinity_elsewhere(name
         if backbone.refiner.controller is not None:
             context, state, _ = backbone.refiner.controller(hidden, None, state)
         hidden = hidden + x if t else hidden
+        hidden = hidden + whole.inputs[t] if t < 2 else hidden
         for i, block in enumerate(backbone.refiner.stack.blocks):
             normed = block.attention_norm(hidden)
             ones = torch.ones(2, 1, SHAPE.heads, dtype=torch.float64)
@@ -154,8 +168,9 @@ def attention_mask(kind: str) -> Tensor:
     padding = torch.arange(L).expand(B, L) < torch.tensor([L, 4, 9, 1])[:, None]
     bias = RelativeBias(H, 2).double()
     torch.nn.init.normal_(bias.table)
-    whole = Layout(padding, neighbours(B, L), positions)
-    made = mask_of(whole, H, 3, bias(positions).detach() if kind == "both" else None, torch.zeros(1).double()).attention
+    whole = Layout(padding, relations(B, L), positions)
+    added = bias(positions).detach() if kind == "both" else None
+    made = mask_of(whole, H, ("first", "second", "second"), added, torch.zeros(1).double()).attention
     return made.requires_grad_() if kind == "both" else made
 
 
@@ -201,9 +216,9 @@ def test_what_is_out_of_sight_of_structural_heads_changes_nothing() -> None:
     backbone = perturbed(looped, shape=shape).eval()
     x = batch(1)
     with torch.no_grad():
-        before = backbone(x, Layout(neighbours=near)).states[0, 0]
+        before = backbone(x, Layout(relations={"next": near})).states[0, 0]
         x[0, 4] += torch.randn(SHAPE.width).double()
-        after = backbone(x, Layout(neighbours=near)).states[0, 0]
+        after = backbone(x, Layout(relations={"next": near})).states[0, 0]
     changed = ~torch.isclose(before, after).all(1)
     assert changed.tolist() == [False, False, True, True, True, False]
 
@@ -228,23 +243,36 @@ def test_the_bias_is_a_parameter_of_the_backbone_and_costs_no_product() -> None:
 @pytest.mark.parametrize(
     ("model", "task", "message"),
     [
-        ({"structural_heads": 2}, Causal(), "model.structural_heads=2: the task does not say which tokens are neighb"),
-        ({"relative": 2}, Causal(has_neighbours=True), "model.relative=2: the task's tokens have no rows and columns"),
-        ({"structural_heads": 1}, Causal(True, has_neighbours=True), "a causal model reads its past through a cache"),
-        ({"relative": 1}, Causal(True, has_positions=True), "model.relative=1: a causal model"),
+        ({"structural_heads": 2}, TaskFacts(), "model.structural_heads=2: the task names no relations between tokens"),
+        ({"structural_heads": {"a": 2}}, TaskFacts(), "model.structural_heads=2: the task names no relations between"),
+        ({"relative": 2}, TaskFacts(relations=("a",)), "model.relative=2: the task's tokens have no rows and columns"),
+        ({"structural_heads": 1}, TaskFacts(True, ("a",)), "a causal model reads its past through a cache"),
+        ({"relative": 1}, TaskFacts(True, has_positions=True), "model.relative=1: a causal model"),
+        (
+            {"structural_heads": {"a": 1, "c": 1}},
+            TaskFacts(relations=("a", "b")),
+            "model.structural_heads.c: no such relation; choose of a, b",
+        ),
     ],
 )
-def test_a_task_without_the_layout_that_a_model_needs_is_refused(model: dict, task: Causal, message: str) -> None:
+def test_a_task_without_the_layout_that_a_model_needs_is_refused(model: dict, task: TaskFacts, message: str) -> None:
     with pytest.raises(InputError) as error:
         check(TOKEN, task, ModelConfig(**model))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
-    check(TOKEN, Causal(has_neighbours=True, has_positions=True), ModelConfig(**model))
+    check(TOKEN, TaskFacts(relations=("a", "c"), has_positions=True), ModelConfig(**model))
 
 
 def test_impossible_shapes_and_missing_layouts_are_refused_in_words() -> None:
     with pytest.raises(ValueError, match=r"structural_heads=5: choose 0\.\.4"):
         replace(SHAPE, structural_heads=5)
+    for heads, message in (
+        (-1, r"structural_heads=-1: choose 0\.\.4"),
+        ({"row": -1}, r"structural_heads\.row=-1: choose 0\.\.4"),
+        ({"row": 3, "column": 2}, r"structural_heads=5 together: choose 0\.\.4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            replace(SHAPE, structural_heads=heads)
     with pytest.raises(ValueError, match="relative=-1: choose"):
         replace(SHAPE, relative=-1)
     with pytest.raises(ValueError, match="not causal"):
@@ -253,14 +281,107 @@ def test_impossible_shapes_and_missing_layouts_are_refused_in_words() -> None:
         with pytest.raises(ValueError, match="must not look at the whole sequence"):
             Backbone(SHAPE, arm, causal=True)
     backbone = perturbed(replace(HRM, halting=FixedHalting()), shape=BOTH)
-    with pytest.raises(ValueError, match="structural_heads=2: the layout has no neighbours"):
+    with pytest.raises(ValueError, match="structural_heads=2: the layout has no relations"):
         backbone(batch())
     with pytest.raises(ValueError, match="relative=1: the layout has no positions"):
-        backbone(batch(), Layout(neighbours=neighbours(5)))
+        backbone(batch(), Layout(relations=relations(5)))
 
 
 def test_the_first_heads_are_restricted_and_the_others_see_everything() -> None:
-    near = neighbours(2)
-    made = mask_of(Layout(neighbours=near), 4, 2, None, torch.zeros(1)).attention
-    assert torch.equal(made[:, 0] == 0, near | torch.eye(CELLS, dtype=torch.bool))
+    seen = relations(2)
+    made = mask_of(Layout(relations=seen), 4, ("first", "second"), None, torch.zeros(1)).attention
+    assert torch.equal(made[:, 0] == 0, seen["first"])
+    assert torch.equal(made[:, 1] == 0, seen["second"])
     assert torch.equal(made[:, 2:], torch.zeros(2, 2, CELLS, CELLS))
+
+
+def test_a_relation_that_is_the_same_in_all_examples_is_said_once() -> None:
+    """Alone, beside one of each example, and under padding."""
+    shared, own = relations(1)["first"], relations(3)["second"]
+    padding = torch.arange(CELLS) < torch.tensor([6, 4, 2])[:, None]
+    for known in ({"first": shared}, {"first": shared, "second": own}):
+        along = tuple(known)
+        whole = {name: part.expand(3, -1, -1) for name, part in known.items()}
+        for pad in (None, padding):
+            once, each = (mask_of(Layout(pad, one), 4, along, None, torch.zeros(1)) for one in (known, whole))
+            assert torch.equal(once.attention.expand_as(each.attention), each.attention)
+
+
+@pytest.mark.parametrize(
+    ("structural", "expected"),
+    [
+        (0, ""),
+        (1, "a"),
+        (3, "abc"),
+        (5, "aabbc"),
+        (8, "aaabbbcc"),
+        ({"c": 2, "a": 1}, "acc"),
+        ({"b": 0, "c": 1}, "c"),
+        ({}, ""),
+    ],
+)
+def test_heads_are_spread_evenly_over_relations_in_the_order_of_the_task_or_as_said(structural, expected: str) -> None:
+    assert "".join(heads_along(structural, ("a", "b", "c"))) == expected
+
+
+def test_a_token_that_a_relation_leads_nowhere_gets_nothing_from_its_head() -> None:
+    """Not even what it holds itself: all heads along an empty relation leave the bias of the output."""
+    backbone = perturbed(ARMS["baseline"], shape=replace(SHAPE, depth=1, structural_heads=4)).eval()
+    (block,) = backbone.refiner.stack.blocks
+    x, nowhere = batch(2), torch.zeros(1, CELLS, CELLS, dtype=torch.bool)
+    with torch.no_grad():
+        states = backbone(x, Layout(relations={"nowhere": nowhere})).states[0]
+        expected = backbone.norm(block.feed_forward(x + block.attention.output.bias))
+    torch.testing.assert_close(states, expected)
+
+
+def test_gates_follow_the_route_and_leave_heads_that_see_everything_open() -> None:
+    route = torch.tensor([[1, 0, -1], [0, 0, 1]])
+    whole = Layout(relations=relations(2), route=route)
+    gates = gates_of_route(whole, ("first", "second", "second"), 4, 5, torch.zeros(1))
+    opened = [["".join(str(int(gate)) for gate in row) for row in step[:, 0].tolist()] for step in gates]
+    assert opened == [["0111", "1001"], ["1001", "1001"], ["0001", "0111"], ["0001", "0001"], ["0001", "0001"]]
+    assert len(gates_of_route(whole, ("first",), 4, 2, torch.zeros(1))) == 2
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+def test_the_oracle_forces_the_gates_of_the_route_and_reports_them(segments: int) -> None:
+    """In training a later segment goes on where the one before ended, at evaluation all steps are taken at once."""
+    loop = RefinementConfig(4 // segments, injection="input", segments=segments)
+    oracle = Arm(OracleRouter(), refinement=loop)
+    backbone, plain = (perturbed(arm, shape=BOTH).train() for arm in (oracle, Arm(refinement=loop)))
+    x, whole = batch(5), layout(5)
+    along = ("first", "second")
+    gates = [[step] * SHAPE.depth for step in gates_of_route(whole, along, SHAPE.heads, 4, x)]
+    carry, other = None, None
+    for _ in range(segments):
+        trace, twin = backbone(x, whole, carry, record=True), plain(x, whole, other, gates)
+        torch.testing.assert_close(trace.states, twin.states)
+        carry, other = trace.carry.detach(), twin.carry.detach()
+    at_once = backbone.eval()(x, whole, record=True)
+    torch.testing.assert_close(trace.states, at_once.states)
+    torch.testing.assert_close([[layer.weight for layer in step] for step in at_once.gates], gates)
+    assert not torch.allclose(trace.states, plain(x, whole).states)
+    torch.testing.assert_close(backbone(x, replace(whole, route=None)).states, plain.eval()(x, whole).states)
+
+
+@pytest.mark.parametrize(
+    ("arm", "task", "model", "message"),
+    [
+        (
+            Arm(OracleRouter()),
+            TaskFacts(relations=("a",)),
+            RELATED,
+            "the task does not say which relation",
+        ),
+        (Arm(OracleRouter()), TaskFacts(relations=("a",), hops=2), RELATED, "choose arm.refinement.steps=2 or more"),
+        (Arm(OracleRouter()), TaskFacts(relations=("a",), hops=1), SHAPE, "no head follows a relation"),
+        (HRM, TaskFacts(targets=3), SHAPE, "arm.refinement.supervision=last: the task has a target for each step"),
+        (LOOPED, TaskFacts(targets=7), SHAPE, "arm.refinement.steps=6: the task has targets for 7 steps"),
+    ],
+)
+def test_routes_and_targets_that_an_arm_cannot_follow_are_refused(arm, task, model, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        check(arm, task, model)
+    assert message in str(error.value)
+    assert str(error.value).startswith("arm.")

@@ -1,5 +1,7 @@
 """Law 1: with gates of 1 the block is a plain pre-norm transformer layer."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -22,6 +24,15 @@ def compare(backbone: Backbone, gates: list[list[torch.Tensor]] | None) -> None:
 def test_gates_of_one_are_the_plain_layer(name: str) -> None:
     """Forced ones, and those of a router at its start where it starts there."""
     assert neutrality(ARMS[name]) == []
+
+
+@pytest.mark.parametrize("combine", ["mask_concat", "mixture"])
+def test_a_block_without_a_feed_forward_layer_is_the_attention_of_the_plain_one(combine: str) -> None:
+    torch.manual_seed(0)
+    arm = Arm(combine=combine, refinement=RefinementConfig(2, injection="input"))
+    backbone = random_backbone(arm, replace(SHAPE, ffn=0))
+    assert not any("ffn" in name for name, _ in backbone.named_parameters())
+    compare(backbone, None)
 
 
 ALL_ON = [Soft(), TopK(4), TopK(4, renormalise=True), Gumbel(4), Sigmoid(), ReLU()]

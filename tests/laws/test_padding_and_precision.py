@@ -27,7 +27,7 @@ WAYS = {
     "dense": replace(SHAPE, skipping="never"),
     "skipping": replace(SHAPE, skipping="always"),
     "bias": replace(SHAPE, relative=1, structural_heads=2, skipping="never"),
-    "skipping_bias": replace(SHAPE, relative=1, structural_heads=2, skipping="always"),
+    "skipping_bias": replace(SHAPE, relative=1, structural_heads={"second": 1, "first": 2}, ffn=0, skipping="always"),
 }
 CASES = [(name, way, False) for name in ARMS for way in WAYS]
 CASES += [(name, way, True) for name in sorted(CAUSAL) for way in ("dense", "skipping")]
@@ -49,9 +49,14 @@ def layouts(shape: ModelConfig) -> tuple[Layout, list[Layout]]:
     """Of the batch, and of each example alone."""
     if not shape.relative:
         return Layout(REAL), [Layout()] * PADDED
-    near = torch.rand(4, 6, 6, generator=torch.Generator().manual_seed(6)) < 0.4
-    alone = [Layout(None, near[[i]][:, REAL[i]][:, :, REAL[i]], grid(2, 3)[REAL[i]]) for i in range(PADDED)]
-    return Layout(REAL, near, grid(2, 3)), alone
+    drawn = torch.rand(2, 4, 6, 6, generator=torch.Generator().manual_seed(6)) < 0.4
+    seen = {"first": drawn[0] | torch.eye(6, dtype=torch.bool), "second": drawn[1]}  # some tokens see none
+    route = torch.tensor([[0, 1], [1, -1], [1, 1], [0, 0]])
+    alone = []
+    for i in range(PADDED):
+        inside = {name: part[[i]][:, REAL[i]][:, :, REAL[i]] for name, part in seen.items()}
+        alone.append(Layout(None, inside, grid(2, 3)[REAL[i]], route[[i]]))
+    return Layout(REAL, seen, grid(2, 3), route), alone
 
 
 def loss(trace: Trace, states: Tensor, probe: Tensor) -> Tensor:

@@ -21,18 +21,18 @@ from headwise.routing.balance import BalanceConfig
 from headwise.routing.gates import Gumbel, Sigmoid, Soft, TopK
 from headwise.routing.routers import LearnedRouter
 
-from .arms import ARMS, CAUSAL, SHAPE, Causal, fitted, perturbed
+from .arms import ARMS, CAUSAL, fitted, perturbed, stand_in
 
 
 @pytest.mark.parametrize("name", ARMS)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
-    check(fitted(ARMS[name]), Causal(), SHAPE)
+    check(fitted(ARMS[name]), *stand_in(ARMS[name]))
     assert unreached(perturbed(ARMS[name])) == []
 
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_every_parameter_of_a_causal_model_gets_a_gradient(name: str) -> None:
-    check(fitted(ARMS[name]), Causal(True), SHAPE)
+    check(fitted(ARMS[name]), *stand_in(ARMS[name], causal=True))
     assert unreached(perturbed(ARMS[name], causal=True)) == []
 
 
@@ -143,7 +143,7 @@ def allowed(causal: bool) -> list[Arm]:
 
 def refused(arm: Arm, causal: bool) -> str | None:
     try:
-        check(arm, Causal(causal), ModelConfig(width=8, heads=4))
+        check(arm, *stand_in(arm, causal))
     except InputError as error:
         return str(error)
     return None

@@ -31,6 +31,14 @@ def test_analytic_flops_agree_with_torch(name: str) -> None:
     assert counter.get_total_flops() / 3 == pytest.approx(flops_per_example(backbone, 10), rel=1e-9)
 
 
+def test_flops_without_a_feed_forward_layer_agree_with_torch() -> None:
+    backbone = Backbone(replace(SHAPE, ffn=0), ARMS["looped"]).eval()
+    counter = FlopCounterMode(display=False)
+    with counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        backbone(torch.randn(3, 10, SHAPE.width))
+    assert counter.get_total_flops() / 3 == pytest.approx(flops_per_example(backbone, 10), rel=1e-9)
+
+
 @pytest.mark.parametrize("name", ARMS)
 def test_every_parameter_has_a_role_and_routing_belongs_to_the_controller(name: str) -> None:
     backbone = Backbone(SHAPE, fitted(ARMS[name]))
@@ -154,7 +162,7 @@ def test_sizes_have_the_published_parameters_but_for_embedder_and_read_out(name:
 def test_checkpointing_changes_neither_losses_nor_gradients_nor_random_numbers(name: str) -> None:
     """With dropout and noise, which are drawn the same again; each block is computed once more in backward."""
     backbone = perturbed(ARMS[name], shape=replace(SHAPE, dropout=0.3, structural_heads=1, relative=1))
-    layout = Layout(neighbours=torch.rand(3, 6, 6) < 0.5, positions=grid(2, 3))
+    layout = Layout(relations={"near": torch.rand(3, 6, 6) < 0.5}, positions=grid(2, 3))
     x, calls = torch.randn(3, 6, 16, dtype=torch.float64), 0
 
     def count(*_: object) -> None:

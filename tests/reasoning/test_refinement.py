@@ -15,7 +15,7 @@ from headwise.reasoning.halting import EntropyHalting, PonderHalting
 from headwise.reasoning.refinement import Carry, RefinementConfig
 from headwise.routing.routers import LearnedRouter
 
-from ..laws.arms import ARMS, Causal, perturbed
+from ..laws.arms import ARMS, TaskFacts, perturbed
 from ..laws.test_independence import middling_entropy
 
 SHAPE = ModelConfig(width=16, heads=4, ffn=24)
@@ -141,7 +141,7 @@ def test_only_the_last_steps_are_supervised_where_a_number_is_given() -> None:
         ({"supervised": 3, "supervision": "uniform", "gradient": "truncated", "window": 2}, "choose 2..2"),
     ]:
         with pytest.raises(InputError, match=message):
-            check(arm(**loop), Causal())
+            check(arm(**loop), TaskFacts())
     with pytest.raises(ValueError, match=r"supervised=7: choose 1\.\.6"):
         arm(supervision="uniform", supervised=7)
 

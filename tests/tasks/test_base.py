@@ -92,10 +92,8 @@ def test_task_names_do_not_import_torch():
 class Neighbourly(SortingTask):
     """Sorting in which the elements see those of their own kind, visible or not."""
 
-    has_neighbours = True
-
     def layout(self, batch: Batch) -> Layout:
-        return Layout(neighbours=batch["visible"][:, :, None] == batch["visible"][:, None, :])
+        return Layout(relations={"kind": batch["visible"][:, :, None] == batch["visible"][:, None, :]})
 
 
 def test_what_a_task_says_of_its_layout_reaches_the_heads_in_training_and_in_scoring():
@@ -107,7 +105,8 @@ def test_what_a_task_says_of_its_layout_reaches_the_heads_in_training_and_in_sco
     batch = source.batch(torch.arange(10))
     x, _ = model.task.embed(batch)
     seen = model.backbone(x, model.task.layout(batch)).states
-    assert not torch.allclose(seen, model.backbone(x, Layout(neighbours=torch.ones(10, 5, 5).bool())).states)
+    every = Layout(relations={"kind": torch.ones(1, 5, 5).bool()})
+    assert not torch.allclose(seen, model.backbone(x, every).states)
     torch.testing.assert_close(model(batch).states, seen)
     scored = score(model, source, 4).metrics["rank_tau"]
     torch.testing.assert_close(scored, model.task.metrics(model.task.read_out(seen[-1], batch), batch)["rank_tau"])

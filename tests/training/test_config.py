@@ -75,7 +75,7 @@ SEGMENTED_LAST = {"refinement": {**SEGMENTED["refinement"], "gradient": "last"}}
         ({"task": "sorting", "arm": {"router": "learned", "gate": {"name": "top_k", "k": 9}}}, "9"),
         (
             {"task": "sorting", "model": {"structural_heads": 2}},
-            "structural_heads=2: the task does not say which",
+            "structural_heads=2: the task names no relations",
         ),
         ({"task": "sorting", "model": {"relative": 3}}, "model.relative=3: the task's tokens have no rows and columns"),
         (

@@ -14,7 +14,7 @@ from headwise.routing.balance import head_loads
 from headwise.training.checkpoints import read_checkpoint
 from headwise.training.evaluation import load
 from headwise.training.run import train
-from tests.laws.arms import Causal
+from tests.laws.arms import TaskFacts
 from tests.training.recipes import arm, tiny
 
 ADAPTIVE = {
@@ -123,7 +123,7 @@ REFUSED = [
 @pytest.mark.parametrize(("plain", "named", "remedy"), REFUSED)
 def test_what_cannot_work_is_refused_in_one_line(plain: dict[str, Any], named: str, remedy: str) -> None:
     with pytest.raises(InputError) as refusal:
-        check(arm(plain), Causal(), ModelConfig(heads=8))
+        check(arm(plain), TaskFacts(), ModelConfig(heads=8))
     message = str(refusal.value)
     assert "arm." in message
     assert "\n" not in message

@@ -3,7 +3,7 @@ a registered part one that has it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from headwise.errors import InputError
 from headwise.files import read_yaml
 from headwise.models.arm import Arm, check
 from headwise.models.backbone import Backbone
+from headwise.models.refusals import TaskFacts
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning import CONTROLLERS, HALTING
 from headwise.reasoning.controllers import ClassicalConfig, HRMActConfig, HRMConfig
@@ -33,13 +34,7 @@ SHAPE = ModelConfig(width=16, heads=4, ffn=24, depth=2)
 FOLDER = Path(__file__).parents[1] / "conf" / "arm"
 
 
-@dataclass(frozen=True)
-class Causal:
-    """A stand-in for a task: what `check` asks of one."""
-
-    causal: bool = False
-    has_neighbours: bool = False
-    has_positions: bool = False
+RELATED = replace(SHAPE, structural_heads=2)
 
 
 def shipped() -> dict[str, Arm]:
@@ -155,7 +150,7 @@ def admitted(key: str, part: Any) -> Arm:
     for plain in (Arm(), Arm(LearnedRouter()), Arm(LearnedRouter("sequence")), TOKEN, HRM, VARIANTS["ponder_halting"]):
         arm = replace(plain, **{key: part})
         try:
-            check(arm, Causal(), SHAPE)
+            check(arm, *stand_in(arm))
         except InputError as error:
             refusal = str(error)
         else:
@@ -163,10 +158,17 @@ def admitted(key: str, part: Any) -> Arm:
     raise InputError(f"{part}: refused in every arm, so no law covers it; the last time: {refusal}")
 
 
+def stand_in(arm: Arm, causal: bool = False) -> tuple[TaskFacts, ModelConfig]:
+    """What `check` is told of a task and a shape that have what the arm cannot do without."""
+    if arm.router.follows_route:
+        return TaskFacts(causal, ("first", "second"), hops=1), RELATED
+    return TaskFacts(causal), SHAPE
+
+
 def causal(arm: Arm) -> bool:
     """Whether the arm may be that of a causal model."""
     try:
-        check(fitted(arm), Causal(True), SHAPE)
+        check(fitted(arm), *stand_in(arm, causal=True))
     except InputError:
         return False
     return True

@@ -9,6 +9,7 @@ from headwise.laws.arms import SHAPE, fitted
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.blocks import Block
+from headwise.models.sizes import ModelConfig
 from headwise.reasoning.halting import FixedHalting
 from headwise.routing.composition import HeadComposition
 from headwise.routing.output_gates import OutputGate
@@ -16,7 +17,8 @@ from headwise.routing.routers import Router
 
 
 def torch_layer(block: Block) -> nn.TransformerEncoderLayer:
-    """torch's layer with the block's weights; `mixture` is plain attention whose heads share their output rows."""
+    """torch's layer with the block's weights; `mixture` is plain attention whose heads share their output rows, and
+    without a feed-forward layer that of the twin gives zeros."""
     attention = block.attention
     layer = nn.TransformerEncoderLayer(
         SHAPE.width, SHAPE.heads, SHAPE.ffn, 0.0, "gelu", batch_first=True, norm_first=True, dtype=torch.float64
@@ -24,22 +26,22 @@ def torch_layer(block: Block) -> nn.TransformerEncoderLayer:
     rows = attention.output.weight
     if attention.shape.combination == "mixture":
         rows = torch.cat([rows / SHAPE.heads] * SHAPE.heads, 1)
-    first, _, second = block.ffn
-    assert isinstance(first, nn.Linear)
-    assert isinstance(second, nn.Linear)
     shifted_keys = torch.randn(SHAPE.width, dtype=torch.float64)  # a bias of keys shifts all scores of a query alike
     pairs = [
         (layer.self_attn.in_proj_weight, attention.projection),
         (layer.self_attn.in_proj_bias, torch.cat([attention.query_bias, shifted_keys, attention.value_bias])),
         (layer.self_attn.out_proj.weight, rows),
         (layer.self_attn.out_proj.bias, attention.output.bias),
-        (layer.linear1.weight, first.weight),
-        (layer.linear1.bias, first.bias),
-        (layer.linear2.weight, second.weight),
-        (layer.linear2.bias, second.bias),
+        (layer.norm1.weight, block.attention_norm.weight),
+        (layer.norm1.bias, block.attention_norm.bias),
     ]
-    for ours, theirs in ((block.attention_norm, layer.norm1), (block.ffn_norm, layer.norm2)):
-        pairs += [(theirs.weight, ours.weight), (theirs.bias, ours.bias)]
+    if block.ffn is not None and block.ffn_norm is not None:
+        first, _, second = block.ffn
+        for theirs, ours in ((layer.linear1, first), (layer.linear2, second), (layer.norm2, block.ffn_norm)):
+            assert isinstance(ours, (nn.Linear, nn.LayerNorm))
+            pairs += [(theirs.weight, ours.weight), (theirs.bias, ours.bias)]
+    else:
+        pairs += [(part, torch.zeros_like(part)) for part in layer.linear2.parameters()]
     with torch.no_grad():
         for target, source in pairs:
             target.copy_(source)
@@ -57,9 +59,9 @@ def plain_twin(backbone: Backbone, x: Tensor, padding: Tensor) -> Tensor:
     return out
 
 
-def random_backbone(arm: Arm) -> Backbone:
+def random_backbone(arm: Arm, shape: ModelConfig = SHAPE) -> Backbone:
     """Everything random but what starts as if it were not there: routers, output gates, head composition."""
-    backbone = Backbone(SHAPE, arm).double()
+    backbone = Backbone(shape, arm).double()
     neutral = [module for module in backbone.modules() if isinstance(module, Router | OutputGate | HeadComposition)]
     kept = {id(p) for module in neutral for p in module.parameters()}
     with torch.no_grad():

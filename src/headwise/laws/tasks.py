@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headwise.laws.arms import SHAPE, Causal
+from headwise.laws.arms import SHAPE
 from headwise.models.arm import Arm, check
 from headwise.models.backbone import Backbone
 from headwise.schema import build
@@ -58,7 +58,7 @@ def of_model(entry: TaskEntry, config: Any, data: TaskData) -> list[str]:
     """Losses that depend on other examples, metrics that are missing, parameters without a gradient."""
     torch.manual_seed(0)
     shape = replace(SHAPE, depth=1)
-    check(Arm(), Causal(entry.task.causal), shape)
+    check(Arm(), replace(entry.task.declared(config), targets=0), shape)
     model = TaskModel(entry.task(config, data.facts, shape.width), Backbone(shape, Arm(), entry.task.causal)).double()
     source = data.split("test")
     index = torch.arange(min(EXAMPLES, len(source)))

@@ -5,7 +5,7 @@ from typing import Any
 
 from headwise.errors import InputError
 from headwise.laws import gates, independence, neutrality, reach, tasks
-from headwise.laws.arms import PARTS, SHAPE, Causal, arms_with, causal, examples, fitted
+from headwise.laws.arms import PARTS, arms_with, causal, examples, fitted, stand_in
 from headwise.models import ARMS
 from headwise.models.arm import Arm, check
 from headwise.plugins import load
@@ -54,7 +54,7 @@ def brought(registry: Registry[Any], plugin: str) -> Iterator[str]:
 
 def of_arm(arm: Arm) -> list[str]:
     """What of an arm breaks a law."""
-    check(fitted(arm), Causal(), SHAPE)
+    check(fitted(arm), *stand_in(arm))
     lines = [*neutrality.neutrality(arm), *reach.gradient_reach(arm), *reach.update_reach(arm)]
     for training in (False, True):
         lines += independence.batch_mates(arm, training)

@@ -69,7 +69,7 @@ def check(arm: Arm, task: TaskFacts, model: ModelConfig | None = None) -> None:
 
     Args:
         arm: the combination.
-        task: whether it is causal, and what its layout has.
+        task: whether it is causal, what its layout has, and which steps have targets of their own.
         model: the shape where it is known; router, gate and task must fit it.
 
     Raises:

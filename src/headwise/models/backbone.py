@@ -13,7 +13,7 @@ from headwise.models.blocks import Block, BlockStack
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.refinement import Carry, Refiner, Trace
 from headwise.routing.attention import RoutedAttention
-from headwise.routing.layout import Layout, RelativeBias, mask_of
+from headwise.routing.layout import Layout, RelativeBias, gates_of_route, heads_along, mask_of
 from headwise.routing.routers import Router
 
 
@@ -34,7 +34,7 @@ class Backbone(nn.Module):
 
     def __init__(self, model: ModelConfig, arm: Arm, causal: bool = False) -> None:
         super().__init__()
-        if causal and (model.structural_heads or model.relative):
+        if causal and (model.n_structural or model.relative):
             raise ValueError("structural_heads and relative are for models that are not causal; use 0")
         if causal and (arm.router.granularity == "sequence" or arm.halting.halts):
             raise ValueError("a causal model must not look at the whole sequence: use granularity=token, halting=fixed")
@@ -84,12 +84,14 @@ class Backbone(nn.Module):
             ValueError: the layout does not have what structural heads or the relative bias need.
         """
         layout = mask if isinstance(mask, Layout) else Layout(mask)
-        if self.model.structural_heads and layout.neighbours is None:
-            raise ValueError(f"structural_heads={self.model.structural_heads}: the layout has no neighbours")
+        along = heads_along(self.model.structural_heads, tuple(layout.relations))
         if self.relative is not None and layout.positions is None:
             raise ValueError(f"relative={self.model.relative}: the layout has no positions")
         bias = None if self.relative is None else self.relative(layout.positions)
-        attending = mask_of(layout, self.model.heads, self.model.structural_heads, bias, x)
+        attending = mask_of(layout, self.model.heads, along, bias, x)
+        if gates is None and layout.route is not None and self.arm.router.follows_route:
+            steps = gates_of_route(layout, along, self.model.heads, self.arm.refinement.steps_in_all, x)
+            gates = [[step] * self.model.depth for step in steps]
         trace: Trace = self.refiner(x, attending, carry, gates, record)
         return replace(trace, states=self.norm(trace.states))
 

@@ -19,7 +19,7 @@ from headwise.routing.skipping import macs
 
 
 class Block(nn.Module):
-    """x <- x + attention(LN(x), gates);  x <- x + W_2 GELU(W_1 LN(x)).
+    """x <- x + attention(LN(x), gates);  x <- x + W_2 GELU(W_1 LN(x)), without the latter where F = 0.
 
     With gates of 1 this is `torch.nn.TransformerEncoderLayer(norm_first=True, activation="gelu")`.
 
@@ -36,8 +36,9 @@ class Block(nn.Module):
         super().__init__()
         width = attention.width
         self.attention, self.router = attention, router
-        self.attention_norm, self.ffn_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.ffn = nn.Sequential(nn.Linear(width, ffn), nn.GELU(), nn.Linear(ffn, width))
+        self.attention_norm = nn.LayerNorm(width)
+        self.ffn_norm = nn.LayerNorm(width) if ffn else None
+        self.ffn = nn.Sequential(nn.Linear(width, ffn), nn.GELU(), nn.Linear(ffn, width)) if ffn else None
         self.ffn_width = ffn
         self.dropout = nn.Dropout(dropout)
 
@@ -59,16 +60,23 @@ class Block(nn.Module):
             forced: gates [B, L|1, H] from outside in place of the router's, or None.
 
         Returns:
-            [B, L, D], the gates (None without a router or when forced), the layer's memory, routing losses.
+            [B, L, D], the gates (None without a router), the layer's memory, routing losses.
         """
         normed = self.attention_norm(x)
         gates, losses = None, {}
-        if self.router is not None and forced is None:
-            gates, losses = self.router(normed, context, mask.padding)
-        weight = gates.weight if gates is not None else forced
+        if self.router is not None:
+            computed = self.router(normed, context, mask.padding) if forced is None else (Gates.fixed(forced), {})
+            gates, losses = computed
+        weight = forced if gates is None else gates.weight
         attended, memory = self.attention(normed, weight, mask.attention, memory)
-        x = x + self.dropout(attended)
-        return x + self.dropout(self.ffn(self.ffn_norm(x))), gates, memory, losses
+        return self.feed_forward(x + self.dropout(attended)), gates, memory, losses
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """The second half of the block, [B, L, D] to the same."""
+        if self.ffn is None or self.ffn_norm is None:
+            return x
+        out: Tensor = x + self.dropout(self.ffn(self.ffn_norm(x)))
+        return out
 
     def macs(self, length: int, positions: int, reuse: str = "none") -> float:
         """Multiply-accumulates for an example of L tokens with every head on.

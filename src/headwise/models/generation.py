@@ -82,8 +82,7 @@ def extend(backbone: Backbone, x: Tensor, past: Past | None = None) -> tuple[Ten
             else:
                 layer = layers[i] if loop.reuse == "heads" else replace(layers[i], heads=None)
             attended, layer = block.attention(normed, gates, None, layer)
-            hidden = hidden + attended
-            hidden = hidden + block.ffn(block.ffn_norm(hidden))
+            hidden = block.feed_forward(hidden + attended)
             used.append(layer)
         layers = used
         if first:

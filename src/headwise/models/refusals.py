@@ -7,12 +7,14 @@ A refusal is one line: the key with its value, the reason, the remedy. The rules
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from headwise.reasoning import CONTROLLERS, HALTING
 from headwise.registry import name_of
 from headwise.routing import GATES, ROUTERS
 from headwise.routing.gates import Soft
+from headwise.routing.layout import heads_along
 
 if TYPE_CHECKING:
     from headwise.models.arm import Arm
@@ -20,15 +22,24 @@ if TYPE_CHECKING:
     from headwise.reasoning.refinement import RefinementConfig
 
 
-class TaskFacts(Protocol):
-    """What of a task decides which arms and shapes it takes."""
+@dataclass(frozen=True)
+class TaskFacts:
+    """What of a task decides which arms and shapes it takes.
 
-    @property
-    def causal(self) -> bool: ...
-    @property
-    def has_neighbours(self) -> bool: ...
-    @property
-    def has_positions(self) -> bool: ...
+    Attributes:
+        causal: position i may see only positions up to i.
+        relations: names of those that its layout has, in their order.
+        has_positions: its layout says where on a grid the tokens are.
+        hops: of its layout's route, the most relations that are followed one after the other; 0 without a route.
+        targets: refinement steps that have a target of their own, the last of them the answer; 0 where all steps have
+            the same.
+    """
+
+    causal: bool = False
+    relations: tuple[str, ...] = ()
+    has_positions: bool = False
+    hops: int = 0
+    targets: int = 0
 
 
 def refusals(arm: Arm, task: TaskFacts, model: ModelConfig | None) -> Iterator[str]:
@@ -39,13 +50,20 @@ def refusals(arm: Arm, task: TaskFacts, model: ModelConfig | None) -> Iterator[s
     yield from _of_halting(arm, task.causal)
     yield from _of_gradient(arm)
     yield from _of_supervision(arm)
+    yield from _of_targets(arm.refinement, task.targets)
     yield from _of_loop(arm.refinement)
     yield from _of_segments(arm)
     yield from _of_reuse(arm)
     yield from _of_balance(arm)
+    yield from _of_route(arm, task)
     if model is not None:
         yield from _of_heads(arm, model)
         yield from _of_layout(model, task)
+        if arm.router.follows_route and not model.n_structural:
+            yield (
+                f"arm.router.name={_router(arm)}: no head follows a relation (model.structural_heads=0); choose "
+                "model.structural_heads=1 or more"
+            )
 
 
 def _of_routing(arm: Arm, causal: bool) -> Iterator[str]:
@@ -168,6 +186,31 @@ def _of_supervision(arm: Arm) -> Iterator[str]:
         yield f"{key}: choose 2..{trained}, steps with gradient, or arm.refinement.supervision=last"
 
 
+def _of_targets(loop: RefinementConfig, targets: int) -> Iterator[str]:
+    if targets and loop.supervision == "last":
+        yield (
+            "arm.refinement.supervision=last: the task has a target for each step, and one alone would be seen; use "
+            "uniform or ramp, or targets of the task for the answer alone"
+        )
+    if loop.steps_in_all < targets:
+        yield (
+            f"arm.refinement.steps={loop.steps}: the task has targets for {targets} steps, the last of them the "
+            f"answer; choose {targets} or more"
+        )
+
+
+def _of_route(arm: Arm, task: TaskFacts) -> Iterator[str]:
+    if not arm.router.follows_route:
+        return
+    key, steps, hops = f"arm.router.name={_router(arm)}", arm.refinement.steps_in_all, task.hops
+    if task.causal:
+        yield f"{key}: a causal model knows no layout, and so no relation to follow; use another router"
+    elif not hops:
+        yield f"{key}: the task does not say which relation is to be followed; use another router"
+    elif steps < hops:
+        yield f"{key}: follows {hops} relations, one a step, in {steps}; choose arm.refinement.steps={hops} or more"
+
+
 def _of_loop(loop: RefinementConfig) -> Iterator[str]:
     if (loop.steps_in_all == 1 and loop.injection != "none") or (loop.steps == 1 and loop.reuse != "none"):
         yield (
@@ -204,7 +247,11 @@ def _of_reuse(arm: Arm) -> Iterator[str]:
             f"arm.composition_rank={arm.composition_rank}: with arm.refinement.reuse=heads all steps would keep the "
             "composition that the first one's queries asked for; use reuse=keys_values or none"
         )
-    elif arm.refinement.reuse == "heads" and not arm.router.scores and arm.output_gate == "none":
+    elif (
+        arm.refinement.reuse == "heads"
+        and not (arm.router.scores or arm.router.follows_route)
+        and arm.output_gate == "none"
+    ):
         yield (
             "arm.refinement.reuse=heads: only the gates change over steps, and this arm has none that do; use "
             "keys_values"
@@ -275,7 +322,7 @@ def _of_heads(arm: Arm, model: ModelConfig) -> Iterator[str]:
         yield f"arm.composition_rank={rank}: a single head has none to lend it attention; use 0 or more model.heads"
     elif rank > heads:
         yield f"arm.composition_rank={rank}: the block has {heads} heads; choose 1..{heads}, or 0 for none"
-    if rank and model.structural_heads:
+    if rank and model.n_structural:
         yield (
             f"arm.composition_rank={rank}: a structural head would look, with what others lend it, where it may not; "
             "use 0, or model.structural_heads=0"
@@ -283,12 +330,17 @@ def _of_heads(arm: Arm, model: ModelConfig) -> Iterator[str]:
 
 
 def _of_layout(model: ModelConfig, task: TaskFacts) -> Iterator[str]:
-    near, radius = model.structural_heads, model.relative
+    near, radius = model.n_structural, model.relative
     key = f"model.structural_heads={near}" if near else f"model.relative={radius}"
     if task.causal and (near or radius):
         yield f"{key}: a causal model reads its past through a cache that knows no layout; use 0"
-    if near and not task.has_neighbours:
-        yield f"{key}: the task does not say which tokens are neighbours; use 0, or a task that does"
+    if near and not task.relations:
+        yield f"{key}: the task names no relations between tokens; use 0, or a task that does"
+    elif near:
+        try:
+            heads_along(model.structural_heads, task.relations)
+        except ValueError as error:
+            yield f"model.{error}"
     if radius and not task.has_positions:
         yield (f"model.relative={radius}: the task's tokens have no rows and columns; use 0, or a task on a grid")
 

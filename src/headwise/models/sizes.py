@@ -1,5 +1,6 @@
 """The backbone's shape, and named sizes of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from headwise.routing.skipping import Skipping
@@ -12,14 +13,14 @@ class ModelConfig:
     Args:
         width: D; default 128, with 8 heads of 16.
         heads: H; must divide the width.
-        ffn: F; default 512, 4·D.
+        ffn: F; default 512, 4·D. 0: blocks of attention alone, without a feed-forward layer and its norm.
         depth: blocks in the stack; default 1.
         dropout: default 0: the tasks at hand underfit or have exact ceilings.
         kv_heads: G, heads of keys and values, each shared by H/G heads; default none: as many as heads.
         skipping: what becomes of heads that are off: auto (default; left out where that is faster and changes no
             gradient), always or never; `headwise.routing.skipping` has the rule.
-        structural_heads: the first so many heads of each layer see only what the task calls a token's neighbours;
-            default 0.
+        structural_heads: the first so many heads of each layer see along the relations that the task names, spread
+            evenly over them, the first relation first; `{row: 2, column: 1}` says which; default 0.
         relative: radius of a learned bias by relative row and column (`headwise.routing.layout.RelativeBias`), one less
             than the side of the grids trained on or smaller; default 0, none.
     """
@@ -31,23 +32,41 @@ class ModelConfig:
     dropout: float = 0.0
     kv_heads: int | None = None
     skipping: Skipping = "auto"
-    structural_heads: int = 0
+    structural_heads: int | dict[str, int] = 0
     relative: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("width", "heads", "ffn", "depth"):
+        for key in ("width", "heads", "depth"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key}={getattr(self, key)}: choose at least 1")
+        if self.ffn < 0:
+            raise ValueError(f"ffn={self.ffn}: choose at least 1, or 0 for no feed-forward layer")
         if self.width % self.heads:
             raise ValueError(f"heads={self.heads} does not divide width={self.width}: choose a divisor of the width")
         if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
             raise ValueError(f"kv_heads={self.kv_heads} does not divide heads={self.heads}: choose a divisor")
-        if not 0 <= self.structural_heads <= self.heads:
-            raise ValueError(f"structural_heads={self.structural_heads}: choose 0..{self.heads} (heads)")
+        for name, count in self._by_relation.items():
+            if count < 0:
+                raise ValueError(f"structural_heads{name}={count}: choose 0..{self.heads} (heads)")
+        if self.n_structural > self.heads:
+            together = " together" if isinstance(self.structural_heads, Mapping) else ""
+            raise ValueError(f"structural_heads={self.n_structural}{together}: choose 0..{self.heads} (heads)")
         if self.relative < 0:
             raise ValueError(f"relative={self.relative}: choose a radius of at least 1, or 0 for none")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: choose a number from 0 up to, not including, 1")
+
+    @property
+    def n_structural(self) -> int:
+        """S, heads that see along a relation alone."""
+        return sum(self._by_relation.values())
+
+    @property
+    def _by_relation(self) -> Mapping[str, int]:
+        """Heads by what a key says behind `structural_heads`: nothing, or a relation."""
+        if isinstance(self.structural_heads, int):
+            return {"": self.structural_heads}
+        return {f".{name}": count for name, count in self.structural_heads.items()}
 
 
 SIZES = {

@@ -2,7 +2,8 @@
 
 Legend: B batch, L length, D width, H heads, R most steps, K supervised steps, S and C context positions and width.
 
-    h_0 = embed(x);   h_t = stack(h_{t-1} + e_t);   e_1 = 0, and for t > 1 e_t = h_0 (injection "input") or 0 ("none")
+    h_0 = embed(x);   h_t = stack(h_{t-1} + e_t);   e_1 = 0, and for t > 1 e_t = h_0 (injection "input") or 0 ("none");
+    to e_t comes what the layout has for step t, where it has something
 
 With S segments an example is trained on S times R steps, each segment from the detached state of the one before.
 """
@@ -80,17 +81,19 @@ class RefinementConfig:
 
 @dataclass(frozen=True)
 class Carry:
-    """Everything that one forward pass may hand to the next: the hidden state [B, L, D] and the controller's state."""
+    """Everything that one forward pass may hand to the next: the hidden state [B, L, D] and the controller's state, and
+    how many steps have led there."""
 
     hidden: Tensor
     state: ControllerState | None
+    steps: int = 0
 
     def rows(self, index: Tensor) -> "Carry":
         """The carry of the examples in `index`."""
-        return Carry(self.hidden[index], None if self.state is None else self.state.rows(index))
+        return Carry(self.hidden[index], None if self.state is None else self.state.rows(index), self.steps)
 
     def detach(self) -> "Carry":
-        return Carry(self.hidden.detach(), None if self.state is None else self.state.detach())
+        return Carry(self.hidden.detach(), None if self.state is None else self.state.detach(), self.steps)
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class Trace:
         gates: per step a list of the layers' gates, when asked for; a halted example keeps its last gates.
         loads: [layers, H], share of tokens that used each head, mean over the steps with gradient, detached; in
             training, where a bias or a budget is steered by it.
+        numbers: [K], the step, from 1 and over all segments, after which each of the states stood; None: not known.
     """
 
     states: Tensor
@@ -115,6 +119,7 @@ class Trace:
     carry: Carry
     gates: list[list[Gates]] | None = None
     loads: Tensor | None = None
+    numbers: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -199,16 +204,17 @@ class Refiner(nn.Module):
             x: [B, L, D], the embedding h_0.
             mask: which tokens are real, and where attention may look.
             carry: of an earlier pass over the same examples; None starts afresh.
-            gates: forced gates [B, L|1, H] per step and layer (one step's are used at all steps); None: the routers'.
+            gates: forced gates [B, L|1, H] per step, of all segments, and layer (one step's are used at all steps);
+                None: the routers'.
             record: keep the gates in the trace.
         """
         live = _Live(x, x, mask) if carry is None else _Live(carry.hidden, x, mask, carry.state, carried=True)
         if self.training or self.halting is None:
-            return self._all_steps(live, gates, record)
+            return self._all_steps(live, gates, record, 0 if carry is None else carry.steps)
         return self._until_halted(live, gates, record)
 
     def _step(self, live: _Live, t: int, gates: Sequence[Tensor] | None) -> tuple[_Live, StackOutput, Tensor | None]:
-        """Step t (from 1): h_t, the stack's output and the controller's context."""
+        """Step t (from 1, over all segments): h_t, the stack's output and the controller's context."""
         if (t - 1) % self.config.steps == 0:  # a segment hands on its state and nothing else
             live = replace(live, memory=None)
         inject = self.config.injection == "input" and live.carried
@@ -216,7 +222,9 @@ class Refiner(nn.Module):
         if self.controller is not None:
             heads = live.memory[-1].heads if live.memory else None
             context, state, losses = self.controller(live.hidden, live.mask.padding, live.state, heads)
-        hidden = live.hidden + live.start if inject else live.hidden
+        hidden, inputs = live.hidden + live.start if inject else live.hidden, live.mask.inputs
+        if inputs is not None and t <= len(inputs):
+            hidden = hidden + inputs[t - 1]
         out: StackOutput = self.stack(hidden, live.mask, context, self._reused(live.memory), gates)
         out.losses.update(losses)
         return _Live(out.hidden, live.start, live.mask, state, out.memory, carried=True), out, context
@@ -228,7 +236,7 @@ class Refiner(nn.Module):
             return memory
         return [LayerMemory(layer.keys, layer.values) for layer in memory]
 
-    def _all_steps(self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool) -> Trace:
+    def _all_steps(self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool, before: int) -> Trace:
         config, supervised = self.config, []
         steps_taken = config.steps if self.training else config.steps_in_all
         first = config.first_with_gradient(self.controller.slow_period if self.controller else None)
@@ -236,7 +244,7 @@ class Refiner(nn.Module):
         losses: dict[str, list[Tensor]] = {}
         for t in range(1, steps_taken + 1):
             with torch.no_grad() if t < first else nullcontext():
-                live, out, context = self._step(live, t, _forced(gates, t))
+                live, out, context = self._step(live, before + t, _forced(gates, before + t))
                 if self.halting is not None and self.halting.learned:
                     stopping.append(self.halting(context, out.gates, live.mask.padding))
             if record:
@@ -264,9 +272,10 @@ class Refiner(nn.Module):
             lowest = 0.3 if config.supervision == "ramp" else 1.0
             ramp = torch.linspace(lowest, 1, trained, device=live.hidden.device)
             weights = (ramp / ramp.sum()).to(live.hidden.dtype)[:, None].expand(-1, batch)
-        carry = Carry(live.hidden, live.state)
-        used = torch.stack(loads).mean(0) if loads else None
-        return Trace(torch.stack(supervised), weights, steps, named, carry, recorded if record else None, used)
+        ended = before + steps_taken
+        carry, numbers = Carry(live.hidden, live.state, ended), range(ended - len(supervised) + 1, ended + 1)
+        used, states = torch.stack(loads).mean(0) if loads else None, torch.stack(supervised)
+        return Trace(states, weights, steps, named, carry, recorded if record else None, used, numbers)
 
     def _until_halted(self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool) -> Trace:
         """Halted examples leave the batch. With learned halting one stops at the first t whose cumulative p >= 1/2."""

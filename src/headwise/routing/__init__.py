@@ -18,6 +18,7 @@ ROUTERS: Registry[type[RouterConfig]] = Registry(
         "static": "headwise.routing.fixed_routers:StaticRouter",
         "random": "headwise.routing.fixed_routers:RandomRouter",
         "learned": "headwise.routing.routers:LearnedRouter",
+        "oracle": "headwise.routing.fixed_routers:OracleRouter",
     },
 )
 GATES: Registry[type[GateFunction]] = Registry(

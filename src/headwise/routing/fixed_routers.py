@@ -1,4 +1,5 @@
-"""Routers that learn nothing, the controls of those that do: a fixed set of heads, and a random choice by the input.
+"""Routers that learn nothing, the controls of those that do: a fixed set of heads, a random choice by the input, and
+the choice that the task knows to be right.
 
 Legend: B batch, L length, H heads, D width; N numbers per token that the gate function takes.
 """
@@ -77,6 +78,25 @@ class RandomRouter(RouterConfig):
         return [cls("token"), cls("sequence")]
 
 
+@dataclass(frozen=True)
+class OracleRouter(RouterConfig):
+    """heads of the relation that the task says is to be followed at each step: what choosing right could do (reference)
+
+    The layout's route says which (`headwise.routing.layout.gates_of_route`); where it has none every gate is 1.
+    """
+
+    scores: ClassVar[bool] = False
+    follows_route: ClassVar[bool] = True
+
+    def build(
+        self, gate: GateFunction, width: int, heads: int, context: int = 0, layer: int = 0, balance: BalanceConfig = OFF
+    ) -> "Oracle":
+        return Oracle(gate, heads, OFF)
+
+    def describe(self) -> str:
+        return "oracle router: the heads of the relation that the task follows at each step"
+
+
 class Random(Scored):
     """`RandomRouter` as a module: its projection is a buffer, saved with the weights."""
 
@@ -128,8 +148,23 @@ class Static(Router):
         self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Gates, dict[str, Tensor]]:
         active = self.chosen.expand(x.shape[0], 1, -1)
-        weight = active.to(x.dtype)
-        return Gates(weight, active, weight / weight.sum(-1, keepdim=True)), {}
+        return Gates.fixed(active.to(x.dtype)), {}
+
+    def macs(self, length: int, positions: int) -> float:
+        return 0
+
+
+class Oracle(Router):
+    """`OracleRouter` as a module: the backbone forces the gates of a route; without one every gate is 1."""
+
+    @property
+    def switches_off(self) -> bool:
+        return True
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Gates, dict[str, Tensor]]:
+        return Gates.fixed(x.new_ones(x.shape[0], 1, self.heads)), {}
 
     def macs(self, length: int, positions: int) -> float:
         return 0

@@ -42,6 +42,11 @@ class Gates:
     budget: Tensor | None = None
     predicted: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @classmethod
+    def fixed(cls, weight: Tensor) -> "Gates":
+        """Gates that no router computed, [B, L|1, H]: of a head's probability, its share of the weight is known."""
+        return cls(weight, weight != 0, weight / weight.sum(-1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny))
+
     @property
     def selected(self) -> Tensor:
         """[B, L|1, H] bool, the heads that the rule of evaluation keeps on."""

@@ -32,6 +32,7 @@ class RouterConfig(ABC):
         learned: whether routing losses train it.
         reads_context: whether it reads the controller's context.
         reads: dimensions of the layer's normed input that it reads, the first so many; None: all, or what it will.
+        follows_route: whether the backbone gives it the gates of the layout's route.
     """
 
     granularity: Granularity | None = None
@@ -39,6 +40,7 @@ class RouterConfig(ABC):
     scores: ClassVar[bool] = True
     learned: ClassVar[bool] = False
     reads_context: ClassVar[bool] = False
+    follows_route: ClassVar[bool] = False
 
     @abstractmethod
     def build(
@@ -155,7 +157,7 @@ class Router(nn.Module, ABC):
         super().__init__()
         gate.validate(heads)
         balance.validate(gate, heads)
-        self.gate, self.balance, self.columns = gate, balance, gate.columns(heads)
+        self.gate, self.heads, self.balance, self.columns = gate, heads, balance, gate.columns(heads)
         self.reports_entropy = False
         steered = balance.target is not None
         self.register_buffer("temperature", torch.tensor(1.0))

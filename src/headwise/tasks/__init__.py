@@ -18,6 +18,7 @@ TASKS: Registry[TaskEntry] = Registry(
         "maze": "headwise.tasks.maze:ENTRY",
         "parsing": "headwise.tasks.parsing:ENTRY",
         "sorting": "headwise.tasks.sorting:ENTRY",
+        "walk": "headwise.tasks.walk:ENTRY",
     },
 )
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from headwise.errors import InputError
+from headwise.models.refusals import TaskFacts
 from headwise.routing.layout import Layout
 
 if TYPE_CHECKING:
@@ -149,8 +150,6 @@ class Task(nn.Module, ABC):
     """All metrics of which lower values are better, those of the task's analysis and the primary one included."""
     causal: ClassVar[bool] = False
     """Whether position i may see only positions up to i."""
-    has_neighbours: ClassVar[bool] = False
-    """Whether `layout` says which tokens are neighbours, so that heads can be restricted to them."""
     has_positions: ClassVar[bool] = False
     """Whether `layout` says where on a grid the tokens are."""
 
@@ -175,6 +174,16 @@ class Task(nn.Module, ABC):
             InputError: one line with the key, its value, the reason and the remedy.
         """
 
+    @classmethod
+    def relations(cls, config: Any) -> tuple[str, ...]:
+        """Names of the relations of `layout`, in its order, along which heads can be made to see; none by default."""
+        return ()
+
+    @classmethod
+    def declared(cls, config: Any) -> TaskFacts:
+        """What decides which arms and shapes the task takes under these settings."""
+        return TaskFacts(cls.causal, cls.relations(config), cls.has_positions)
+
     @abstractmethod
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The backbone's input [B, L, D] and its padding mask (bool [B, L], True is a real token), or None."""
@@ -182,6 +191,11 @@ class Task(nn.Module, ABC):
     def layout(self, batch: Batch) -> Layout:
         """How the tokens lie to each other, the padding apart, which `embed` returns; nothing by default."""
         return Layout()
+
+    def at_step(self, batch: Batch, step: int) -> Batch:
+        """The batch as the state after so many refinement steps (from 1) is scored on it in training, for `read_out`
+        and `loss`; the number of terms is that of the batch. By default the same after every step."""
+        return batch
 
     @abstractmethod
     def read_out(self, hidden: Tensor, batch: Batch) -> Any:

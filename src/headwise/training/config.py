@@ -179,7 +179,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed={self.seed}; choose 0 or more, below 2^63")
-        check(self.arm, self.entry.task, self.model)
+        check(self.arm, self.entry.task.declared(self.task), self.model)
         self.entry.task.check(self.task, self.model)
 
     @property

@@ -85,7 +85,8 @@ def read(words: Sequence[str], base: Mapping[str, Any] | None = None) -> list[Ov
 
 
 def _plain(overrides: Sequence[Override], base: Mapping[str, Any] | None, label: str | None = None) -> dict[str, Any]:
-    """The merged, not yet checked configuration: presets (or base), then what quick=true changes, then values."""
+    """The merged, not yet checked configuration: presets (or base), the task's recipe, then what quick=true changes,
+    then values."""
     files = {o.key: o.value for o in overrides if o.chooses_file}
     values = [o for o in overrides if not o.chooses_file]
     for group, name in files.items():
@@ -94,10 +95,13 @@ def _plain(overrides: Sequence[Override], base: Mapping[str, Any] | None, label:
     if base is not None:
         chosen = [*files, "name"] if "arm" in files else files
         plain = deepcopy(dict(base)) | {key: plain[key] for key in chosen}
-    changes = _size(values)
+    changes = list[Override]()
+    if base is None or "task" in files:
+        # A recipe that is chosen by name stands in the place of the task's own.
+        changes += [o for o in _of_task("recipe", plain) if o.key.partition(".")[0] not in files]
     if _quick(values, default=base is None and os.environ.get("HEADWISE_QUICK") == "1"):
-        changes = [*_quick_values(plain), *changes, Override("quick", True)]
-    for override in [*changes, *sorted(values, key=lambda o: o.depth)]:
+        changes += [*_of_task("quick", plain), Override("quick", True)]
+    for override in [*changes, *_size(values), *sorted(values, key=lambda o: o.depth)]:
         if override.key != "model.size":
             _apply(plain, override)
     return plain | ({"name": label} if label else {})
@@ -124,10 +128,11 @@ def _quick(values: Sequence[Override], default: bool) -> bool:
     return given[-1] is True if given else default
 
 
-def _quick_values(plain: Mapping[str, Any]) -> Iterator[Override]:
-    """What `quick=true` changes for the task at hand, as overrides of single values, so that they merge as those do."""
-    offered = files("quick")
-    file = offered.get(str(_task(plain)), offered["default"])
+def _of_task(group: str, plain: Mapping[str, Any]) -> Iterator[Override]:
+    """What `conf/<group>/<task>.yaml`, or else the default there, says of the task at hand, as overrides of single
+    values, so that they merge as those do."""
+    offered = files(group)
+    file = offered.get(str(_task(plain)), offered.get("default"))
 
     def leaves(node: Mapping[str, Any], prefix: str) -> Iterator[Override]:
         for key, value in node.items():
@@ -136,7 +141,7 @@ def _quick_values(plain: Mapping[str, Any]) -> Iterator[Override]:
             else:
                 yield Override(f"{prefix}{key}", value)
 
-    yield from leaves(read_yaml(file), "")
+    yield from leaves(read_yaml(file) if file else {}, "")
 
 
 def _apply(plain: dict[str, Any], override: Override) -> None:

@@ -106,7 +106,8 @@ class Step(nn.Module):
 
 def weighted_task_loss(model: TaskModel, batch: Batch, trace: Trace) -> Tensor:
     """The numerator of `objective`'s first term, for a trace that is there already."""
-    total = torch.zeros((), device=trace.states.device)
-    for state, weight in zip(trace.states, trace.weights, strict=True):  # [B, L, D], [B]
-        total = total + (weight * model.task.loss(model.task.read_out(state, batch), batch)).sum()
+    total, task = torch.zeros((), device=trace.states.device), model.task
+    for k, (state, weight) in enumerate(zip(trace.states, trace.weights, strict=True)):  # [B, L, D], [B]
+        asked = batch if trace.numbers is None else task.at_step(batch, trace.numbers[k])
+        total = total + (weight * task.loss(task.read_out(state, asked), asked)).sum()
     return total

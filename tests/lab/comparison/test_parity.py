@@ -1,5 +1,7 @@
 """Arms of equal size: exact counts, within 1 %, or refused with the numbers."""
 
+from dataclasses import replace
+
 import pytest
 
 from headwise.errors import InputError
@@ -129,3 +131,18 @@ def test_bisection_finds_the_first_true(smallest: int) -> None:
 
 def test_parity_of_width_is_the_other_name_of_parameters() -> None:
     assert match(pair("hrm"), LENGTH, "width") == match(pair("hrm"), LENGTH, "parameters")
+
+
+def test_without_a_feed_forward_layer_the_width_alone_is_the_knob_and_says_so() -> None:
+    bare = ModelConfig(width=64, heads=8, ffn=0)
+    assert match(pair("looped", bare), LENGTH).arms[1].model == bare
+    message = r"by its width alone \(model.ffn=0 leaves no finer knob than steps of 8\) .*; change model.ffn, "
+    with pytest.raises(InputError, match=message):
+        match(pair("linear", bare), LENGTH)
+    # A wide stack can be met by a step of one head's width.
+    wide = ModelConfig(width=1024, heads=2, ffn=0)
+    found = match(pair("linear", wide), LENGTH).arms[1]
+    assert found.model.ffn == 0
+    assert abs(found.parameter_ratio - 1) <= TOLERANCE
+    with pytest.raises(InputError, match=r"by its number of blocks alone \(model.ffn=0"):
+        match(pair("linear", replace(bare, depth=4)), LENGTH, "depth")

@@ -306,6 +306,11 @@ def test_the_range_of_active_heads_follows_from_the_gate_function(arm: str, leas
     assert active_range(config) == (least, most)
 
 
+def test_an_oracle_may_close_all_heads_but_those_that_see_everything() -> None:
+    ((_, config),) = load_arms(["oracle"], ["task=walk"])
+    assert active_range(config) == (2, 8)
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [

@@ -238,9 +238,13 @@ def test_an_arm_is_described_in_words() -> None:
     )
     looped = to_plain(replace(arm("looped"), refinement=RefinementConfig(1, injection="input", segments=4)))
     assert describe_arm(looped, to_plain(replace(MODEL, structural_heads=2, relative=7))) == (
-        "1 block of width 64, 4 heads (2 of neighbours only), FFN 256, bias by position up to 7 away; applied 1 time "
-        "in each of 4 segments, from the state of the one before, the embedding added again each time; no router: all "
-        "heads alike"
+        "1 block of width 64, 4 heads (2 along relations of the tokens), FFN 256, bias by position up to 7 away; "
+        "applied 1 time in each of 4 segments, from the state of the one before, the embedding added again each time; "
+        "no router: all heads alike"
+    )
+    which = to_plain(replace(MODEL, structural_heads={"row": 2, "column": 1, "box": 0}, ffn=0))
+    assert describe_arm(looped, which).startswith(
+        "1 block of width 64, 4 heads (2 along row and 1 along column), no FFN;"
     )
 
 

@@ -22,7 +22,7 @@ from headwise.tasks.language.command import Options, run
 from headwise.tasks.language.generate import Completion, GenerationConfig, choose, continuation, generate, prompt_tokens
 from headwise.tasks.sorting import SortingConfig, SortingTask
 
-from ...laws.arms import ARMS, SHAPE, Causal, fitted, perturbed
+from ...laws.arms import ARMS, SHAPE, TaskFacts, fitted, perturbed
 from .test_model import model_of
 
 SAMPLED = GenerationConfig(tokens=40, temperature=1.0, top_p=0.9, seed=3)
@@ -33,7 +33,7 @@ def admitted() -> list[str]:
     names = []
     for name, arm in ARMS.items():
         try:
-            check(fitted(arm), Causal(True), SHAPE)
+            check(fitted(arm), TaskFacts(True), SHAPE)
         except InputError:
             continue
         names.append(name)

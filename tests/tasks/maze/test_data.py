@@ -12,7 +12,7 @@ from headwise.schema import build, to_plain
 from headwise.tasks.maze import MazeConfig, MazeData, data, files
 from headwise.tasks.maze.generate import GeneratorConfig, generate
 from headwise.tasks.maze.lattice import Mazes, opposite
-from headwise.tasks.maze.metrics import proportion
+from headwise.tasks.proportions import proportion
 
 SMALL = {"size": 4, "train_mazes": 30, "validation_mazes": 20, "test_mazes": 25}
 

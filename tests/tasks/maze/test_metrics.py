@@ -9,8 +9,9 @@ import torch
 from headwise.tasks.maze.batch import tensors
 from headwise.tasks.maze.generate import GeneratorConfig, generate
 from headwise.tasks.maze.lattice import Mazes
-from headwise.tasks.maze.metrics import by_length, is_shortest_path, of_grid, of_moves, of_walk, proportion
+from headwise.tasks.maze.metrics import by_length, is_shortest_path, of_grid, of_moves, of_walk
 from headwise.tasks.maze.walkers import Walk, walk
+from headwise.tasks.proportions import proportion
 
 
 def square():

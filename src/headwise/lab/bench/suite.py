@@ -177,7 +177,7 @@ def layout() -> list[Result]:
     for side in (8, 12):
         cells = torch.cartesian_prod(torch.arange(side), torch.arange(side))
         near = (cells[:, None] - cells).abs().sum(-1) <= 1
-        known = Layout(neighbours=near.expand(BATCH, -1, -1), positions=cells)
+        known = Layout(relations={"next": near.expand(BATCH, -1, -1)}, positions=cells)
         half, plain = NARROW.heads // 2, Backbone(NARROW, Arm())
         for name, heads, radius in (("structural", half, 0), ("relative", 0, side - 1), ("both", half, side - 1)):
             ours = Backbone(replace(NARROW, structural_heads=heads, relative=radius), Arm())

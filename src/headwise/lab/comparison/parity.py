@@ -81,7 +81,8 @@ def match(
         length: tokens of an example, for the FLOPs.
         mode: `parameters` (default; `width` is another word for it): width in steps that keep the head width even, and
             FFN width as the fine knob; `depth`: the number of blocks instead of the width; `flops`: as `parameters`,
-            but for equal FLOPs; `none`: leave the shapes as they are.
+            but for equal FLOPs; `none`: leave the shapes as they are. Without a feed-forward layer (`model.ffn=0`)
+            there is no fine knob, and the width alone, in steps of the heads, or the depth has to do.
         causal: whether the task is causal (its attention costs half).
 
     Raises:
@@ -135,12 +136,18 @@ class _Search:
         return self.cost_of(measure(shape, self.arm, self.length, self.causal))
 
     def distortion(self, shape: ModelConfig) -> float:
-        """How far the FFN is from its share of the width; the number of blocks counts too where it is the knob."""
-        ffn = abs(math.log((shape.ffn / shape.width) / (self.model.ffn / self.model.width)))
+        """How far the FFN is from its share of the width, or without one the width from what was asked for; the number
+        of blocks counts too where it is the knob."""
+        if not self.model.ffn:
+            ffn = abs(math.log(shape.width / self.model.width))
+        else:
+            ffn = abs(math.log((shape.ffn / shape.width) / (self.model.ffn / self.model.width)))
         return ffn + abs(math.log(shape.depth / self.model.depth))
 
     def with_ffn(self, shape: ModelConfig, target: float) -> ModelConfig | None:
         """The FFN width that comes nearest to the target: parameters and FLOPs both grow linearly with it."""
+        if not shape.ffn:
+            return shape
         base = self.cost(replace(shape, ffn=1))
         slope = self.cost(replace(shape, ffn=2)) - base
         ffn = 1 + round((target - base) / slope)
@@ -154,7 +161,8 @@ class _Search:
 
     def widths(self, target: float) -> list[ModelConfig]:
         """The width asked for and those around the one that costs the target at the proportions asked for."""
-        step = 2 * self.model.heads  # keeps the head width even, as rotary embeddings and fast kernels want it
+        # Keeps the head width even, as rotary embeddings and fast kernels want it, unless there is nothing finer.
+        step = (2 if self.model.ffn else 1) * self.model.heads
 
         def too_large(multiple: int) -> bool:
             return self.cost(self.proportional(multiple * step)) > target
@@ -164,16 +172,21 @@ class _Search:
         return [self.proportional(width) for width in sorted(near | {self.model.width})]
 
     def proportional(self, width: int) -> ModelConfig:
-        return replace(self.model, width=width, ffn=max(1, round(width * self.model.ffn / self.model.width)))
+        ffn = max(1, round(width * self.model.ffn / self.model.width)) if self.model.ffn else 0
+        return replace(self.model, width=width, ffn=ffn)
 
     def refusal(self, reference: Size) -> str:
         own = measure(self.model, self.arm, self.length, self.causal)
         what = "FLOPs" if self.mode == "flops" else "parameters"
         knob = "number of blocks" if self.mode == "depth" else "width"
+        fine, remedy = " and FFN width", ""
+        if not self.model.ffn:
+            fine, remedy = f" alone (model.ffn=0 leaves no finer knob than steps of {self.model.heads})", "model.ffn, "
         return (
             f"parity={self.mode}: arm {self.label} cannot be brought within 1 % of the first arm's "
-            f"{format_count(self.cost_of(reference))} {what} by its {knob} and FFN width (as configured it has "
-            f"{format_count(self.cost_of(own))}); change arm.controller.width, model.width, model.heads or parity="
+            f"{format_count(self.cost_of(reference))} {what} by its {knob}{fine} (as configured it has "
+            f"{format_count(self.cost_of(own))}); change {remedy}arm.controller.width, model.width, model.heads or "
+            "parity="
         )
 
 

@@ -258,6 +258,8 @@ def active_range(config: RunConfig) -> tuple[int, int]:
         return heads, heads
     if isinstance(arm.router, StaticRouter):
         return arm.router.k, arm.router.k
+    if arm.router.follows_route:  # the heads of one relation or none, beside those that see everything
+        return heads - config.model.n_structural, heads
     gate, shared = arm.gate, int(getattr(arm.gate, "shared", 0))
     if not gate.varies:
         on = shared + int(getattr(gate, "k", heads))

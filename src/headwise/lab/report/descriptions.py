@@ -151,10 +151,15 @@ def no_reference_reached(references: Mapping[str, float], arms: Sequence[Plain],
 
 def _shape(model: Plain) -> str:
     blocks = format_quantity(model["depth"], "block")
-    near, radius = model.get("structural_heads", 0), model.get("relative", 0)
-    heads = f"{model['heads']} heads" + (f" ({near} of neighbours only)" if near else "")
+    along, radius = model.get("structural_heads", 0), model.get("relative", 0)
+    if isinstance(along, Mapping):
+        near = join_words([f"{count} along {spaced(name)}" for name, count in along.items() if count])
+    else:
+        near = f"{along} along relations of the tokens" if along else ""
+    heads = f"{model['heads']} heads" + (f" ({near})" if near else "")
     bias = f", bias by position up to {radius} away" if radius else ""
-    return f"{blocks} of width {model['width']}, {heads}, FFN {model['ffn']}{bias}"
+    ffn = f"FFN {model['ffn']}" if model["ffn"] else "no FFN"
+    return f"{blocks} of width {model['width']}, {heads}, {ffn}{bias}"
 
 
 def _loop(loop: Plain) -> str:

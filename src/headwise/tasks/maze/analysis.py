@@ -19,10 +19,11 @@ from headwise.tasks.base import Batch, Source, TaskData, TaskModel
 from headwise.tasks.maze import gates, references, render
 from headwise.tasks.maze.data import MazeSource
 from headwise.tasks.maze.decoding import Decoded, walk_asking
-from headwise.tasks.maze.metrics import Proportion, by_length, of_walk, proportion
+from headwise.tasks.maze.metrics import by_length, of_walk
 from headwise.tasks.maze.model import MazeTask
 from headwise.tasks.maze.read_outs import Grid, NextCell
 from headwise.tasks.maze.walkers import walk
+from headwise.tasks.proportions import Proportion, proportion
 
 Batches = Callable[..., Iterator[Batch]]
 """The examples in order, batch by batch, on the model's device: all, or the first so many."""
@@ -128,7 +129,7 @@ def _routing(model: TaskModel, batches: Batches) -> tuple[dict[str, float], list
     backbone: Backbone = model.backbone
     used = gates.usage(model, batches(ROUTED))
     mean, steps = used.mean(), backbone.arm.refinement.steps_in_all
-    local = backbone.model.structural_heads
+    local = backbone.model.n_structural
     tables = gates.tables(used, local) if 0 < local < backbone.model.heads else []
     if backbone.arm.halting.reads_distribution:
         return {}, tables  # it halts by the router's choice, of which forced gates leave none

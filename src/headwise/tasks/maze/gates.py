@@ -49,7 +49,7 @@ def is_routed(model: TaskModel) -> bool:
 @torch.no_grad()
 def usage(model: TaskModel, batches: Iterable[Batch]) -> Usage:
     """The gates of a model with a router, in evaluation mode, over batches of mazes."""
-    local = model.backbone.model.structural_heads
+    local = model.backbone.model.n_structural
     used = Usage()
     for batch in batches:
         trace = model(batch, record=True)

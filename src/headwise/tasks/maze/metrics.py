@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from headwise.tasks.base import Batch
 from headwise.tasks.maze.walkers import Walk, best, scores_of_marks
+from headwise.tasks.proportions import Proportion, proportion
 
 
 def of_walk(walk: Walk, batch: Batch) -> dict[str, Tensor]:
@@ -67,25 +67,6 @@ def is_shortest_path(marked: Tensor, batch: Batch) -> Tensor:
     cells = marked.flatten(1)
     start = cells.gather(1, batch["start"][:, None])[:, 0]
     return start & (~cells | onward).all(1) & (cells.sum(1) == batch["length"] + 1)
-
-
-@dataclass(frozen=True)
-class Proportion:
-    """A share of `n` mazes, with its 95 % Wilson interval."""
-
-    share: float
-    low: float
-    high: float
-    n: int
-
-
-def proportion(values: Tensor) -> Proportion:
-    """The share of ones among values that are 0 or 1 [B]; NaN with the interval 0..1 where there are none."""
-    n, hits = len(values), round(float(values.double().sum()))
-    if not n:
-        return Proportion(float("nan"), 0.0, 1.0, 0)
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return Proportion(hits / n, float(interval.low), float(interval.high), n)
 
 
 @dataclass(frozen=True)

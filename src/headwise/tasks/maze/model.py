@@ -30,7 +30,6 @@ class MazeTask(Task):
     lower_is_better: ClassVar[frozenset[str]] = frozenset(
         ("excess_length", "excess_length_each_step", "passes_each_step", "seconds_each_step")
     )
-    has_neighbours: ClassVar[bool] = True
     has_positions: ClassVar[bool] = True
 
     config: MazeConfig
@@ -62,6 +61,11 @@ class MazeTask(Task):
                 "task.positions=relative, or model.relative=0"
             )
 
+    @classmethod
+    def relations(cls, config: MazeConfig) -> tuple[str, ...]:
+        """One: from a cell through its open passages, or to itself."""
+        return ("passage",)
+
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """[B, L, D], cells in the order of rows; there is no padding."""
         seen = bits(batch, self.cells.project.weight.dtype)
@@ -71,11 +75,13 @@ class MazeTask(Task):
         return tokens, None
 
     def layout(self, batch: Batch) -> Layout:
-        """Neighbours are the cells behind open passages; positions are row and column."""
+        """A cell sees itself and the cells behind its open passages; positions are row and column."""
+        near = neighbours(batch)
+        seen = {"passage": near | torch.eye(near.shape[-1], dtype=torch.bool, device=near.device)}
         if self.config.positions == "none":
-            return Layout(neighbours=neighbours(batch))
-        line = torch.arange(_side(batch), device=batch["open"].device)
-        return Layout(neighbours=neighbours(batch), positions=torch.cartesian_prod(line, line))
+            return Layout(relations=seen)
+        line = torch.arange(_side(batch), device=near.device)
+        return Layout(relations=seen, positions=torch.cartesian_prod(line, line))
 
     def read_out(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Scores of cells [B, N, N] (`grid`), or of moves [B, N, N, K, 4] (`next_cell`, K horizons)."""

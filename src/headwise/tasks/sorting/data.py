@@ -8,50 +8,9 @@ import torch
 from torch import Tensor
 
 from headwise.tasks.base import SPLITS, Batch, Source, TaskData
+from headwise.tasks.generated import FixedSource, FreshSource
 from headwise.tasks.sorting import references
 from headwise.tasks.sorting.arrays import EPOCH, SortingConfig, generate
-
-
-class FixedSource(Source):
-    """A set of arrays, generated once."""
-
-    def __init__(self, config: SortingConfig, count: int, seed: list[int]) -> None:
-        self.examples = generate(config, count, seed)
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def batch(self, index: Tensor) -> Batch:
-        return {name: array[index] for name, array in self.examples.items()}
-
-
-class FreshSource(Source):
-    """Arrays without end: example i is row i % EPOCH of block i // EPOCH, and epoch e is block e."""
-
-    def __init__(self, config: SortingConfig, seed: list[int]) -> None:
-        self.config = config
-        self.seed = seed
-        self._last: tuple[int, Batch] = (-1, {})
-
-    def __len__(self) -> int:
-        return EPOCH
-
-    def batch(self, index: Tensor) -> Batch:
-        blocks = index.div(EPOCH, rounding_mode="floor")
-        if len(blocks) and bool((blocks == blocks[0]).all()):  # what `plan` asks for
-            return {name: array[index % EPOCH] for name, array in self._block(int(blocks[0])).items()}
-        rows = [self.batch(index[i : i + 1]) for i in range(len(index))]
-        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-
-    def _block(self, block: int) -> Batch:
-        if self._last[0] != block:
-            self._last = (block, generate(self.config, EPOCH, [*self.seed, block]))
-        return self._last[1]
-
-    def plan(self, batch_size: int, seed: int, epoch: int, shuffle: bool) -> list[Tensor]:
-        """The block of this epoch, in order: fresh examples need no shuffling."""
-        return list(torch.split(torch.arange(epoch * EPOCH, (epoch + 1) * EPOCH), batch_size))
 
 
 class SortingData(TaskData):
@@ -66,8 +25,12 @@ class SortingData(TaskData):
     def split(self, name: str) -> Source:
         if name not in self._sources:
             count, seed = int(getattr(self.config, f"{name}_examples")), [self.seed, SPLITS.index(name)]
-            self._sources[name] = FixedSource(self.config, count, seed) if count else FreshSource(self.config, seed)
+            fixed = FixedSource(self._arrays, count, seed) if count else None
+            self._sources[name] = fixed or FreshSource(self._arrays, EPOCH, seed)
         return self._sources[name]
+
+    def _arrays(self, count: int, seed: list[int], first: int) -> Batch:
+        return generate(self.config, count, seed)
 
     def references(self, source: Source) -> dict[str, Tensor]:
         """`floor`, `one_line_rule`, `posterior_mean` and `ceiling` in rank tau; see `references.py`."""
