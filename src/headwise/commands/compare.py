@@ -26,6 +26,8 @@ class Options:
             'arms=[baseline,"hrm:refinement.steps=12"]'.
         seeds: how many, or which: seeds=[0,1,2]. Seed k gives every arm the same data.
         parity: what is made equal between the arms.
+        effect: the smallest difference of interest, in units of the metric: with it, arms are also tested for being
+            equivalent, that is for differing by less.
         output: directory of the comparison; null makes a new one in runs/.
         jobs: runs side by side; null is one for each core of this machine, 1 on an accelerator; elsewhere as many as
             there is room for.
@@ -39,6 +41,7 @@ class Options:
     arms: tuple[str, ...]
     seeds: int | tuple[int, ...] = 3
     parity: Mode = "parameters"
+    effect: float | None = None
     output: FilePath | None = None
     jobs: int | None = None
     launcher: Any = named(LAUNCHERS, LOCAL)
@@ -48,7 +51,8 @@ class Options:
 def run(options: Options) -> Result:
     """Train, or go on where the same command stopped, and compare; exit code 1 if a run failed."""
     arms = configuration.load_arms(options.arms, options.settings)
-    result = compare(arms, options.seeds, options.parity, options.output, options.jobs, launcher=options.launcher)
+    keys = ("seeds", "parity", "output", "jobs", "launcher", "effect")
+    result = compare(arms, **{key: getattr(options, key) for key in keys})
     write_report(result["directory"])
     failed = any(arm["failures"] for arm in result["arms"].values())
     return Result(result, comparison_text(result), code=int(failed))

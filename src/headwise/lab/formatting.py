@@ -54,6 +54,12 @@ def format_normalised(score: float) -> str:
     return f"{format_decimal(100 * score, 1)} %"
 
 
+def format_confidence(confidence: float) -> str:
+    """A confidence in per cent: 95 %, 98.3 %, 99.97 %."""
+    digits = 1 if confidence < 0.999 else 2 if confidence < 0.9999 else 4
+    return f"{format_decimal(100 * confidence, digits)} %".replace(".0 %", " %")
+
+
 def format_count(n: float | None) -> str:
     """A whole number with its thousands apart: 266 376."""
     return MISSING if n is None else f"{round(n):,}".replace(",", NARROW_SPACE)

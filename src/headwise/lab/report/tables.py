@@ -27,7 +27,13 @@ from headwise.lab.report import captions
 from headwise.lab.report.descriptions import spaced
 
 Plain = Mapping[str, Any]
-STYLES = {"better": "bold green", "worse": "bold red", "too few seeds": "yellow", "no result": "yellow"}
+STYLES = {
+    "better": "bold green",
+    "worse": "bold red",
+    "equivalent": "bold blue",
+    "too few seeds": "yellow",
+    "no result": "yellow",
+}
 
 
 def comparison_text(result: Plain) -> list[RenderableType]:
