@@ -13,6 +13,7 @@ OWN = {
     "train": "headwise.commands.train",
     "evaluate": "headwise.commands.evaluate",
     "compare": "headwise.commands.compare",
+    "plan": "headwise.commands.plan",
     "scale": "headwise.commands.scale",
     "ladder": "headwise.commands.ladder",
     "report": "headwise.commands.report",

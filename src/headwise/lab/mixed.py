@@ -18,9 +18,10 @@ Legend: S seeds, n test examples.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,6 +68,7 @@ class Estimate:
         scatter: variance of the mean as the seeds show it, with S - 1 degrees of freedom.
         shared: variance that the seeds have in common, as they share test examples.
         shared_df: degrees of freedom of `shared`.
+        examples_per_seed: test examples that each seed saw, on average over test sets.
         components: of which that is made; None where the values on the test examples are not known.
     """
 
@@ -76,7 +78,15 @@ class Estimate:
     scatter: float = 0.0
     shared: float = 0.0
     shared_df: float = math.inf
+    examples_per_seed: float = 0.0
     components: Components | None = None
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Estimate":
+        """The estimate that JSON holds, where infinite degrees of freedom are null."""
+        components = None if plain["components"] is None else Components(**plain["components"])
+        df = math.inf if plain["shared_df"] is None else plain["shared_df"]
+        return cls(**{**plain, "components": components, "shared_df": df})
 
     @property
     def error(self) -> float:
@@ -171,8 +181,9 @@ def estimate(values: Array, parts: Sequence[NDArray[np.floating]] = (), size: fl
     size = float(np.abs(values).max()) if size is None else size
     if math.sqrt((scatter + shared) * seeds) <= ROUNDING * size:
         return Estimate(mean, seeds, examples)
-    found = _components(scatter, whole) if whole else None
-    return Estimate(mean, seeds, examples, scatter, shared, df, found)
+    each = float(np.mean([part.shape[1] for part in whole])) if whole else 0.0
+    found = _components(scatter, whole, each) if whole else None
+    return Estimate(mean, seeds, examples, scatter, shared, df, each, found)
 
 
 def _shared(parts: Sequence[Array]) -> tuple[float, float]:
@@ -193,7 +204,7 @@ def _shared(parts: Sequence[Array]) -> tuple[float, float]:
     return total, total**2 / spread if total else math.inf
 
 
-def _components(scatter: float, parts: Sequence[Array]) -> Components:
+def _components(scatter: float, parts: Sequence[Array], count: float) -> Components:
     """Variance components, averaged over test sets by their seeds."""
     seeds = sum(len(part) for part in parts)
     example = interaction = 0.0
@@ -202,7 +213,6 @@ def _components(scatter: float, parts: Sequence[Array]) -> Components:
         of_examples, of_both = _mean_squares(part)
         example += own / seeds * max(0.0, of_examples - of_both) / own
         interaction += own / seeds * of_both
-    count = float(np.mean([part.shape[1] for part in parts]))
     return Components(max(0.0, scatter * seeds - interaction / count), example, interaction)
 
 

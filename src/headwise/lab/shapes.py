@@ -68,7 +68,7 @@ _PAIR: Shape = {
         {
             "mean": _VALUE,
             **dict.fromkeys(("seeds", "examples"), int),
-            **dict.fromkeys(("scatter", "shared"), NUMBER),
+            **dict.fromkeys(("scatter", "shared", "examples_per_seed"), NUMBER),
             "shared_df": _VALUE,
             "components": ({"seed": NUMBER, "example": NUMBER, "interaction": NUMBER}, None),
         },
@@ -106,6 +106,11 @@ COMPARISON: Shape = {
     "arms": {str: {**_ARM, "model": dict, "arm": dict, "preset": dict}},
     "sources?": [dict],
     "metric_range?": ([_VALUE, _VALUE], None),
+    "effect?": _VALUE,
+    "looks?": (
+        {"seeds": [int], "most": int, "max_hours": _VALUE, "max_seeds": (int, None), "ended?": str},
+        None,
+    ),
     "directory": str,
 }
 SCALING: Shape = {

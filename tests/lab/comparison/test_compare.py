@@ -14,6 +14,7 @@ from headwise.errors import InputError
 from headwise.lab.comparison.compare import compare
 from headwise.lab.comparison.parity import TOLERANCE, measure
 from headwise.lab.comparison.results import by_test_set
+from headwise.lab.comparison.rules import Rule
 from headwise.lab.families import holm
 from headwise.lab.outputs import directory_name
 from headwise.lab.records import Run, read_run
@@ -150,7 +151,7 @@ def test_the_csv_has_one_row_for_each_run(comparison: Path) -> None:
 def test_pairs_are_written_as_csv_and_an_effect_makes_equivalence_a_verdict(
     tmp_path: Path, fake_train: FakeTrain
 ) -> None:
-    result = run_comparison(tmp_path, fake_train, ("baseline", "looped"), seeds=5, effect=0.01)
+    result = run_comparison(tmp_path, fake_train, ("baseline", "looped"), seeds=5, rule=Rule(effect=0.01))
     (pair,) = result["pairs"]
     assert (result["effect"], pair["effect"], pair["kind"]) == (0.01, 0.01, "equivalent")
     assert pair["p_equivalent"] < 0.05
@@ -167,7 +168,7 @@ def test_pairs_are_written_as_csv_and_an_effect_makes_equivalence_a_verdict(
 
 def test_an_effect_of_0_is_refused_before_anything_runs(tmp_path: Path, fake_train: FakeTrain) -> None:
     with pytest.raises(InputError, match="effect=0: the smallest difference of interest, above 0"):
-        run_comparison(tmp_path / "out", fake_train, effect=0.0)
+        run_comparison(tmp_path / "out", fake_train, rule=Rule(effect=0.0))
     assert not (tmp_path / "out").exists()
     assert fake_train.calls == []
 

@@ -7,6 +7,7 @@ import pytest
 
 from headwise.lab.comparison.headlines import QUICK, control_for, headline
 from headwise.lab.comparison.results import corrected
+from headwise.lab.comparison.rules import Rule
 from headwise.lab.comparison.verdicts import MetricBounds, Verdict, standing, verdict
 from headwise.lab.families import holm
 from headwise.lab.statistics import Mean, compare_pair, mean_interval
@@ -236,7 +237,7 @@ def test_holm_over_the_pairs_can_take_a_verdict_back() -> None:
 def family(*values: tuple[Sequence[float], Sequence[float]], effect: float | None = None) -> list[Verdict]:
     pairs = [compare_pair(f"arm{n}", "baseline", own) for n, own in enumerate(values)]
     means = [(mean_interval(a), mean_interval(b)) for a, b in values]
-    judged = corrected(pairs, (-1.0, 1.0), effect)
+    judged = corrected(pairs, (-1.0, 1.0), Rule(effect))
     for pair in judged:  # never one thing in the interval and another in the verdict
         assert pair.interval is not None
         assert pair.p_holm is not None

@@ -20,9 +20,9 @@ from headwise.lab.comparison.launching import Launcher
 from headwise.lab.comparison.parity import Mode
 from headwise.lab.comparison.plan import Plan, keep_plan, plan
 from headwise.lab.comparison.results import pair_table, summarise, table
+from headwise.lab.comparison.rules import ONCE, Rule
 from headwise.lab.comparison.runs import Train
 from headwise.lab.comparison.train import train_runs
-from headwise.lab.equivalence import check_effect
 from headwise.lab.outputs import COMPARISON, COMPARISON_TABLE, PAIR_TABLE, refuse_other_work
 from headwise.lab.records import Run, read_run
 from headwise.schema import to_plain
@@ -40,7 +40,7 @@ def compare(
     jobs: int | None = None,
     train: Train | None = None,
     launcher: Launcher = LOCAL,
-    effect: float | None = None,
+    rule: Rule = ONCE,
 ) -> dict[str, Any]:
     """Train every arm with every seed and say what can be said.
 
@@ -59,7 +59,8 @@ def compare(
             accelerator. Elsewhere the default is as many as there is room for.
         train: what trains one configuration; default `headwise.training.run.train`.
         launcher: where the runs are trained, of `headwise.lab.comparison.launchers`; default processes on this machine.
-        effect: the smallest difference of interest, in units of the metric; with it arms may be called equivalent.
+        rule: what verdicts go by: the smallest difference of interest, with which arms may be called equivalent, and
+            earlier looks at the data (`headwise.lab.comparison.automatic`).
 
     Returns:
         the content of comparison.json.
@@ -70,7 +71,6 @@ def compare(
         Stopped, StorageError, WorkerLostError: as `headwise.lab.comparison.train.train_runs`; finished runs are kept.
     """
     began = time.perf_counter()
-    check_effect(effect)
     planned = plan(arms, seeds, parity, output)
     refuse_other_work(planned.output, ["a scaling", "a run"])
     launcher.check(planned.base)
@@ -79,18 +79,16 @@ def compare(
     keep_plan(planned.output, planned.arms, planned.data)
     failures = train_runs(planned.runs, train or default_train(), launcher, jobs, threads, planned.output)
     how = circumstances(planned.base, launcher, jobs, threads, time.perf_counter() - began)
-    return conclude(planned, failures, how, effect)
+    return conclude(planned, failures, how, rule)
 
 
-def conclude(
-    planned: Plan, failures: Mapping[Path, str], how: Mapping[str, Any], effect: float | None = None
-) -> dict[str, Any]:
+def conclude(planned: Plan, failures: Mapping[Path, str], how: Mapping[str, Any], rule: Rule = ONCE) -> dict[str, Any]:
     """Read the runs of a comparison back, write its result, return the content of comparison.json.
 
     Args:
         failures: what went wrong, by the run's directory.
         how: date, command, machine; see `circumstances`.
-        effect: the smallest difference of interest.
+        rule: what verdicts go by.
 
     Raises:
         OtherDataError: runs of one seed were trained on different data.
@@ -98,7 +96,7 @@ def conclude(
     runs = {(run.label, run.seed): read_run(run.directory) for run in planned.runs}
     _check_same_data(runs)
     failed = {(run.label, run.seed): failures[run.directory] for run in planned.runs if run.directory in failures}
-    result = summarise(runs, planned.seeds, planned.sized, failed, _facts(planned.base), effect)
+    result = summarise(runs, planned.seeds, planned.sized, failed, _facts(planned.base), rule)
     for label, config in planned.arms.items():
         result["arms"][label]["preset"] = config.to_plain()["training"]["preset"]
     result["directory"] = str(planned.output)

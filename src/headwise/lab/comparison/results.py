@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from headwise.lab.comparison.headlines import control_for, headline
 from headwise.lab.comparison.parity import Parity
+from headwise.lab.comparison.rules import ONCE, Rule
 from headwise.lab.comparison.verdicts import MetricBounds, standing, verdict
 from headwise.lab.equivalence import equivalence_p
-from headwise.lab.families import Level, holm, levels, once
+from headwise.lab.families import holm, levels
 from headwise.lab.mixed import Interval
 from headwise.lab.records import Run, distinct, number
 from headwise.lab.statistics import MINIMUM_SEEDS, Pair, compare_pair, mean_interval, within
@@ -27,8 +28,7 @@ def summarise(
     sized: Parity,
     failures: Mapping[tuple[str, int], str],
     facts: Mapping[str, Any],
-    effect: float | None = None,
-    level: Level = once,
+    rule: Rule = ONCE,
 ) -> dict[str, Any]:
     """The content of comparison.json, without `how`.
 
@@ -36,8 +36,7 @@ def summarise(
         runs: by (label, seed); a run without a summary counts as missing.
         failures: what went wrong, by (label, seed).
         facts: `task`, `metric`, `metric_range`, `higher_is_better`, `quick` and whatever else the report shows.
-        effect: the smallest difference of interest, if there is one.
-        level: at which p value a test of some level rejects, see `headwise.lab.families`.
+        rule: what verdicts go by.
     """
     labels = [one.label for one in sized.arms]
     summaries = [run.summary for run in runs.values() if run.summary]
@@ -50,7 +49,7 @@ def summarise(
         label: mean_interval(_with_nan(values[label]), [own for (own,) in by_test_set([label], runs, seeds)], limits)
         for label in labels
     }
-    pairs = corrected(_pairs(labels, values, runs, seeds, limits), limits, effect, level)
+    pairs = corrected(_pairs(labels, values, runs, seeds, limits), limits, rule)
     verdicts = [verdict(pair, (means[pair.a], means[pair.b]), bounds, bool(facts["quick"])) for pair in pairs]
     controls = {one.label: control_for(one.arm) for one in sized.arms}
     return {
@@ -60,7 +59,8 @@ def summarise(
         "references": _means(summary.get("references") for summary in summaries),
         "references_by_metric": _means(summary.get("references_by_metric") for summary in summaries),
         "headline": headline(verdicts, means, controls, bounds.higher_is_better),
-        "effect": effect,
+        "effect": rule.effect,
+        "looks": rule.looks_to_plain,
         "seeds": list(seeds),
         "updates": first.get("updates"),
         "sources": distinct(summary.get("headwise") for summary in summaries),
@@ -142,7 +142,7 @@ def _pairs(
     ]
 
 
-def corrected(pairs: Sequence[Pair], limits: Interval, effect: float | None = None, level: Level = once) -> list[Pair]:
+def corrected(pairs: Sequence[Pair], limits: Interval, rule: Rule = ONCE) -> list[Pair]:
     """The pairs as a family: p values after Holm's correction, and intervals of the levels that he tests at.
 
     That arms differ and that they are equivalent are two families: of a pair at most one of the two hypotheses that
@@ -150,22 +150,23 @@ def corrected(pairs: Sequence[Pair], limits: Interval, effect: float | None = No
     """
     decided = [pair.p_paired for pair in pairs]
     equivalent = [
-        equivalence_p(pair.estimate, effect)
-        if effect is not None and pair.estimate is not None and pair.n >= MINIMUM_SEEDS
+        equivalence_p(pair.estimate, rule.effect)
+        if rule.effect is not None and pair.estimate is not None and pair.n >= MINIMUM_SEEDS
         else None
         for pair in pairs
     ]
-    every = zip(pairs, holm(decided, level), levels(decided, level), holm(equivalent, level), strict=True)
+    apart = zip(holm(decided, rule.level), levels(decided, rule.level), strict=True)
+    every = zip(pairs, apart, holm(equivalent, rule.one_sided), strict=True)
     return [
         replace(
             pair,
             p_holm=p,
             confidence=1 - alpha,
             interval=None if pair.estimate is None else within(pair.estimate, 1 - alpha, limits),
-            effect=effect,
+            effect=rule.effect,
             p_equivalent=p_equivalent,
         )
-        for pair, p, alpha, p_equivalent in every
+        for pair, (p, alpha), p_equivalent in every
     ]
 
 

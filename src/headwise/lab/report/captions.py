@@ -36,7 +36,13 @@ EQUIVALENT = (
 )
 MCNEMAR = (
     "p McNemar: each example is right or wrong, and half of those on which two arms differ should favour each. Exact "
-    "over all seeds, where an example swaps its arms for all seeds at once; of these trained models, not of the next seed."
+    "over all seeds, where an example swaps its arms for all seeds at once; of these trained models, not of the next."
+)
+FORECAST = (
+    "For the pair of arms that varies most. Shown: the smallest difference that is significant in 4 of 5 such "
+    "comparisons after correction for the number of pairs; ruled out: the smallest effect= for which arms that do not "
+    "differ are called equivalent as often. Time is that of training, as it was; test examples cost next to none, but "
+    "must be there."
 )
 CURVES = (
     "Validation score over training: line, mean over seeds; band, from the lowest to the highest seed. The range is "

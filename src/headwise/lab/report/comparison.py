@@ -36,6 +36,7 @@ from headwise.lab.report.drawing import Levels
 from headwise.lab.report.mixtures import mixture_figures
 from headwise.lab.report.page import Column, Page, PairVerdict, Picture, Row, Table, numbers, picture
 from headwise.lab.report.page_tables import ROUTING_KEYS, pair_note, pair_table, routing_table, run_facts
+from headwise.lab.report.tables import looks_sentence
 
 Plain = Mapping[str, Any]
 BADGES = {"better": "better", "worse": "worse"} | dict.fromkeys(
@@ -207,6 +208,7 @@ class _Comparison:
 
     def result_notes(self) -> list[str]:
         notes = [self.intervals(), captions.COSTS]
+        notes += [looks_sentence(self.result)] if self.result.get("looks") else []
         missed = no_reference_reached(self.others, list(self.arms.values()), self.bounds.higher_is_better)
         if missed:
             notes.append(f"No arm reaches the {join_words(missed)}, which needs no training.")
