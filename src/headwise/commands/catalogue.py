@@ -51,7 +51,8 @@ class Command:
     @property
     def usage(self) -> str:
         """How it is typed."""
-        fields = self.options.fields.values()
+        # Words by their place come first, as they are typed
+        fields = sorted(self.options.fields.values(), key=lambda field: field.kind != "argument")
         keys = ["[key=value ...]"] if any(field.kind != "argument" for field in fields) else []
         return " ".join(["headwise", self.name, *filter(None, map(_placeholder, fields)), *keys])
 

@@ -6,7 +6,7 @@ how often a comparison with `seeds=auto` of arms that are alike ends in a differ
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from headwise.lab.equivalence import equivalence_p
 from headwise.lab.families import ALPHA
 from headwise.lab.mixed import Components, Estimate, estimate, p_value
+from headwise.lab.sequential import nominal
+from headwise.lab.statistics import MINIMUM_SEEDS
 
 EXAMPLES = 100
 COMPARISONS = 2000
@@ -74,10 +76,40 @@ def covered(world: World, comparisons: int = COMPARISONS) -> float:
 def equivalent(world: World, comparisons: int = COMPARISONS) -> float:
     """The share of comparisons that call arms equivalent which differ by just what matters, 6 true standard errors."""
     effect = 6 * sum(world.components.variance(world.seeds, EXAMPLES)) ** 0.5
-    found = world.estimates(comparisons)
-    shifted = (Estimate(one.mean + effect, *_rest(one)) for one in found)
+    shifted = (replace(one, mean=one.mean + effect) for one in world.estimates(comparisons))
     return float(np.mean([(equivalence_p(one, effect) or 0.0) < ALPHA for one in shifted]))
 
 
-def _rest(one: Estimate) -> tuple[int, int, float, float, float]:
-    return one.seeds, one.examples, one.scatter, one.shared, one.shared_df
+def stopped_wrongly(most: int, examples: int = 0, comparisons: int = COMPARISONS) -> float:
+    """The share of comparisons of arms that are alike which `seeds=auto` calls different at any look.
+
+    Args:
+        most: seeds that there may be; looks are after each from the third on.
+        examples: of a test set that all seeds share, which varies as much as they do; 0 for seeds alone.
+    """
+    rng = np.random.default_rng([most, examples])
+    looks = range(MINIMUM_SEEDS, most + 1)
+    levels = [nominal(looks[: k + 1], most, ALPHA) for k in range(len(looks))]
+    wrong = 0
+    for _ in range(comparisons):
+        if examples:
+            table = differences(Components(1 / examples, 1 / most, 1.0), most, examples, False, rng)
+        else:
+            table = rng.normal(size=(most, 1))
+        found = (estimate(table[:now].mean(1), [table[:now]]).p() for now in looks)
+        wrong += any((p or 0.0) < level for p, level in zip(found, levels, strict=True))
+    return wrong / comparisons
+
+
+def rows() -> Iterator[tuple[str, float, float]]:
+    """Name, share in per cent, and what it should be; about a minute."""
+    for nested in (False, True):
+        for seeds in SEEDS:
+            for regime in REGIMES:
+                share = covered(World(regime, seeds, nested))
+                yield f"coverage/{'own' if nested else 'shared'}_test_set/{seeds}_seeds/{regime}", 100 * share, 95.0
+    for seeds in SEEDS:
+        yield f"equivalence/{seeds}_seeds/both", 100 * equivalent(World("both", seeds)), 5.0
+    for most in (4, 8, 20):
+        yield f"auto/up_to_{most}_seeds", 100 * stopped_wrongly(most, comparisons=10_000), 5.0
+    yield "auto/up_to_8_seeds/shared_test_set", 100 * stopped_wrongly(8, examples=60), 5.0
