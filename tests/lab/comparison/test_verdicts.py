@@ -32,7 +32,8 @@ def test_a_clear_gain_is_better_with_its_size_and_share() -> None:
     assert said.kind == "better"
     assert said.sentence.startswith("hrm is better than baseline by 0.0405")
     assert "8.1 % in normalised score" in said.sentence
-    assert "4 seeds" in said.sentence
+    assert "with 95 % confidence, 8.1 %" in said.sentence
+    assert "paired over 4 seeds" in said.sentence
 
 
 def test_the_worse_arm_is_called_worse_and_its_interval_is_written_as_a_size() -> None:

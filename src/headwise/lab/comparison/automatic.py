@@ -136,6 +136,8 @@ def _known(output: Path, limits: Limits) -> tuple[tuple[int, ...], int]:
 def why_no_more(result: Mapping[str, Any], rule: Rule) -> str | None:
     """Why no further seed is trained; None if one is."""
     seeds = rule.looks[-1]
+    if result["quick"]:
+        return "a quick try allows no verdict"
     open_pairs = [pair for pair in result["pairs"] if pair["kind"] not in DECIDED]
     if not open_pairs:
         return "every pair is decided"

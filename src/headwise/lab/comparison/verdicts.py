@@ -150,12 +150,10 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
     if ends == {"at the floor"}:
         return "at the floor", f"Nothing learned: neither {a} nor {b} rises above the floor ({measured})."
     if significant:
-        size = (
-            f"{by} ({format_interval(_absolute(pair.interval, difference))}{_relative(difference, bounds.unit(means))})"
-        )
-        return (
-            "better" if better else "worse"
-        ), f"{a} is {'better' if better else 'worse'} than {b} {size}; {evidence}."
+        interval = format_interval(_absolute(pair.interval, difference))
+        sure = f"{interval} with {format_confidence(pair.confidence)} confidence"
+        kind: Kind = "better" if better else "worse"
+        return kind, f"{a} is {kind} than {b} {by} ({sure}{_relative(difference, bounds.unit(means))}); {evidence}."
     if p is None:
         return "too few seeds", f"No test possible: {measured} on every seed, without variation."
     return _undecided(pair, bounds.unit(means), f"{measured}, {evidence}")

@@ -141,9 +141,9 @@ def looks_sentence(result: Plain) -> str:
     looks = result["looks"]
     first, last = looks["seeds"][0], looks["seeds"][-1]
     when = f"after each of {first} to {last} seeds" if last > first else f"after {first} seeds"
-    ended = f"; it ended as {looks['ended']}" if looks.get("ended") else ""
+    ended = f" and ended there: {looks['ended']}" if looks.get("ended") else ""
     return (
-        f"The data were looked at {when}, of {looks['most']} that there might have been{ended}. Levels and intervals "
+        f"The data were looked at {when}, of {looks['most']} that there might have been{ended}. p values and intervals "
         "allow for every look (O'Brien and Fleming's spending)."
     )
 
