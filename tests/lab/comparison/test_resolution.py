@@ -52,7 +52,7 @@ def test_where_the_test_set_is_the_limit_more_examples_are_recommended() -> None
     assert plan["recommended"]["examples"] == 400
     assert plan["recommended"]["seeds"] == 3
     assert forecast(result_with(1e-8, 1.0, 1e-8), effect=0.01)["recommended"] is None
-    assert "Neither more seeds nor ten times the test examples" in recommendation(
+    assert "seeds on 10 times the test examples would show a difference of 0.0100" in recommendation(
         forecast(result_with(1e-8, 1.0, 1e-8), effect=0.01)
     )
 

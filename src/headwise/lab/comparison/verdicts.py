@@ -16,8 +16,8 @@ from typing import Literal
 from headwise.lab.families import ALPHA
 from headwise.lab.formatting import (
     format_confidence,
-    format_interval,
-    format_metric,
+    format_difference,
+    format_interval_of_difference,
     format_p,
     format_percent,
     format_quantity,
@@ -120,7 +120,7 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
     a, b, difference = pair.a, pair.b, pair.difference
     if pair.n == 0 or difference is None:
         return "no result", f"Nothing to compare: {a} and {b} have no seed on which both gave a result."
-    measured = f"{a} minus {b} is {format_metric(difference, signed=True)}"
+    measured = f"{a} minus {b} is {format_difference(difference, signed=True)}"
     if quick:
         return "no verdict", f"A quick try allows no verdict ({measured})."
     if pair.n < MINIMUM_SEEDS or pair.interval is None:
@@ -131,14 +131,14 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
     p = pair.p_paired if pair.p_holm is None else pair.p_holm
     significant = p is not None and p < ALPHA
     better = difference > 0 if bounds.higher_is_better else difference < 0
-    by = f"by {format_metric(abs(difference))}"
+    by = f"by {format_difference(abs(difference))}"
     corrected = "" if pair.p_holm is None else " after Holm's correction"
     evidence = f"paired over {_paired_over(pair)}, p {_equals(p)}{corrected}"
 
     if pair.effect is not None and pair.p_equivalent is not None and pair.p_equivalent < ALPHA:
         lead = f"; {a if better else b} is ahead {by} ({evidence})" if significant else f" ({measured})"
         tests = f"two one-sided tests over {_paired_over(pair)}, p {_equals(pair.p_equivalent)}{corrected}"
-        ruled = f"a difference of {format_metric(pair.effect)} or more is ruled out ({tests})"
+        ruled = f"a difference of {format_difference(pair.effect)} or more is ruled out ({tests})"
         return "equivalent", f"{a} and {b} are equivalent: {ruled}{lead}."
     ends = {standing(mean, bounds) for mean in means}
     if ends == {"at the ceiling"} and pair.effect is None:
@@ -150,7 +150,7 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
     if ends == {"at the floor"}:
         return "at the floor", f"Nothing learned: neither {a} nor {b} rises above the floor ({measured})."
     if significant:
-        interval = format_interval(_absolute(pair.interval, difference))
+        interval = format_interval_of_difference(_absolute(pair.interval, difference), signed=False)
         sure = f"{interval} with {format_confidence(pair.confidence)} confidence"
         kind: Kind = "better" if better else "worse"
         return kind, f"{a} is {kind} than {b} {by} ({sure}{_relative(difference, bounds.unit(means))}); {evidence}."
@@ -165,25 +165,25 @@ def _undecided(pair: Pair, unit: tuple[float, str] | None, evidence: str) -> tup
     assert pair.smallest_detectable is not None
     if pair.effect is not None:
         return "too few seeds", (
-            f"Too few seeds to say: differences from {format_interval(pair.interval, signed=True)} are possible, and "
-            f"neither 0 nor {format_metric(pair.effect)} is ruled out ({evidence})."
+            f"Too few seeds to say: differences from {format_interval_of_difference(pair.interval)} are possible, and "
+            f"neither 0 nor {format_difference(pair.effect)} is ruled out ({evidence})."
         )
     largest, hidden = max(abs(bound) for bound in pair.interval), pair.smallest_detectable
     matters = 0.0 if unit is None else MEANINGFUL * unit[0]
     if max(largest, hidden) <= matters:
         return "no difference", (
-            f"No difference shown: one larger than {format_metric(largest)}{_relative(largest, unit)}, is ruled out by "
-            f"the {format_confidence(pair.confidence)} interval; a smaller one could be hidden ({evidence})."
+            f"No difference shown: one larger than {format_difference(largest)}{_relative(largest, unit)}, is ruled out "
+            f"by the {format_confidence(pair.confidence)} interval; a smaller one could be hidden ({evidence})."
         )
     seeds = format_quantity(pair.n, "seed")
     if hidden > matters:
         return "too few seeds", (
-            f"Too few seeds to say: {seeds} can show a difference of {format_metric(hidden)} or more"
+            f"Too few seeds to say: {seeds} can show a difference of {format_difference(hidden)} or more"
             f"{_relative(hidden, unit)}, in a single test ({evidence})."
         )
     return "too few seeds", (
-        f"Too few seeds to say: one of {format_metric(largest)}{_relative(largest, unit)}, is possible but not shown "
-        f"({evidence})."
+        f"Too few seeds to say: one of {format_difference(largest)}{_relative(largest, unit)}, is possible but not "
+        f"shown ({evidence})."
     )
 
 

@@ -8,7 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headwise.lab.formatting import format_count, format_duration, format_metric, format_quantity
+from headwise.lab.comparison.resolution import MOST_SEEDS, TIMES
+from headwise.lab.formatting import format_count, format_difference, format_duration, format_quantity
 from headwise.lab.report import captions
 from headwise.lab.report.descriptions import spaced
 
@@ -23,10 +24,12 @@ def forecast_text(plan: Plain) -> list[RenderableType]:
 
 def recommendation(plan: Plain) -> str:
     """The recommended size in a sentence, with the range that its seeds may have to be in."""
-    effect, chosen = f"a difference of {format_metric(plan['effect'])}", plan["recommended"]
-    now = f"{format_quantity(plan['now']['seeds'], 'seed')} as now show one of {format_metric(plan['now']['can_show'])}"
+    effect, chosen = f"a difference of {format_difference(plan['effect'])}", plan["recommended"]
+    known = plan["now"]
+    now = f"{format_quantity(known['seeds'], 'seed')} as now show one of {format_difference(known['can_show'])}"
     if chosen is None:
-        return f"Neither more seeds nor ten times the test examples would show {effect}; {now}."
+        most = f"{format_count(MOST_SEEDS)} seeds on {TIMES[-1]} times the test examples"
+        return f"Not even {most} would show {effect}; {now}."
     low, high = chosen["seeds_low"], chosen["seeds_high"]
     ends = f"{format_count(low)} to {format_count(high)}" if high is not None else f"{format_count(low)} or more"
     size = format_quantity(chosen["seeds"], "seed")
@@ -51,4 +54,4 @@ def forecast_table(plan: Plain) -> Table:
 
 
 def _both(cell: Plain) -> str:
-    return f"{format_metric(cell['can_show'])} / {format_metric(cell['can_rule_out'])}"
+    return f"{format_difference(cell['can_show'])} / {format_difference(cell['can_rule_out'])}"

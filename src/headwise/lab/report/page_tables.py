@@ -8,9 +8,9 @@ from headwise.lab.formatting import (
     MISSING,
     format_confidence,
     format_decimal,
+    format_difference,
     format_duration,
-    format_interval,
-    format_metric,
+    format_interval_of_difference,
     format_p,
     format_quantity,
     format_short,
@@ -49,15 +49,15 @@ def pair_table(pairs: Sequence[tuple[str, Plain]]) -> Table:
         Row(
             [
                 f"{prefix}{pair['a']} {MINUS} {pair['b']}",
-                format_metric(number(pair["difference"]), signed=True),
-                format_interval(pair["interval"], signed=True),
+                format_difference(number(pair["difference"]), signed=True),
+                format_interval_of_difference(pair["interval"]),
                 format_confidence(number(pair.get("confidence")) or CONFIDENCE),
                 format_p(pair["p_paired"]),
                 format_p(pair["p_holm"]),
                 format_p(pair["p_welch"]),
                 MISSING if pair["hedges_g"] is None else format_decimal(pair["hedges_g"], 2, signed=True),
-                format_metric(number(pair["smallest_detectable"])),
-                format_interval(pair["interval_examples"], signed=True),
+                format_difference(number(pair["smallest_detectable"])),
+                format_interval_of_difference(pair["interval_examples"]),
                 *(format_p(number(pair.get(key))) for key in shown),
             ]
         )
@@ -70,7 +70,7 @@ def pair_note(pairs: Sequence[Plain]) -> str:
     """How to read the table of pairs."""
     effect = next((number(pair.get("effect")) for pair in pairs), None)
     said = [captions.PAIRS]
-    said += [] if effect is None else [captions.EQUIVALENT.format(effect=format_metric(effect))]
+    said += [] if effect is None else [captions.EQUIVALENT.format(effect=format_difference(effect))]
     said += [captions.MCNEMAR] if any(pair.get("p_examples") is not None for pair in pairs) else []
     return " ".join(said)
 
