@@ -11,7 +11,6 @@ from headwise.lab.formatting import (
     format_decimal,
     format_difference,
     format_duration,
-    format_interval,
     format_interval_of_difference,
     format_magnitude,
     format_metric,

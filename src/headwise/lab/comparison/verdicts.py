@@ -172,8 +172,8 @@ def _undecided(pair: Pair, unit: tuple[float, str] | None, evidence: str) -> tup
     matters = 0.0 if unit is None else MEANINGFUL * unit[0]
     if max(largest, hidden) <= matters:
         return "no difference", (
-            f"No difference shown: one larger than {format_difference(largest)}{_relative(largest, unit)}, is ruled out "
-            f"by the {format_confidence(pair.confidence)} interval; a smaller one could be hidden ({evidence})."
+            f"No difference shown: one larger than {format_difference(largest)}{_relative(largest, unit)}, is ruled "
+            f"out by the {format_confidence(pair.confidence)} interval; a smaller one could be hidden ({evidence})."
         )
     seeds = format_quantity(pair.n, "seed")
     if hidden > matters:
