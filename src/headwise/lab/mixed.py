@@ -19,7 +19,7 @@ Legend: S seeds, n test examples.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
@@ -83,10 +83,19 @@ class Estimate:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Estimate":
-        """The estimate that JSON holds, where infinite degrees of freedom are null."""
-        components = None if plain["components"] is None else Components(**plain["components"])
-        df = math.inf if plain["shared_df"] is None else plain["shared_df"]
-        return cls(**{**plain, "components": components, "shared_df": df})
+        """The estimate that JSON holds, where infinite degrees of freedom are null.
+
+        Raises:
+            ValueError: a variance below 0.
+        """
+        own = {field.name: plain[field.name] for field in fields(cls)}
+        parts = own["components"]
+        if parts is not None:
+            own["components"] = Components(**{field.name: parts[field.name] for field in fields(Components)})
+        own["shared_df"] = math.inf if own["shared_df"] is None else own["shared_df"]
+        if min(own["scatter"], own["shared"], own["shared_df"], *(parts or {}).values()) < 0:
+            raise ValueError("a variance below 0")
+        return cls(**own)
 
     @property
     def error(self) -> float:

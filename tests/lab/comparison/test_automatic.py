@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headwise.commands import compare as command
 from headwise.errors import InputError
 from headwise.lab.comparison.automatic import Limits, chance_to_decide, compare_until_decided
 from headwise.lab.comparison.rules import Rule
 from headwise.lab.mixed import Estimate
 from headwise.lab.report.tables import markdown_table
+from headwise.lab.report.write import write_report
 from tests.lab.conftest import FakeTrain, run_config
 
 NOISE = np.random.default_rng(0).normal(0, 1, 20)
@@ -39,7 +41,9 @@ def test_a_large_difference_ends_it_early(tmp_path: Path) -> None:
     assert result["looks"]["ended"] == "every pair is decided"
     assert len(train.calls) == 2 * len(result["seeds"])
     assert json.loads((tmp_path / "comparison.json").read_text()) == result
-    assert f"looked at after each of 3 to {len(result['seeds'])} seeds" in markdown_table(result)
+    said = f"looked at after each of 3 to {len(result['seeds'])} seeds"
+    assert said in markdown_table(result)
+    assert said in write_report(tmp_path).read_text()
 
 
 def test_arms_that_are_alike_end_it_as_equivalent(tmp_path: Path) -> None:
@@ -114,6 +118,12 @@ def test_what_has_no_end_or_no_question_is_refused(tmp_path: Path, limits: dict[
         automatic(tmp_path / "out", train, **limits)
     assert train.calls == []
     assert not (tmp_path / "out").exists()
+
+
+def test_a_limit_without_seeds_auto_is_refused() -> None:
+    for limit in ({"max_hours": 1.0}, {"max_seeds": 5}):
+        with pytest.raises(InputError, match=r"max_(hours|seeds)=.* limits seeds=auto; with seeds=3 leave it out"):
+            command.run(command.Options(arms=("baseline", "hrm"), settings=("task=sorting",), **limit))
 
 
 def test_the_chance_to_decide_follows_from_what_more_seeds_can_change() -> None:

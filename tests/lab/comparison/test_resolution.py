@@ -89,6 +89,13 @@ def test_an_effect_that_is_none_is_refused(effect: float) -> None:
         forecast(result_with(0.1, 0.1, 0.1), effect)
 
 
+def test_a_variance_below_0_is_damage() -> None:
+    damaged = result_with(0.1, 0.1, 0.1)
+    damaged["pairs"][0]["estimate"]["scatter"] = -1.0
+    with pytest.raises(InputError, match=r"runs/one: comparison\.json is damaged: a variance below 0"):
+        forecast(damaged, 0.1)
+
+
 def test_one_seed_or_one_arm_gives_no_variance(tmp_path: Path, fake_train: FakeTrain) -> None:
     run_comparison(tmp_path / "seed", fake_train, ("baseline", "hrm"), seeds=1)
     with pytest.raises(InputError, match=r"one seed, which says nothing of the next; .* seeds=3"):

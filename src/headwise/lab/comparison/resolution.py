@@ -100,7 +100,7 @@ def forecast(result: Plain, effect: float) -> dict[str, Any]:
 def hours_per_seed(result: Plain) -> float:
     """Hours that one more seed of all arms takes, with as many runs side by side as there were."""
     seconds = sum(number(arm["train_seconds"]) or 0.0 for arm in result["arms"].values())
-    beside = min(int(result["how"]["processes"]), len(result["arms"]))
+    beside = max(1, min(int(result["how"]["processes"]), len(result["arms"])))
     return max(seconds / beside / 3600, 1e-9)
 
 
@@ -113,11 +113,14 @@ def _estimates(result: Plain) -> dict[str, Estimate]:
             f"{result['directory']}: one seed, which says nothing of the next; run the same comparison with "
             f"seeds={MINIMUM_SEEDS} (finished runs are kept)"
         )
-    known = {
-        f"{pair['a']} - {pair['b']}": Estimate.from_plain(pair["estimate"])
-        for pair in result["pairs"]
-        if pair.get("estimate")
-    }
+    try:
+        known = {
+            f"{pair['a']} - {pair['b']}": Estimate.from_plain(pair["estimate"])
+            for pair in result["pairs"]
+            if pair.get("estimate")
+        }
+    except ValueError as error:
+        raise InputError(f"{result['directory']}: comparison.json is damaged: {error}") from error
     varying = {name: one for name, one in known.items() if one.seeds > 1 and one.error > 0}
     if not varying:
         raise InputError(f"{result['directory']}: no pair of arms differs from seed to seed; nothing to plan from")
