@@ -22,7 +22,9 @@ LAYERS = [
     {"cli", "commands", "__main__"},
 ]
 # The rooms of the lab: what each may import from the lab beside itself. FILES lie left of them all.
-FILES = {"formatting", "outputs", "plot_style", "records", "sampling", "shapes", "statistics"}
+FILES = {"formatting", "outputs", "plot_style", "records", "shapes"} | {
+    *("equivalence", "families", "mcnemar", "mixed", "power", "sequential", "statistics")
+}
 ROOMS = {
     "comparison": FILES,
     "scaling": FILES | {"comparison"},

@@ -221,6 +221,8 @@ def _name_of(hint: Any) -> str:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         return f"a list of {_plural(args[0])}"
+    if origin is typing.Literal:
+        return " or ".join(map(str, args))
     return names.get(hint) or {dict: "keys and values"}.get(origin, str(hint))
 
 

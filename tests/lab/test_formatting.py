@@ -5,10 +5,13 @@ import math
 import pytest
 
 from headwise.lab.formatting import (
+    MINUS,
+    format_confidence,
     format_count,
     format_decimal,
+    format_difference,
     format_duration,
-    format_interval,
+    format_interval_of_difference,
     format_magnitude,
     format_metric,
     format_normalised,
@@ -33,7 +36,7 @@ def test_what_is_not_finite_is_a_dash() -> None:
 
 def test_signs_are_written_when_asked_for() -> None:
     assert format_metric(0.012, signed=True) == "+0.0120"
-    assert format_interval((-0.01, 0.02), signed=True) == "−0.0100 to +0.0200"
+    assert format_interval_of_difference((-0.01, 0.02)) == "−0.0100 to +0.0200"
 
 
 @pytest.mark.parametrize(("share", "text"), [(0.0084, "0.84 %"), (0.084, "8.4 %"), (0.05, "5 %"), (0.837, "84 %")])
@@ -61,3 +64,20 @@ def test_counts_and_lists_read_as_prose() -> None:
     assert join_words(["a", "b", "c"]) == "a, b and c"
     assert [format_duration(s) for s in (4.2, 300, 9000)] == ["4.20 s", "5.0 min", "2.5 h"]
     assert [format_short(x) for x in (2.0, 0.256)] == ["2", "0.26"]
+
+
+def test_a_small_difference_keeps_two_digits() -> None:
+    assert format_difference(0.00052) == "0.00052"
+    assert format_difference(-0.000012, signed=True) == f"{MINUS}0.000012"
+    assert format_difference(0.0031, signed=True) == "+0.0031"
+    assert format_difference(0.0) == "0.0000"
+    assert format_interval_of_difference((-0.0004, 0.01)) == f"{MINUS}0.00040 to +0.0100"
+
+
+def test_a_confidence_near_1_keeps_the_digits_that_tell_it_from_1() -> None:
+    assert [format_confidence(c) for c in (0.95, 1 - 0.05 / 3, 0.9997, 0.999999)] == [
+        "95 %",
+        "98.3 %",
+        "99.97 %",
+        "99.9999 %",
+    ]

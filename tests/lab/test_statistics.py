@@ -6,19 +6,10 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from headwise.lab.sampling import sampling
-from headwise.lab.statistics import (
-    _wilson,
-    bootstrap_interval,
-    compare_pair,
-    detectable_effect,
-    hedges_g,
-    holm,
-    mean_interval,
-    paired_test,
-    smallest_detectable,
-    welch_test,
-)
+from headwise.lab.families import holm, levels
+from headwise.lab.mixed import estimate
+from headwise.lab.power import detectable_effect
+from headwise.lab.statistics import _wilson, bootstrap_interval, compare_pair, hedges_g, mean_interval, welch_test
 
 # Student (1908), "The probable error of a mean": extra hours of sleep under two drugs, ten patients. The numbers are
 # those that R prints for t.test(extra ~ group, data = sleep) with paired = TRUE and FALSE.
@@ -27,10 +18,10 @@ SECOND = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
 
 
 def test_the_paired_test_reproduces_students_sleep_data() -> None:
-    result = paired_test(FIRST, SECOND)
-    assert result.statistic == pytest.approx(-4.0621, abs=5e-5)
+    result = estimate(np.subtract(FIRST, SECOND))
+    assert result.mean / result.error == pytest.approx(-4.0621, abs=5e-5)
     assert result.df == 9
-    assert result.p == pytest.approx(0.002833, abs=5e-7)
+    assert result.p() == pytest.approx(0.002833, abs=5e-7)
 
 
 def test_welchs_test_reproduces_students_sleep_data() -> None:
@@ -104,7 +95,7 @@ def test_the_smallest_detectable_difference_is_in_units_of_the_metric() -> None:
     a, b = [0.51, 0.53, 0.52], [0.50, 0.50, 0.50]
     effect = detectable_effect(3)
     assert effect is not None
-    assert smallest_detectable(a, b) == pytest.approx(effect * 0.01)
+    assert compare_pair("a", "b", (a, b)).smallest_detectable == pytest.approx(effect * 0.01)
 
 
 def test_holm_reproduces_the_textbook_example() -> None:
@@ -115,6 +106,14 @@ def test_holm_never_exceeds_one_and_skips_tests_that_were_not_made() -> None:
     assert holm([0.6, None, 0.7]) == [1.0, None, 1.0]
     assert holm([0.02, None]) == [0.02, None]
     assert holm([]) == []
+
+
+def test_the_levels_of_holm_are_those_at_which_he_tests() -> None:
+    # The two smallest fall below 0.05 / 5 and 0.05 / 4; the third meets 0.05 / 3 and ends it for the rest.
+    p = [0.3, 0.001, 0.02, 0.012, 0.04]
+    assert levels(p) == pytest.approx([0.05 / 3, 0.05 / 5, 0.05 / 3, 0.05 / 4, 0.05 / 3])
+    assert [own < level for own, level in zip(p, levels(p), strict=True)] == [q < 0.05 for q in map(float, holm(p))]  # type: ignore[arg-type]
+    assert levels([None, 0.01]) == [0.05, 0.05]
 
 
 def test_the_bca_interval_leans_to_the_long_tail_as_second_order_theory_says() -> None:
@@ -160,52 +159,6 @@ def test_equal_values_have_p_1_and_are_called_identical() -> None:
     assert pair.smallest_detectable == 0.0
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_seeds_that_agree_by_chance_do_not_reject_the_null_of_equal_arms(shared: bool) -> None:
-    """Two arms that differ on no population of examples, three seeds that hardly differ, 2000 comparisons."""
-    rng, examples, rejected, naive = np.random.default_rng(3), 100, 0, 0
-    for _ in range(2000):
-        differences = rng.normal(0, 0.3, (1 if shared else 3, examples)) + rng.normal(0, 1e-4, (3, 1))
-        noise = sampling([differences] if shared else [row[None] for row in differences])
-        values = (differences.mean(1), np.zeros(3))
-        p, unaware = paired_test(*values, noise).p, paired_test(*values).p
-        assert p is not None
-        assert unaware is not None
-        rejected, naive = rejected + (p < 0.05), naive + (unaware < 0.05)
-    assert rejected <= 0.05 * 2000
-    if shared:  # without the floor nearly every comparison is "significant": the seeds share what they are wrong about
-        assert naive > 0.9 * 2000
-
-
-def test_many_seeds_on_one_test_set_do_not_make_up_for_its_size() -> None:
-    """Seeds and examples vary alike: the mean over 30 seeds carries the noise of both, so the variances add."""
-    rng, rejected = np.random.default_rng(4), 0
-    for _ in range(1000):
-        differences = rng.normal(0, 1, (1, 30)) + rng.normal(0, 1, (30, 1)) + rng.normal(0, 1, (30, 30))
-        p = paired_test(differences.mean(1), np.zeros(30), sampling([differences])).p
-        rejected += p is not None and p < 0.05
-    assert rejected <= 0.065 * 1000  # 0.05 and two standard errors of 1000 draws
-
-
-def test_the_noise_of_a_test_set_is_that_of_the_two_way_layout() -> None:
-    # Two seeds, three examples. Means over seeds 1, 2, 6: their variance 7 over 3 examples is 7 / 3. What is left of
-    # x after row and column means is +-1, 0, +-1 ... = [[1, 0, -1], [-1, 0, 1]]: mean square 4 / 2, over 2 * 3.
-    found = sampling([np.array([[2.0, 2.0, 5.0], [0.0, 2.0, 7.0]])])
-    assert found is not None
-    assert found.variance == pytest.approx(7 / 3)
-    assert found.shared == pytest.approx(7 / 3 - 4 / 2 / 6)
-    # A seed with a test set of its own: its noise is in the scatter of the seeds.
-    alone = sampling([np.array([[1.0, 2.0, 6.0]]), np.array([[1.0, 2.0, 6.0]])])
-    assert alone is not None
-    assert (alone.variance, alone.shared, alone.examples) == (pytest.approx(7 / 3 / 2), 0.0, 6)
-
-
-def test_an_example_with_nothing_to_measure_is_left_out_of_the_noise() -> None:
-    assert sampling([np.array([[1.0, 2.0, 6.0, math.nan]])]) == sampling([np.array([[1.0, 2.0, 6.0]])])
-    assert sampling([np.array([[1.0, math.nan]])]) is None
-    assert sampling([]) is None
-
-
 def test_between_two_limits_the_interval_is_wilsons() -> None:
     # 81 of 263 in Newcombe (1998), table I, method 3: 0.2553 to 0.3662, with z for t and the error of a share.
     share = 81 / 263
@@ -245,7 +198,7 @@ def test_two_seeds_make_no_test_however_well_they_agree() -> None:
 def test_a_gap_without_variation_is_no_significant_result() -> None:
     # A t test would divide by zero and report p = 0 on two seeds.
     a, b = [0.51, 0.52, 0.53], [0.50, 0.51, 0.52]
-    assert paired_test(a, b).p is None
+    assert compare_pair("a", "b", (a, b)).p_paired is None
     assert welch_test([0.5, 0.5, 0.5], [0.4, 0.4, 0.4]).p is None
     assert hedges_g([0.5, 0.5, 0.5], [0.4, 0.4, 0.4]) is None
 
@@ -265,7 +218,7 @@ def test_nothing_in_common_is_no_difference_of_zero() -> None:
 
 def test_pairs_of_unequal_length_are_an_error() -> None:
     with pytest.raises(ValueError, match="one partner each: 2 against 3"):
-        paired_test([1.0, 2.0], [1.0, 2.0, 3.0])
+        compare_pair("a", "b", ([1.0, 2.0], [1.0, 2.0, 3.0]))
 
 
 def test_the_interval_over_examples_is_that_of_their_mean_difference() -> None:

@@ -13,6 +13,7 @@ OWN = {
     "train": "headwise.commands.train",
     "evaluate": "headwise.commands.evaluate",
     "compare": "headwise.commands.compare",
+    "plan": "headwise.commands.plan",
     "scale": "headwise.commands.scale",
     "ladder": "headwise.commands.ladder",
     "report": "headwise.commands.report",
@@ -50,7 +51,8 @@ class Command:
     @property
     def usage(self) -> str:
         """How it is typed."""
-        fields = self.options.fields.values()
+        # Words by their place come first, as they are typed
+        fields = sorted(self.options.fields.values(), key=lambda field: field.kind != "argument")
         keys = ["[key=value ...]"] if any(field.kind != "argument" for field in fields) else []
         return " ".join(["headwise", self.name, *filter(None, map(_placeholder, fields)), *keys])
 

@@ -17,6 +17,13 @@ def format_metric(x: float | None, signed: bool = False) -> str:
     return (MINUS if negative else "+" if signed else "") + text
 
 
+def format_difference(x: float | None, signed: bool = False) -> str:
+    """A difference of metrics: as a metric, but with two digits below 0.001, as differences may be that small."""
+    if x is None or not math.isfinite(x) or abs(x) >= 0.001 or abs(x) < 1e-9:
+        return format_metric(x, signed)
+    return format_decimal(x, 1 - math.floor(math.log10(abs(x))), signed)
+
+
 def format_decimal(x: float | None, digits: int, signed: bool = False) -> str:
     """With so many digits behind the point, and a true minus sign."""
     if x is None or not math.isfinite(x):
@@ -30,9 +37,16 @@ def format_short(x: float | None) -> str:
     return format_decimal(x, 2).removesuffix(".00")
 
 
-def format_interval(bounds: Sequence[float] | None, signed: bool = False) -> str:
+def format_interval(bounds: Sequence[float] | None) -> str:
     """Both ends, each as a metric: 0.4977 to 0.5000."""
-    return MISSING if bounds is None else f"{format_metric(bounds[0], signed)} to {format_metric(bounds[1], signed)}"
+    return MISSING if bounds is None else f"{format_metric(bounds[0])} to {format_metric(bounds[1])}"
+
+
+def format_interval_of_difference(bounds: Sequence[float] | None, signed: bool = True) -> str:
+    """Both ends, each as a difference: +0.00052 to +0.0031."""
+    if bounds is None:
+        return MISSING
+    return f"{format_difference(bounds[0], signed)} to {format_difference(bounds[1], signed)}"
 
 
 def format_p(p: float | None) -> str:
@@ -52,6 +66,12 @@ def format_percent(share: float) -> str:
 def format_normalised(score: float) -> str:
     """A normalised score in per cent: one decimal, as near the ceiling that is where arms differ."""
     return f"{format_decimal(100 * score, 1)} %"
+
+
+def format_confidence(confidence: float) -> str:
+    """A confidence in per cent: 95 %, 98.3 %, 99.97 %."""
+    digits = 1 if confidence < 0.999 else 2 if confidence < 0.9999 else 4
+    return f"{format_decimal(100 * confidence, digits)} %".replace(".0 %", " %")
 
 
 def format_count(n: float | None) -> str:

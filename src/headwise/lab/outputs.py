@@ -9,7 +9,7 @@ from headwise.models.sizes import SIZES
 from headwise.training.files import CONFIG, METRICS, SUMMARY
 
 PLAN = "plan.json"
-COMPARISON, COMPARISON_TABLE = "comparison.json", "comparison.csv"
+COMPARISON, COMPARISON_TABLE, PAIR_TABLE = "comparison.json", "comparison.csv", "pairs.csv"
 SCALING, SCALING_TABLE = "scaling.json", "scaling.csv"
 LADDER = "ladder.json"
 REPORT = "report.html"

@@ -63,6 +63,18 @@ _PAIR: Shape = {
     "n": int,
     **dict.fromkeys(("difference", "p_paired", "p_holm", "p_welch", "hedges_g", "smallest_detectable"), _VALUE),
     **dict.fromkeys(("interval", "interval_examples"), _INTERVAL),
+    **dict.fromkeys(("confidence?", "effect?", "p_equivalent?", "p_examples?"), _VALUE),
+    "estimate?": (
+        {
+            "mean": _VALUE,
+            **dict.fromkeys(("seeds", "examples"), int),
+            **dict.fromkeys(("scatter", "shared", "examples_per_seed"), NUMBER),
+            "shared_df": _VALUE,
+            "components": ({"seed": NUMBER, "example": NUMBER, "interaction": NUMBER}, None),
+        },
+        None,
+    ),
+    "discordant?": ([{"only_a": int, "only_b": int, "p": NUMBER}], None),
 }
 _SHARED: Shape = {
     "task": str,
@@ -94,6 +106,11 @@ COMPARISON: Shape = {
     "arms": {str: {**_ARM, "model": dict, "arm": dict, "preset": dict}},
     "sources?": [dict],
     "metric_range?": ([_VALUE, _VALUE], None),
+    "effect?": _VALUE,
+    "looks?": (
+        {"seeds": [int], "most": int, "max_hours": _VALUE, "max_seeds": (int, None), "ended?": str},
+        None,
+    ),
     "directory": str,
 }
 SCALING: Shape = {

@@ -1,16 +1,13 @@
 """Numbers over seeds and over test examples: intervals, tests, effect sizes, and what so few seeds could have shown.
 
-Two kinds of noise are kept apart. *Over seeds*: a new seed is a new training run, so these are the numbers that speak
-about an arm; there are few of them, hence t distributions and never 1.96. *Over test examples*: thousands, but of
-models already trained, so an interval over examples says nothing about the next training run.
+Two kinds of noise count. *Over seeds*: a new seed is a new training run; there are few of them, hence t distributions
+and never 1.96. *Over test examples*: thousands, and most often the same for all seeds. A difference is paired over both
+(`headwise.lab.mixed`): seed k gives both arms the same data in the same order, and each test example is seen by both.
+Welch's test, which ignores the pairing over seeds, stands beside it. What is said of the trained models alone, over
+test examples, is marked as such: it says nothing about the next training run.
 
-Seeds are paired: seed k gives both arms the same data in the same order, so the paired t test decides and Welch's test
-(which ignores the pairing) stands beside it. A value that is missing or not finite is `nan` here; it is left out
-together with its partner and counted by the caller, never replaced. What cannot be computed is `None`.
-
-A few seeds can agree by chance far better than their test examples allow, most of all where they share them. So the
-variance of a mean is never counted below what the test sample alone produces (`headwise.lab.sampling`), and no test is
-made with fewer than three seeds.
+A value that is missing or not finite is `nan` here; it is left out together with its partner and counted by the caller,
+never replaced. What cannot be computed is `None`. No test is made with fewer than three seeds.
 """
 
 import math
@@ -19,24 +16,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import special, stats
 
-from headwise.lab.sampling import Sampling, sampling, variance_of_mean
+from headwise.lab.mcnemar import Discordant, is_share, mcnemar, sign_flip_p
+from headwise.lab.mixed import ROUNDING, Estimate, Interval, estimate
+from headwise.lab.power import noncentrality
 
 Values = Sequence[float] | NDArray[np.floating]
-Interval = tuple[float, float]
+Parts = Sequence[NDArray[np.floating]]
+"""Values on the test examples: for each test set an array [seeds, examples], of the seeds that share it."""
 
 CONFIDENCE = 0.95
-ALPHA = 0.05
-POWER = 0.8
 MINIMUM_SEEDS = 3  # of a test: two differences that happen to be nearly equal make any p value
 UNLIMITED = (-math.inf, math.inf)
 BOOTSTRAP_MINIMUM = 10  # below this many observations a bootstrap interval is far too narrow (5 seeds: about 80 %)
 # BCa needs some 10,000 resamples where skewness matters, which is in small samples; large ones get by with fewer.
 RESAMPLES = (2_000, 9_999)
 RESAMPLED_VALUES = 20_000_000  # drawn in all; about a second
-# Spread below this share of the values' size is rounding, not variation (float32 metrics carry about 1e-7).
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -64,14 +60,20 @@ class Pair:
     Attributes:
         n: seeds on which both arms have a value.
         difference: mean of a - b over those seeds, in units of the metric.
-        interval: its paired t interval over seeds, within what the metric's limits allow.
+        interval: of the difference, over seeds and test examples, within what the metric's limits allow.
         p_welch, p_paired: two-sided p values, uncorrected; from three seeds on.
-        p_holm: `p_paired` after Holm's correction over all pairs of the comparison; set by `with_holm`.
         hedges_g: a - b in pooled standard deviations over seeds, corrected for small samples.
         smallest_detectable: difference that a paired test on n seeds finds with power 0.8 (see `smallest_detectable`).
         interval_examples: BCa interval of a - b over test examples, for the models as trained.
         interval_bootstrap: BCa interval over seeds, from 10 seeds on.
         identical: both arms gave the same value on every common seed.
+        estimate: the difference with its variances, of which interval and p value are made.
+        discordant: where each example is right or wrong, those on which the arms differ, for each seed.
+        p_examples: exact p value of these over all seeds, for the models as trained.
+        confidence: of `interval`; in a comparison that of the pair's step in Holm's procedure.
+        p_holm: `p_paired` after Holm's correction over all pairs of the comparison.
+        effect: the smallest difference of interest, where one was given.
+        p_equivalent: p value of the difference being that large or larger, after Holm's correction over all pairs.
     """
 
     a: str
@@ -85,23 +87,30 @@ class Pair:
     smallest_detectable: float | None
     interval_examples: Interval | None = None
     interval_bootstrap: Interval | None = None
-    p_holm: float | None = None
     identical: bool = False
+    estimate: Estimate | None = None
+    discordant: list[Discordant] | None = None
+    p_examples: float | None = None
+    confidence: float = CONFIDENCE
+    p_holm: float | None = None
+    effect: float | None = None
+    p_equivalent: float | None = None
 
 
 def mean_interval(
-    values: Values, noise: Sampling | None = None, limits: Interval = UNLIMITED, confidence: float = CONFIDENCE
+    values: Values, parts: Parts = (), limits: Interval = UNLIMITED, confidence: float = CONFIDENCE
 ) -> Mean:
-    """Mean and t interval over the finite values, the latter within the limits of the metric.
+    """Mean over the finite values with its interval, the latter within the limits of the metric.
 
-    Without limits mean +- t(n-1) * e, with e the standard error (`variance_of_mean`). Between two limits, taken as 0
-    and 1, it is Wilson's (1927) interval {p: |mean - p| <= t(n-1) * sqrt(p (1 - p) / m)}, where
-    m = mean (1 - mean) / e^2 is the number of coin flips that would have this standard error (Korn & Graubard 1998,
-    with Wilson's interval in place of Clopper and Pearson's). Above one limit it is taken on the log scale.
+    Without limits mean +- t * e, with e the standard error over seeds and test examples and t the number of them that
+    `Estimate.critical` gives. Between two limits, taken as 0 and 1, it is Wilson's (1927) interval
+    {p: |mean - p| <= t * sqrt(p (1 - p) / m)}, where m = mean (1 - mean) / e^2 is the number of coin flips that would
+    have this standard error (Korn & Graubard 1998, with Wilson's interval in place of Clopper and Pearson's). Above one
+    limit it is taken on the log scale.
 
     Args:
         values: one for each seed.
-        noise: of the test sample in their mean.
+        parts: the same on each test example.
         limits: the smallest and the largest value that the metric can take.
     """
     x = _finite(values)
@@ -110,11 +119,11 @@ def mean_interval(
     mean = float(x.mean())
     if len(x) < 2:
         return Mean(mean, None, len(x))
-    error = math.sqrt(variance_of_mean(x, noise))
-    t = float(stats.t.ppf((1 + confidence) / 2, len(x) - 1))
+    found = estimate(x, parts)
+    error, t = found.error, found.critical(confidence)
     low, high = limits
     if math.isfinite(low) and math.isfinite(high):
-        trials = noise.examples if noise else len(x)  # where no value differs from a limit, they alone are known
+        trials = found.examples or len(x)  # where no value differs from a limit, they alone are known
         ends = _wilson((mean - low) / (high - low), error / (high - low), t, trials)
         interval = (low + (high - low) * ends[0], low + (high - low) * ends[1])
     elif math.isfinite(low) and mean > low:
@@ -125,50 +134,37 @@ def mean_interval(
     return Mean(mean, interval, len(x))
 
 
-def paired_test(a: Values, b: Values, noise: Sampling | None = None) -> TTest:
-    """Student's paired t test of a - b, two-sided; `noise` is that of the test sample in the mean difference.
-
-    All differences zero: p = 1. All equal but not zero, and no noise known: no test.
-    """
-    x, y = _pairs(a, b)
-    if len(x) < MINIMUM_SEEDS:
-        return TTest(None, None, None)
-    difference, df = float((x - y).mean()), len(x) - 1
-    error = _error(x - y, noise, _size(x, y))
-    if error == 0:
-        return _without_variation(x, y, df)
-    return TTest(difference / error, float(df), 2 * float(stats.t.sf(abs(difference) / error, df)))
-
-
-def welch_test(a: Values, b: Values, noise: tuple[Sampling | None, Sampling | None] = (None, None)) -> TTest:
-    """Welch's t test of a against b (unequal variances, no pairing), two-sided; `noise` in the mean of each."""
+def welch_test(a: Values, b: Values, parts: tuple[Parts, Parts] = ((), ())) -> TTest:
+    """Welch's t test of a against b (unequal variances, no pairing), two-sided; `parts` as in `mean_interval`."""
     x, y = _finite(a), _finite(b)
     if min(len(x), len(y)) < MINIMUM_SEEDS:
         return TTest(None, None, None)
-    squares = [_error(v, own, _size(x, y)) ** 2 for v, own in zip((x, y), noise, strict=True)]
+    arms = [estimate(v, own, _size(x, y)) for v, own in zip((x, y), parts, strict=True)]
+    squares = [arm.error**2 for arm in arms]
     if not any(squares):
-        return _without_variation(x, y, df=len(x) + len(y) - 2)
-    df = sum(squares) ** 2 / sum(one**2 / (len(v) - 1) for one, v in zip(squares, (x, y), strict=True))
-    statistic = float(x.mean() - y.mean()) / math.sqrt(sum(squares))
+        same = abs(arms[0].mean - arms[1].mean) <= ROUNDING * _size(x, y)
+        return TTest(0.0, float(len(x) + len(y) - 2), 1.0) if same else TTest(None, None, None)
+    df = sum(squares) ** 2 / sum(one**2 / arm.df for one, arm in zip(squares, arms, strict=True))
+    statistic = (arms[0].mean - arms[1].mean) / math.sqrt(sum(squares))
     return TTest(statistic, df, 2 * float(stats.t.sf(abs(statistic), df)))
 
 
-def hedges_g(a: Values, b: Values, noise: tuple[Sampling | None, Sampling | None] = (None, None)) -> float | None:
+def hedges_g(a: Values, b: Values, parts: tuple[Parts, Parts] = ((), ())) -> float | None:
     """Hedges' g = J(df) * (mean a - mean b) / s_pooled with the exact J(df) = Γ(df/2) / (sqrt(df/2) Γ((df-1)/2)).
 
     J removes the upward bias of Cohen's d in small samples: 0.80 at 3 seeds an arm, 0.90 at 5 (Hedges 1981).
-    `None` with fewer than two values an arm, or without variation in either. `noise` is that in the mean of each.
+    `None` with fewer than two values an arm, or without variation in either. `parts` as in `mean_interval`.
     """
     x, y = _finite(a), _finite(b)
     df = len(x) + len(y) - 2
     if min(len(x), len(y)) < 2:
         return None
-    squares = [(len(v) - 1) * len(v) * _error(v, own, _size(x, y)) ** 2 for v, own in zip((x, y), noise, strict=True)]
-    pooled = math.sqrt(sum(squares) / df)
+    arms = [estimate(v, own, _size(x, y)) for v, own in zip((x, y), parts, strict=True)]
+    pooled = math.sqrt(sum((arm.seeds - 1) * arm.seeds * arm.error**2 for arm in arms) / df)
     if pooled == 0:
         return None
     correction = math.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / math.sqrt(df / 2)
-    return correction * float(x.mean() - y.mean()) / pooled
+    return correction * (arms[0].mean - arms[1].mean) / pooled
 
 
 def bootstrap_interval(values: Values, seed: int = 0, confidence: float = CONFIDENCE) -> Interval | None:
@@ -194,47 +190,12 @@ def bootstrap_interval(values: Values, seed: int = 0, confidence: float = CONFID
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's (1979) adjusted p values, in the order given. `None` (no test was made) stays and does not count."""
-    made = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, (p, index) in enumerate(made):
-        largest = max(largest, min(1.0, (len(made) - rank) * p))
-        adjusted[index] = largest
-    return adjusted
+def smallest_detectable(found: Estimate) -> float | None:
+    """The difference that a test on these seeds and examples shows with power 0.8, in units of the metric.
 
-
-def detectable_effect(n: int, power: float = POWER, alpha: float = ALPHA) -> float | None:
-    """The effect, in standard deviations of the paired differences, that n pairs show with this power (two-sided).
-
-    Solves P(|T| > t_crit) = power for T noncentral t with n - 1 degrees of freedom and noncentrality d * sqrt(n).
-    n = 2, 3, 5, 10 give 11.55, 3.26, 1.68, 1.00 standard deviations; n < 2: `None`, no test exists.
+    The variance comes from the same few seeds, so with three of them this is an order of magnitude.
     """
-    if n < 2:
-        return None
-    df, critical = n - 1, float(stats.t.ppf(1 - alpha / 2, n - 1))
-
-    def shortfall(noncentrality: float) -> float:
-        above = float(stats.nct.sf(critical, df, noncentrality))
-        below = float(stats.nct.cdf(-critical, df, noncentrality))
-        return above + (below if math.isfinite(below) else 0.0) - power
-
-    # With one degree of freedom the noncentrality needed is near 3 critical values; with many near t_crit + 0.84.
-    return float(optimize.brentq(shortfall, 0.0, 5 * critical + 5)) / math.sqrt(n)
-
-
-def smallest_detectable(
-    a: Values, b: Values, noise: Sampling | None = None, power: float = POWER, alpha: float = ALPHA
-) -> float | None:
-    """`detectable_effect` for these seeds, in units of the metric: times the standard deviation of a - b.
-
-    The standard deviation comes from the same few seeds, so with three of them this is an order of magnitude; it is
-    never below what the noise of the test sample alone makes of it.
-    """
-    x, y = _pairs(a, b)
-    effect = detectable_effect(len(x), power, alpha)
-    return None if effect is None else effect * _error(x - y, noise, _size(x, y)) * math.sqrt(len(x))
+    return None if found.seeds < 2 else noncentrality(found.df) * found.error
 
 
 def compare_pair(
@@ -256,26 +217,34 @@ def compare_pair(
     x, y = _pairs(*values)
     ours, theirs = ([pair[side] for pair in tests] for side in (0, 1))
     gaps = [one - other for one, other in zip(ours, theirs, strict=True)]
-    noise, own = sampling(gaps), (sampling(ours), sampling(theirs))
-    span = limits[1] - limits[0]
-    difference = mean_interval(x - y, noise)
-    interval = difference.interval
+    found = estimate(x - y, gaps, _size(x, y))
+    identical = len(x) > 1 and bool(np.all(np.abs(x - y) <= ROUNDING * _size(x, y)))
+    shares = is_share(tests)
     return Pair(
         a=a,
         b=b,
         n=len(x),
-        difference=difference.mean if len(x) else None,
-        # Cut off where no difference can be; what is not possible needs no covering
-        interval=None if interval is None else (max(interval[0], -span), min(interval[1], span)),
-        p_welch=welch_test(x, y, own).p,
-        p_paired=paired_test(x, y, noise).p,
-        hedges_g=hedges_g(x, y, own),
-        smallest_detectable=smallest_detectable(x, y, noise),
+        difference=found.mean if len(x) else None,
+        interval=within(found, CONFIDENCE, limits) if len(x) > 1 else None,
+        p_welch=welch_test(x, y, (ours, theirs)).p,
+        p_paired=None if len(x) < MINIMUM_SEEDS else 1.0 if identical else found.p(),
+        hedges_g=hedges_g(x, y, (ours, theirs)),
+        smallest_detectable=smallest_detectable(found),
         # An example counts once, however many seeds share it
         interval_examples=bootstrap_interval(np.concatenate([gap.mean(0) for gap in gaps])) if gaps else None,
         interval_bootstrap=bootstrap_interval(x - y),
-        identical=len(x) > 1 and bool(np.all(np.abs(x - y) <= ROUNDING * _size(x, y))),
+        identical=identical,
+        estimate=found if len(x) > 1 else None,
+        discordant=[mcnemar(*seed) for pair in tests for seed in zip(*pair, strict=True)] if shares else None,
+        p_examples=sign_flip_p([(one, other) for one, other in tests]) if shares else None,
     )
+
+
+def within(found: Estimate, confidence: float, limits: Interval) -> Interval:
+    """The interval of a difference, cut off where no difference can be; what is not possible needs no covering."""
+    span = limits[1] - limits[0]
+    low, high = found.interval(confidence)
+    return max(low, -span), min(high, span)
 
 
 def _wilson(mean: float, error: float, t: float, trials: float) -> Interval:
@@ -287,14 +256,6 @@ def _wilson(mean: float, error: float, t: float, trials: float) -> Interval:
     centre, shrink = mean + t**2 / (2 * trials), 1 + t**2 / trials
     half = t * math.sqrt(variance / trials + t**2 / (4 * trials**2))
     return max(0.0, (centre - half) / shrink), min(1.0, (centre + half) / shrink)
-
-
-def _error(values: NDArray[np.float64], noise: Sampling | None, size: float) -> float:
-    """Standard error of the mean; exactly 0 where all variation is rounding of numbers of this size."""
-    if len(values) < 2:
-        return 0.0
-    error = math.sqrt(variance_of_mean(values, noise))
-    return error if error * math.sqrt(len(values)) > ROUNDING * size else 0.0
 
 
 def _finite(values: Values) -> NDArray[np.float64]:
@@ -316,9 +277,3 @@ def _size(*arrays: NDArray[np.float64]) -> float:
 
 def _constant(x: NDArray[np.float64], scale: float) -> bool:
     return float(np.ptp(x)) <= ROUNDING * scale
-
-
-def _without_variation(x: NDArray[np.float64], y: NDArray[np.float64], df: int) -> TTest:
-    # A t test would divide by zero: equal values agree perfectly, a constant gap is outside what t can judge.
-    same = abs(float(x.mean() - y.mean())) <= ROUNDING * _size(x, y)
-    return TTest(0.0, float(df), 1.0) if same else TTest(None, None, None)

@@ -1,6 +1,7 @@
 """Comparisons with a stand-in for training: paired, resumable, honest about failures, refused when unfair."""
 
 import csv
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,13 @@ from headwise.errors import InputError
 from headwise.lab.comparison.compare import compare
 from headwise.lab.comparison.parity import TOLERANCE, measure
 from headwise.lab.comparison.results import by_test_set
+from headwise.lab.comparison.rules import Rule
+from headwise.lab.families import holm
 from headwise.lab.outputs import directory_name
 from headwise.lab.records import Run, read_run
-from headwise.lab.statistics import compare_pair, holm
+from headwise.lab.report.tables import markdown_table
+from headwise.lab.report.write import write_report
+from headwise.lab.statistics import compare_pair
 from headwise.training.config import RunConfig, TrainingConfig
 from headwise.training.optim import Differentiated
 from tests.lab.conftest import CEILING, ONE_LINE_RULE, SCORES, FakeTrain, arm, run_comparison, run_config
@@ -141,6 +146,31 @@ def test_the_csv_has_one_row_for_each_run(comparison: Path) -> None:
         ("looped", "0"),
     ]
     assert float(rows[0]["value"]) == SCORES["baseline"][0]
+
+
+def test_pairs_are_written_as_csv_and_an_effect_makes_equivalence_a_verdict(
+    tmp_path: Path, fake_train: FakeTrain
+) -> None:
+    result = run_comparison(tmp_path, fake_train, ("baseline", "looped"), seeds=5, rule=Rule(effect=0.01))
+    (pair,) = result["pairs"]
+    assert (result["effect"], pair["effect"], pair["kind"]) == (0.01, 0.01, "equivalent")
+    assert pair["p_equivalent"] < 0.05
+    with (tmp_path / "pairs.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["a"], row["b"], row["kind"], row["verdict"]) == ("looped", "baseline", "equivalent", pair["verdict"])
+    assert [float(row["low"]), float(row["high"])] == pair["interval"]
+    assert float(row["p_equivalent"]) == pair["p_equivalent"]
+    text = write_report(tmp_path).read_text()
+    assert "p equivalent" in text
+    assert pair["verdict"] in html.unescape(text)
+    assert "- " + pair["verdict"] in markdown_table(result)
+
+
+def test_an_effect_of_0_is_refused_before_anything_runs(tmp_path: Path, fake_train: FakeTrain) -> None:
+    with pytest.raises(InputError, match="effect=0: the smallest difference of interest, above 0"):
+        run_comparison(tmp_path / "out", fake_train, rule=Rule(effect=0.0))
+    assert not (tmp_path / "out").exists()
+    assert fake_train.calls == []
 
 
 def test_finished_runs_are_kept_and_more_seeds_may_be_added(tmp_path: Path, fake_train: FakeTrain) -> None:
@@ -292,7 +322,7 @@ def test_an_interrupt_in_one_process_lets_the_one_beside_it_end_and_starts_no_ot
 
 def test_nothing_unfinished_is_left_beside_the_results(comparison: Path) -> None:
     names = {path.name for path in comparison.iterdir()}
-    assert names == {"comparison.json", "comparison.csv", "report.html", "plan.json", "data.json", "runs"}
+    assert names == {"comparison.json", "comparison.csv", "pairs.csv", "report.html", "plan.json", "data.json", "runs"}
 
 
 def test_a_comparison_itself_writes_no_page(tmp_path: Path, fake_train: FakeTrain) -> None:

@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 
 from headwise.lab.comparison.headlines import QUICK, control_for, headline
+from headwise.lab.comparison.results import corrected
+from headwise.lab.comparison.rules import Rule
 from headwise.lab.comparison.verdicts import MetricBounds, Verdict, standing, verdict
-from headwise.lab.statistics import Mean, compare_pair, holm, mean_interval
+from headwise.lab.families import holm
+from headwise.lab.statistics import Mean, compare_pair, mean_interval
 from tests.lab.conftest import arm
 
 SORTING = MetricBounds(floor=0.0, ceiling=0.5014)
@@ -29,7 +32,8 @@ def test_a_clear_gain_is_better_with_its_size_and_share() -> None:
     assert said.kind == "better"
     assert said.sentence.startswith("hrm is better than baseline by 0.0405")
     assert "8.1 % in normalised score" in said.sentence
-    assert "4 seeds" in said.sentence
+    assert "with 95 % confidence, 8.1 %" in said.sentence
+    assert "paired over 4 seeds" in said.sentence
 
 
 def test_the_worse_arm_is_called_worse_and_its_interval_is_written_as_a_size() -> None:
@@ -229,3 +233,43 @@ def test_arms_that_choose_nothing_are_controls() -> None:
 def test_holm_over_the_pairs_can_take_a_verdict_back() -> None:
     # p = 0.03 alone is significant; as one of three pairs it is not.
     assert holm([0.03, 0.4, 0.5])[0] == pytest.approx(0.09)
+
+
+def family(*values: tuple[Sequence[float], Sequence[float]], effect: float | None = None) -> list[Verdict]:
+    pairs = [compare_pair(f"arm{n}", "baseline", own) for n, own in enumerate(values)]
+    means = [(mean_interval(a), mean_interval(b)) for a, b in values]
+    judged = corrected(pairs, (-1.0, 1.0), Rule(effect))
+    for pair in judged:  # never one thing in the interval and another in the verdict
+        assert pair.interval is not None
+        assert pair.p_holm is not None
+        assert (pair.p_holm < 0.05) == (not pair.interval[0] <= 0 <= pair.interval[1])
+    return [verdict(pair, own, SORTING) for pair, own in zip(judged, means, strict=True)]
+
+
+BASE = [0.401, 0.409, 0.405, 0.411]
+CLEAR, SLIGHT, SAME = [0.441, 0.452, 0.446, 0.449], [0.404, 0.411, 0.409, 0.413], [0.4012, 0.4087, 0.4051, 0.4109]
+
+
+def test_interval_and_verdict_never_contradict_each_other() -> None:
+    # Alone the slight lead is significant (p = 0.010), beside a clear one, too; as the first of six it meets 0.0083.
+    assert [one.kind for one in family((SLIGHT, BASE))] == ["better"]
+    assert [one.kind for one in family((CLEAR, BASE), (SLIGHT, BASE))] == ["better", "better"]
+    noisy = ([0.40, 0.45, 0.38, 0.42], BASE)
+    kinds = [one.kind for one in family((SLIGHT, BASE), *[noisy] * 5)]
+    assert kinds == ["no difference", *["too few seeds"] * 5]
+
+
+def test_with_an_effect_arms_are_better_worse_equivalent_or_undecided() -> None:
+    undecided = ([0.40, 0.45, 0.38, 0.42], BASE)
+    said = family((CLEAR, BASE), (BASE, CLEAR), (SAME, BASE), undecided, effect=0.005)
+    assert [one.kind for one in said] == ["better", "worse", "equivalent", "too few seeds"]
+    assert said[2].sentence.startswith("arm2 and baseline are equivalent: a difference of 0.0050 or more is ruled out")
+    assert "neither 0 nor 0.0050 is ruled out" in said[3].sentence
+
+
+def test_a_difference_that_is_shown_but_too_small_to_matter_is_both() -> None:
+    (said,) = family((SLIGHT, BASE), effect=0.02)
+    assert said.kind == "equivalent"
+    assert "arm0 is ahead by 0.0027 (paired over 4 seeds, p = " in said.sentence
+    assert line([of("equivalent", "hrm")]) == "Baseline and hrm are equivalent"
+    assert line([of("equivalent", "hrm"), of("equivalent", "linear")]).startswith("hrm and linear are each equivalent")

@@ -240,6 +240,13 @@ def heads() -> list[Result]:
     return [Result(one.cell.name, one.ours, "ms", one.dense, one.ratio) for one in measure()]
 
 
+def coverage() -> list[Result]:
+    """Shares of simulated comparisons, over what the statistics promise; a minute, and nothing is timed."""
+    from headwise.lab.bench.coverage import rows
+
+    return [Result(name, share, "%", promised, share / promised) for name, share, promised in rows()]
+
+
 BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "baseline": baseline,
     "controller": controller,
@@ -256,8 +263,9 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "mazes": mazes,
     "decoding": decoding,
     "heads": heads,
+    "coverage": coverage,
 }
-ONLY_NAMED = {"controller_over_loop_compiled", "decoding", "gates", "heads", "layout", "mazes"}
+ONLY_NAMED = {"controller_over_loop_compiled", "coverage", "decoding", "gates", "heads", "layout", "mazes"}
 
 
 def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:

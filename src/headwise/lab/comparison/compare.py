@@ -1,6 +1,6 @@
 """A fair comparison: arms of one size, the same data and recipe, paired seeds; then statistics and an honest verdict.
 
-output/comparison.json, comparison.csv, plan.json, data.json, runs/<arm>/seed<k>/ (each a run directory)
+output/comparison.json, comparison.csv, pairs.csv, plan.json, data.json, runs/<arm>/seed<k>/ (each a run directory)
 """
 
 import os
@@ -19,10 +19,11 @@ from headwise.lab.comparison.launchers import LAUNCHERS, LOCAL
 from headwise.lab.comparison.launching import Launcher
 from headwise.lab.comparison.parity import Mode
 from headwise.lab.comparison.plan import Plan, keep_plan, plan
-from headwise.lab.comparison.results import summarise, table
+from headwise.lab.comparison.results import pair_table, summarise, table
+from headwise.lab.comparison.rules import ONCE, Rule
 from headwise.lab.comparison.runs import Train
 from headwise.lab.comparison.train import train_runs
-from headwise.lab.outputs import COMPARISON, COMPARISON_TABLE, refuse_other_work
+from headwise.lab.outputs import COMPARISON, COMPARISON_TABLE, PAIR_TABLE, refuse_other_work
 from headwise.lab.records import Run, read_run
 from headwise.schema import to_plain
 from headwise.training.config import RunConfig
@@ -39,6 +40,7 @@ def compare(
     jobs: int | None = None,
     train: Train | None = None,
     launcher: Launcher = LOCAL,
+    rule: Rule = ONCE,
 ) -> dict[str, Any]:
     """Train every arm with every seed and say what can be said.
 
@@ -57,6 +59,8 @@ def compare(
             accelerator. Elsewhere the default is as many as there is room for.
         train: what trains one configuration; default `headwise.training.run.train`.
         launcher: where the runs are trained, of `headwise.lab.comparison.launchers`; default processes on this machine.
+        rule: what verdicts go by: the smallest difference of interest, with which arms may be called equivalent, and
+            earlier looks at the data (`headwise.lab.comparison.automatic`).
 
     Returns:
         the content of comparison.json.
@@ -75,15 +79,16 @@ def compare(
     keep_plan(planned.output, planned.arms, planned.data)
     failures = train_runs(planned.runs, train or default_train(), launcher, jobs, threads, planned.output)
     how = circumstances(planned.base, launcher, jobs, threads, time.perf_counter() - began)
-    return conclude(planned, failures, how)
+    return conclude(planned, failures, how, rule)
 
 
-def conclude(planned: Plan, failures: Mapping[Path, str], how: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the runs of a comparison back, write comparison.json and comparison.csv, return the content of the former.
+def conclude(planned: Plan, failures: Mapping[Path, str], how: Mapping[str, Any], rule: Rule = ONCE) -> dict[str, Any]:
+    """Read the runs of a comparison back, write its result, return the content of comparison.json.
 
     Args:
         failures: what went wrong, by the run's directory.
         how: date, command, machine; see `circumstances`.
+        rule: what verdicts go by.
 
     Raises:
         OtherDataError: runs of one seed were trained on different data.
@@ -91,13 +96,14 @@ def conclude(planned: Plan, failures: Mapping[Path, str], how: Mapping[str, Any]
     runs = {(run.label, run.seed): read_run(run.directory) for run in planned.runs}
     _check_same_data(runs)
     failed = {(run.label, run.seed): failures[run.directory] for run in planned.runs if run.directory in failures}
-    result = summarise(runs, planned.seeds, planned.sized, failed, _facts(planned.base))
+    result = summarise(runs, planned.seeds, planned.sized, failed, _facts(planned.base), rule)
     for label, config in planned.arms.items():
         result["arms"][label]["preset"] = config.to_plain()["training"]["preset"]
     result["directory"] = str(planned.output)
     result["how"] = dict(how)
     write_json(planned.output / COMPARISON, result)
     write_text(planned.output / COMPARISON_TABLE, table(result))
+    write_text(planned.output / PAIR_TABLE, pair_table(result))
     return read_mapping(planned.output / COMPARISON)
 
 

@@ -19,6 +19,7 @@ QUICK = "A quick try with cut-down settings: no verdict"
 _ORDER: tuple[Kind, ...] = (
     "better",
     "worse",
+    "equivalent",
     "no room",
     "identical",
     "no difference",
@@ -132,6 +133,8 @@ def _together(kind: Kind, arms: list[str], first: str) -> str:
     match kind:
         case "better" | "worse":
             return f"{_are(arms)} {kind} than {first}"
+        case "equivalent":
+            return f"{everyone} are equivalent" if one else f"{names} are each equivalent to {first}"
         case "no room":
             return f"no room left below the ceiling: {everyone} {'both' if one else 'all'} reach it"
         case "identical":

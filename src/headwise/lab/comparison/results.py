@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from headwise.lab.comparison.headlines import control_for, headline
 from headwise.lab.comparison.parity import Parity
+from headwise.lab.comparison.rules import ONCE, Rule
 from headwise.lab.comparison.verdicts import MetricBounds, standing, verdict
+from headwise.lab.equivalence import equivalence_p
+from headwise.lab.families import holm, levels
+from headwise.lab.mixed import Interval
 from headwise.lab.records import Run, distinct, number
-from headwise.lab.sampling import sampling
-from headwise.lab.statistics import Interval, Pair, compare_pair, holm, mean_interval
+from headwise.lab.statistics import MINIMUM_SEEDS, Pair, compare_pair, mean_interval, within
 from headwise.schema import to_plain
 
 
@@ -25,6 +28,7 @@ def summarise(
     sized: Parity,
     failures: Mapping[tuple[str, int], str],
     facts: Mapping[str, Any],
+    rule: Rule = ONCE,
 ) -> dict[str, Any]:
     """The content of comparison.json, without `how`.
 
@@ -32,6 +36,7 @@ def summarise(
         runs: by (label, seed); a run without a summary counts as missing.
         failures: what went wrong, by (label, seed).
         facts: `task`, `metric`, `metric_range`, `higher_is_better`, `quick` and whatever else the report shows.
+        rule: what verdicts go by.
     """
     labels = [one.label for one in sized.arms]
     summaries = [run.summary for run in runs.values() if run.summary]
@@ -40,9 +45,11 @@ def summarise(
     bounds = MetricBounds(floor, ceiling, bool(facts["higher_is_better"]))
     values = {label: [number(runs[label, seed].summary.get("value")) for seed in seeds] for label in labels}
     limits = _limits(facts["metric_range"])
-    noise = {label: sampling([values for (values,) in by_test_set([label], runs, seeds)]) for label in labels}
-    means = {label: mean_interval(_with_nan(values[label]), noise[label], limits) for label in labels}
-    pairs = _pairs(labels, values, runs, seeds, limits)
+    means = {
+        label: mean_interval(_with_nan(values[label]), [own for (own,) in by_test_set([label], runs, seeds)], limits)
+        for label in labels
+    }
+    pairs = corrected(_pairs(labels, values, runs, seeds, limits), limits, rule)
     verdicts = [verdict(pair, (means[pair.a], means[pair.b]), bounds, bool(facts["quick"])) for pair in pairs]
     controls = {one.label: control_for(one.arm) for one in sized.arms}
     return {
@@ -52,6 +59,8 @@ def summarise(
         "references": _means(summary.get("references") for summary in summaries),
         "references_by_metric": _means(summary.get("references_by_metric") for summary in summaries),
         "headline": headline(verdicts, means, controls, bounds.higher_is_better),
+        "effect": rule.effect,
+        "looks": rule.looks_to_plain,
         "seeds": list(seeds),
         "updates": first.get("updates"),
         "sources": distinct(summary.get("headwise") for summary in summaries),
@@ -84,28 +93,36 @@ def summarise(
 
 def table(result: Mapping[str, Any]) -> str:
     """One row for each run, as CSV, for those who want to do their own statistics."""
-    text = io.StringIO()
-    columns = (
-        "task",
-        "metric",
-        "arm",
-        "seed",
-        "value",
-        "floor",
-        "ceiling",
-        "parameters",
-        "flops_per_example",
-        "quick",
-        "failure",
-    )
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(columns)
+    rows = []
     for label, arm in result["arms"].items():
         for seed, value in zip(result["seeds"], arm["values"], strict=True):
             ends = [result["floor"], result["ceiling"]]
             size = [arm["parameters"], arm["flops_per_example"], str(bool(result["quick"])).lower()]
-            row = [result["task"], result["metric"], label, seed, value, *ends, *size, arm["failures"].get(str(seed))]
-            rows.writerow(["" if entry is None else entry for entry in row])
+            rows.append(
+                [result["task"], result["metric"], label, seed, value, *ends, *size, arm["failures"].get(str(seed))]
+            )
+    sizes = ("parameters", "flops_per_example", "quick", "failure")
+    return _csv(["task", "metric", "arm", "seed", "value", "floor", "ceiling", *sizes], rows)
+
+
+PAIR_NUMBERS = ("n", "difference", "low", "high", "confidence", "p_paired", "p_holm", "effect", "p_equivalent")
+
+
+def pair_table(result: Mapping[str, Any]) -> str:
+    """One row for each pair of arms, as CSV: what was found, and what may be said of it."""
+    rows = []
+    for pair in result["pairs"]:
+        low, high = pair["interval"] or (None, None)
+        known = {**pair, "low": low, "high": high}
+        rows.append([*(known[key] for key in ("a", "b", "kind", *PAIR_NUMBERS)), pair["verdict"]])
+    return _csv(["a", "b", "kind", *PAIR_NUMBERS, "verdict"], rows)
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([["" if entry is None else entry for entry in row] for row in rows])
     return text.getvalue()
 
 
@@ -116,15 +133,41 @@ def _pairs(
     seeds: Sequence[int],
     limits: Interval,
 ) -> list[Pair]:
-    """Every arm against the first, then the others among themselves; p values corrected for all of them."""
+    """Every arm against the first, then the others among themselves."""
     order = [(a, labels[0]) for a in labels[1:]]
     order += [(a, b) for i, b in enumerate(labels[1:], 1) for a in labels[i + 1 :]]
-    pairs = [
+    return [
         compare_pair(a, b, (_with_nan(values[a]), _with_nan(values[b])), by_test_set([a, b], runs, seeds), limits)
         for a, b in order
     ]
-    corrected = holm([pair.p_paired for pair in pairs])
-    return [replace(pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True)]
+
+
+def corrected(pairs: Sequence[Pair], limits: Interval, rule: Rule = ONCE) -> list[Pair]:
+    """The pairs as a family: p values after Holm's correction, and intervals of the levels that he tests at.
+
+    That arms differ and that they are equivalent are two families: of a pair at most one of the two hypotheses that
+    these claims reject is true, and the chance of a false claim of either kind stays below the family's level.
+    """
+    decided = [pair.p_paired for pair in pairs]
+    equivalent = [
+        equivalence_p(pair.estimate, rule.effect)
+        if rule.effect is not None and pair.estimate is not None and pair.n >= MINIMUM_SEEDS
+        else None
+        for pair in pairs
+    ]
+    apart = zip(holm(decided, rule.level), levels(decided, rule.level), strict=True)
+    every = zip(pairs, apart, holm(equivalent, rule.one_sided), strict=True)
+    return [
+        replace(
+            pair,
+            p_holm=p,
+            confidence=1 - alpha,
+            interval=None if pair.estimate is None else within(pair.estimate, 1 - alpha, limits),
+            effect=rule.effect,
+            p_equivalent=p_equivalent,
+        )
+        for pair, (p, alpha), p_equivalent in every
+    ]
 
 
 def by_test_set(

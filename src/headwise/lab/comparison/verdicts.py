@@ -1,23 +1,28 @@
 """Statistics put into words: what may be said of a pair of arms, and of one arm.
 
-One constant rules: `MEANINGFUL`, the difference in normalised score below which it does not matter. Two arms whose
-intervals end within it of the ceiling leave no room for a difference; a comparison whose smallest detectable effect
-exceeds it had too few seeds to say. Where no ceiling is known, as for open text, differences are measured against the
-better arm's gain over the floor; where no floor is known either, nothing is ever ruled out.
+Whether arms differ is decided by the p value after Holm's correction, and the interval shown is that of the same
+level: it leaves out 0 exactly where the verdict is better or worse. That they do not differ needs a word on what
+matters. Where the user gave one, the smallest difference of interest (`effect=`), two one-sided tests decide whether
+they are equivalent. Else one constant rules: `MEANINGFUL`, the difference in normalised score below which it does not
+matter. Two arms whose intervals end within it of the ceiling leave no room for a difference; a comparison whose
+smallest detectable effect exceeds it had too few seeds to say. Where no ceiling is known, as for open text, differences
+are measured against the better arm's gain over the floor; where no floor is known either, nothing is ever ruled out.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
+from headwise.lab.families import ALPHA
 from headwise.lab.formatting import (
-    format_interval,
-    format_metric,
+    format_confidence,
+    format_difference,
+    format_interval_of_difference,
     format_p,
     format_percent,
     format_quantity,
 )
-from headwise.lab.statistics import ALPHA, MINIMUM_SEEDS, Mean, Pair
+from headwise.lab.statistics import MINIMUM_SEEDS, Mean, Pair
 
 # 5 %: on sorting at n = 20 that is a Kendall's tau of 0.025, three times the tolerance asked of a correct model.
 MEANINGFUL = 0.05
@@ -25,6 +30,7 @@ MEANINGFUL = 0.05
 Kind = Literal[
     "better",
     "worse",
+    "equivalent",
     "no room",
     "at the floor",
     "identical",
@@ -114,7 +120,7 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
     a, b, difference = pair.a, pair.b, pair.difference
     if pair.n == 0 or difference is None:
         return "no result", f"Nothing to compare: {a} and {b} have no seed on which both gave a result."
-    measured = f"{a} minus {b} is {format_metric(difference, signed=True)}"
+    measured = f"{a} minus {b} is {format_difference(difference, signed=True)}"
     if quick:
         return "no verdict", f"A quick try allows no verdict ({measured})."
     if pair.n < MINIMUM_SEEDS or pair.interval is None:
@@ -125,12 +131,17 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
     p = pair.p_paired if pair.p_holm is None else pair.p_holm
     significant = p is not None and p < ALPHA
     better = difference > 0 if bounds.higher_is_better else difference < 0
-    by = f"by {format_metric(abs(difference))}"
-    evidence = f"paired t test over {format_quantity(pair.n, 'seed')}, p {_equals(p)}"
-    evidence += "" if pair.p_holm is None else " after Holm's correction"
+    by = f"by {format_difference(abs(difference))}"
+    corrected = "" if pair.p_holm is None else " after Holm's correction"
+    evidence = f"paired over {_paired_over(pair)}, p {_equals(p)}{corrected}"
 
+    if pair.effect is not None and pair.p_equivalent is not None and pair.p_equivalent < ALPHA:
+        lead = f"; {a if better else b} is ahead {by} ({evidence})" if significant else f" ({measured})"
+        tests = f"two one-sided tests over {_paired_over(pair)}, p {_equals(pair.p_equivalent)}{corrected}"
+        ruled = f"a difference of {format_difference(pair.effect)} or more is ruled out ({tests})"
+        return "equivalent", f"{a} and {b} are equivalent: {ruled}{lead}."
     ends = {standing(mean, bounds) for mean in means}
-    if ends == {"at the ceiling"}:
+    if ends == {"at the ceiling"} and pair.effect is None:
         lead = (
             f"; {a if better else b} is ahead {by} ({evidence})" if significant else f" ({measured}, not significant)"
         )
@@ -139,41 +150,47 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
     if ends == {"at the floor"}:
         return "at the floor", f"Nothing learned: neither {a} nor {b} rises above the floor ({measured})."
     if significant:
-        size = (
-            f"{by} ({format_interval(_absolute(pair.interval, difference))}{_relative(difference, bounds.unit(means))})"
-        )
-        return (
-            "better" if better else "worse"
-        ), f"{a} is {'better' if better else 'worse'} than {b} {size}; {evidence}."
+        interval = format_interval_of_difference(_absolute(pair.interval, difference), signed=False)
+        sure = f"{interval} with {format_confidence(pair.confidence)} confidence"
+        kind: Kind = "better" if better else "worse"
+        return kind, f"{a} is {kind} than {b} {by} ({sure}{_relative(difference, bounds.unit(means))}); {evidence}."
     if p is None:
         return "too few seeds", f"No test possible: {measured} on every seed, without variation."
     return _undecided(pair, bounds.unit(means), f"{measured}, {evidence}")
 
 
 def _undecided(pair: Pair, unit: tuple[float, str] | None, evidence: str) -> tuple[Kind, str]:
-    """Not significant: either a difference that matters is ruled out, or nothing can be said.
-
-    Interval and detectable difference are those of this pair alone: Holm's correction is for claims, and none is made.
-    """
+    """Not significant: either a difference that matters is ruled out, or nothing can be said."""
     assert pair.interval is not None
     assert pair.smallest_detectable is not None
+    if pair.effect is not None:
+        return "too few seeds", (
+            f"Too few seeds to say: differences from {format_interval_of_difference(pair.interval)} are possible, and "
+            f"neither 0 nor {format_difference(pair.effect)} is ruled out ({evidence})."
+        )
     largest, hidden = max(abs(bound) for bound in pair.interval), pair.smallest_detectable
     matters = 0.0 if unit is None else MEANINGFUL * unit[0]
     if max(largest, hidden) <= matters:
         return "no difference", (
-            f"No difference shown: one larger than {format_metric(largest)}{_relative(largest, unit)}, is ruled out by "
-            f"the 95 % interval; a smaller one could be hidden ({evidence})."
+            f"No difference shown: one larger than {format_difference(largest)}{_relative(largest, unit)}, is ruled "
+            f"out by the {format_confidence(pair.confidence)} interval; a smaller one could be hidden ({evidence})."
         )
     seeds = format_quantity(pair.n, "seed")
     if hidden > matters:
         return "too few seeds", (
-            f"Too few seeds to say: {seeds} can show a difference of {format_metric(hidden)} or more"
+            f"Too few seeds to say: {seeds} can show a difference of {format_difference(hidden)} or more"
             f"{_relative(hidden, unit)}, in a single test ({evidence})."
         )
     return "too few seeds", (
-        f"Too few seeds to say: one of {format_metric(largest)}{_relative(largest, unit)}, is possible but not shown "
-        f"({evidence})."
+        f"Too few seeds to say: one of {format_difference(largest)}{_relative(largest, unit)}, is possible but not "
+        f"shown ({evidence})."
     )
+
+
+def _paired_over(pair: Pair) -> str:
+    """3 seeds and 1000 test examples; seeds alone where that is all that is known."""
+    seeds, examples = format_quantity(pair.n, "seed"), pair.estimate.examples if pair.estimate else 0
+    return f"{seeds} and {format_quantity(examples, 'test example')}" if examples else seeds
 
 
 def _absolute(bounds: tuple[float, float], difference: float) -> tuple[float, float]:

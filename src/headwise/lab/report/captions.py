@@ -1,12 +1,12 @@
 """How to read what a report shows: the captions under its plots and the notes under its tables."""
 
 RESULTS = (
-    "Each mark is an arm's mean over seeds, the bar its 95 % t interval, the small strokes below it the seeds. Left "
+    "Each mark is an arm's mean over seeds, the bar its 95 % interval, the small strokes below it the seeds. Left "
     "over the whole range between floor and ceiling, right enlarged: judge the size of a difference on the left."
 )
 INTERVALS = (
-    "Intervals are Student's over seeds, with a variance never below what the choice of the test examples alone "
-    "produces"
+    "Intervals speak of the next training run on the next test examples: their variance is that between seeds and that "
+    "between test examples which the seeds share"
 )
 INTERVALS_WITHIN = {
     2: ", and taken on Wilson's scale, so that none leaves the metric's range, {low} to {high}",
@@ -17,14 +17,32 @@ EFFICIENCY = (
     "Each arm's score against the FLOPs of one example. Equal parameters do not mean equal compute: an arm that "
     "applies its blocks several times stands further right. Up and to the left is better."
 )
-DIFFERENCES = "Mean difference over paired seeds with its 95 % interval. An interval that crosses 0 shows no difference"
+DIFFERENCES = (
+    "Mean difference, paired over seeds and test examples, with its interval, corrected for the number of pairs. An "
+    "interval that crosses 0 shows no difference"
+)
 DIFFERENCES_ZONE = "in the grey zone a difference, real or not, is below {share} in normalised score"
 PAIRS = (
-    "Interval and paired p: Student's t over the differences seed by seed, their variance never below what the choice "
-    "of the test examples alone produces; no p with fewer than three seeds. Holm corrects the paired p for the number "
-    "of pairs; Welch's p ignores the pairing. g is Hedges' effect size, in standard deviations over seeds. “Can show” "
-    "is the smallest difference that so many seeds would show with 80 % power. The last column is a BCa bootstrap "
-    "over the test examples: it speaks of these trained models, not of the next seed."
+    "Interval and paired p: of the mean of differences paired over seeds and test examples, both of which vary; no p "
+    "with fewer than three seeds. Holm corrects the paired p for the number of pairs, and each interval has the "
+    "confidence of the pair's step in that correction, so that it leaves out 0 exactly where the corrected p is below "
+    "0.05. Welch's p ignores the pairing. g is Hedges' effect size, in standard deviations over seeds. “Can show” is "
+    "the smallest difference that so many seeds and examples would show with 80 % power, in a single test. The last "
+    "column is a BCa bootstrap over the test examples: it speaks of these trained models, not of the next seed."
+)
+EQUIVALENT = (
+    "p equivalent: of the true difference being {effect} or more, the smallest difference of interest; the larger of "
+    "two one-sided tests, after Holm's correction over all pairs. Below 0.05 the arms are called equivalent."
+)
+MCNEMAR = (
+    "p McNemar: each example is right or wrong, and half of those on which two arms differ should favour each. Exact "
+    "over all seeds, where an example swaps its arms for all seeds at once; of these trained models, not of the next."
+)
+FORECAST = (
+    "For the pair of arms that varies most. Shown: the smallest difference that is significant in 4 of 5 such "
+    "comparisons after correction for the number of pairs; ruled out: the smallest effect= for which arms that do not "
+    "differ are called equivalent as often. Time is that of training, as it was; test examples cost next to none, but "
+    "must be there."
 )
 CURVES = (
     "Validation score over training: line, mean over seeds; band, from the lowest to the highest seed. The range is "
@@ -75,8 +93,8 @@ SCOPE = (
 )
 FAILED = "Failed runs are left out of their arm's mean, which flatters an arm that fails where it does badly."
 FEW_SEEDS = (
-    "With {seeds} the t tests allow for the small number, but cannot check that seeds scatter normally. Intervals are "
-    "not corrected for the number of pairs; the p values after Holm are."
+    "With {seeds} the tests allow for the small number, but cannot check that seeds scatter normally. Intervals of "
+    "arms are of 95 % each; those of pairs are corrected for the number of pairs, as the p values after Holm are."
 )
 WIDTHS = "To match their size, arms may be narrower than the first one; the widths stand in the table of arms."
 SPEED = "Samples per second were measured with {processes} runs side by side; for speed see headwise bench."

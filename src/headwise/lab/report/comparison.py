@@ -35,7 +35,8 @@ from headwise.lab.report.descriptions import (
 from headwise.lab.report.drawing import Levels
 from headwise.lab.report.mixtures import mixture_figures
 from headwise.lab.report.page import Column, Page, PairVerdict, Picture, Row, Table, numbers, picture
-from headwise.lab.report.page_tables import ROUTING_KEYS, pair_table, routing_table, run_facts
+from headwise.lab.report.page_tables import ROUTING_KEYS, pair_note, pair_table, routing_table, run_facts
+from headwise.lab.report.tables import looks_sentence
 
 Plain = Mapping[str, Any]
 BADGES = {"better": "better", "worse": "worse"} | dict.fromkeys(
@@ -98,7 +99,7 @@ class _Comparison:
             pairs=[PairVerdict(p["kind"], BADGES.get(p["kind"], ""), p["verdict"]) for p in result["pairs"]],
             pair_figures=self.pair_figures(),
             pair_numbers=pair_table([("", pair) for pair in result["pairs"]]),
-            pair_note=captions.PAIRS,
+            pair_note=pair_note(result["pairs"]),
             training_figures=self.training_figures(),
             diagnosis=diagnosis,
             routing=routing,
@@ -207,6 +208,7 @@ class _Comparison:
 
     def result_notes(self) -> list[str]:
         notes = [self.intervals(), captions.COSTS]
+        notes += [looks_sentence(self.result)] if self.result.get("looks") else []
         missed = no_reference_reached(self.others, list(self.arms.values()), self.bounds.higher_is_better)
         if missed:
             notes.append(f"No arm reaches the {join_words(missed)}, which needs no training.")

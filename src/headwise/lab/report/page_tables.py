@@ -6,16 +6,19 @@ from typing import Any
 from headwise.lab.formatting import (
     MINUS,
     MISSING,
+    format_confidence,
     format_decimal,
+    format_difference,
     format_duration,
-    format_interval,
-    format_metric,
+    format_interval_of_difference,
     format_p,
     format_quantity,
     format_short,
 )
 from headwise.lab.records import number
+from headwise.lab.report import captions
 from headwise.lab.report.page import Row, Table, numbers
+from headwise.lab.statistics import CONFIDENCE
 
 Plain = Mapping[str, Any]
 ROUTING_ROWS = {
@@ -39,24 +42,37 @@ ROUTING_KEYS = (*ROUTING_ROWS, "shared_heads")
 
 def pair_table(pairs: Sequence[tuple[str, Plain]]) -> Table:
     """The statistics of pairs of arms, each with what its name begins with."""
-    titles = ("pair", "difference", "95 % interval", "p paired", "p Holm", "p Welch", "g", "can show", "over examples")
+    titles = ["pair", "difference", "interval", "of", "p paired", "p Holm", "p Welch", "g", "can show", "over examples"]
+    more = {"p_equivalent": "p equivalent", "p_examples": "p McNemar"}
+    shown = [key for key in more if any(pair.get(key) is not None for _, pair in pairs)]
     rows = [
         Row(
             [
                 f"{prefix}{pair['a']} {MINUS} {pair['b']}",
-                format_metric(number(pair["difference"]), signed=True),
-                format_interval(pair["interval"], signed=True),
+                format_difference(number(pair["difference"]), signed=True),
+                format_interval_of_difference(pair["interval"]),
+                format_confidence(number(pair.get("confidence")) or CONFIDENCE),
                 format_p(pair["p_paired"]),
                 format_p(pair["p_holm"]),
                 format_p(pair["p_welch"]),
                 MISSING if pair["hedges_g"] is None else format_decimal(pair["hedges_g"], 2, signed=True),
-                format_metric(number(pair["smallest_detectable"])),
-                format_interval(pair["interval_examples"], signed=True),
+                format_difference(number(pair["smallest_detectable"])),
+                format_interval_of_difference(pair["interval_examples"]),
+                *(format_p(number(pair.get(key))) for key in shown),
             ]
         )
         for prefix, pair in pairs
     ]
-    return Table(numbers(*titles), rows)
+    return Table(numbers(*titles, *(more[key] for key in shown)), rows)
+
+
+def pair_note(pairs: Sequence[Plain]) -> str:
+    """How to read the table of pairs."""
+    effect = next((number(pair.get("effect")) for pair in pairs), None)
+    said = [captions.PAIRS]
+    said += [] if effect is None else [captions.EQUIVALENT.format(effect=format_difference(effect))]
+    said += [captions.MCNEMAR] if any(pair.get("p_examples") is not None for pair in pairs) else []
+    return " ".join(said)
 
 
 def routing_table(found: Mapping[str, Mapping[str, Any]]) -> Table | None:

@@ -24,7 +24,7 @@ from headwise.lab.report.comparison import BADGES
 from headwise.lab.report.descriptions import describe_arm, describe_task, spaced
 from headwise.lab.report.drawing import Levels
 from headwise.lab.report.page import Column, Page, PairVerdict, Picture, Row, Table, numbers, picture
-from headwise.lab.report.page_tables import pair_table, run_facts
+from headwise.lab.report.page_tables import pair_note, pair_table, run_facts
 from headwise.lab.report.scaling_plots import Gap, Panel, Point, advantages, against_parameters
 from headwise.lab.report.scaling_tables import advantage_sentences, size_in_bytes
 from headwise.lab.statistics import mean_interval
@@ -73,7 +73,7 @@ def scaling_page(directory: Path, result: Plain) -> Page:
             for pair in content["pairs"]
         ],
         pair_numbers=pair_table([(f"{size}: ", pair) for size, content in sizes.items() for pair in content["pairs"]]),
-        pair_note=captions.PAIRS,
+        pair_note=pair_note([pair for content in sizes.values() for pair in content["pairs"]]),
         caveats=[captions.SCOPE, captions.SCALING_SCOPE],
         command=result["how"]["command"],
         how=[

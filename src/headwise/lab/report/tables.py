@@ -27,7 +27,13 @@ from headwise.lab.report import captions
 from headwise.lab.report.descriptions import spaced
 
 Plain = Mapping[str, Any]
-STYLES = {"better": "bold green", "worse": "bold red", "too few seeds": "yellow", "no result": "yellow"}
+STYLES = {
+    "better": "bold green",
+    "worse": "bold red",
+    "equivalent": "bold blue",
+    "too few seeds": "yellow",
+    "no result": "yellow",
+}
 
 
 def comparison_text(result: Plain) -> list[RenderableType]:
@@ -46,6 +52,7 @@ def comparison_text(result: Plain) -> list[RenderableType]:
         comparison_table(result),
         *failed,
         verdicts(result),
+        *([Text(f"\n{looks_sentence(result)}")] if result.get("looks") else []),
         where,
     ]
 
@@ -100,9 +107,10 @@ def markdown_table(result: Plain) -> str:
     lines = ["| " + " | ".join(cells) + " |" for cells in rows]
     verdict = [f"- {pair['verdict']}" for pair in result["pairs"]]
     seeds = format_quantity(len(result["seeds"]), "seed")
+    looks = ["", looks_sentence(result)] if result.get("looks") else []
     title = f"{result['headline']} ({result['task']}, {seeds}, {format_count(result.get('updates'))} updates)."
     quick = ["", f"**{captions.QUICK}**"] if result.get("quick") else []
-    return "\n".join([title, *quick, "", *lines, "", *verdict])
+    return "\n".join([title, *quick, "", *lines, "", *verdict, *looks])
 
 
 def insert_table(result: Plain, file: Path) -> None:
@@ -126,6 +134,18 @@ def insert_table(result: Plain, file: Path) -> None:
     newline = "\r\n" if "\r\n" in text else "\n"
     table = "\n".join([begin, markdown_table(result), end]).replace("\n", newline)
     write_text(file, f"{before}{table}{after}")
+
+
+def looks_sentence(result: Plain) -> str:
+    """How a comparison with seeds=auto went on, and why it ended."""
+    looks = result["looks"]
+    first, last = looks["seeds"][0], looks["seeds"][-1]
+    when = f"after each of {first} to {last} seeds" if last > first else f"after {first} seeds"
+    ended = f" and ended there: {looks['ended']}" if looks.get("ended") else ""
+    return (
+        f"The data were looked at {when}, of {looks['most']} that there might have been{ended}. p values and intervals "
+        "allow for every look (O'Brien and Fleming's spending)."
+    )
 
 
 def verdicts(result: Plain) -> Table:
