@@ -29,7 +29,8 @@ ROOMS = {
     "comparison": FILES,
     "scaling": FILES | {"comparison"},
     "ladder": FILES | {"comparison"},
-    "report": FILES | {"comparison", "scaling", "ladder"},
+    "control": FILES | {"comparison"},
+    "report": FILES | {"comparison", "scaling", "ladder", "control"},
     "bench": FILES,
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

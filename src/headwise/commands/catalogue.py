@@ -15,6 +15,7 @@ OWN = {
     "compare": "headwise.commands.compare",
     "plan": "headwise.commands.plan",
     "scale": "headwise.commands.scale",
+    "control": "headwise.commands.control",
     "ladder": "headwise.commands.ladder",
     "report": "headwise.commands.report",
     "bench": "headwise.commands.bench",

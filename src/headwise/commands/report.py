@@ -1,4 +1,4 @@
-"""`headwise report`: report.html for a comparison, scaling, ladder or run on disk, and a table for a document."""
+"""`headwise report`: report.html for a comparison, scaling, control, ladder or run, and a table for a document."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from headwise.schema import FilePath, argument
 
 @dataclass(frozen=True)
 class Options:
-    """Write report.html for a comparison, a scaling, a ladder or a run.
+    """Write report.html for a comparison, a scaling, a control, a ladder or a run.
 
     A page that needs nothing from outside: table, verdicts, learning curves, gates.
 
     Args:
-        directory: of the comparison, scaling, ladder or run.
+        directory: of the comparison, scaling, control, ladder or run.
         markdown: a document that gets the table of a comparison too, between its lines <!-- result table --> and
             <!-- end of result table -->.
     """

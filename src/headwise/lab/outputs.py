@@ -1,4 +1,4 @@
-"""What lies in the directory of a comparison, a scaling or a ladder; each holds one work, as it has one page."""
+"""What lies in the directory of a comparison, scaling, control or ladder; each holds one work, as it has one page."""
 
 import re
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ PLAN = "plan.json"
 COMPARISON, COMPARISON_TABLE, PAIR_TABLE = "comparison.json", "comparison.csv", "pairs.csv"
 SCALING, SCALING_TABLE = "scaling.json", "scaling.csv"
 LADDER = "ladder.json"
+CONTROL, CONTROL_ARMS = "control.json", "arms"
 REPORT = "report.html"
 RUNS = "runs"
 # Beside what training leaves in the directory of a run
@@ -21,6 +22,7 @@ IDENTIFYING = {
     "a comparison": (COMPARISON,),
     "runs of a comparison or a ladder": (PLAN,),
     "a scaling": (SCALING, *(f"{size}/{PLAN}" for size in SIZES)),
+    "a control": (CONTROL, f"{CONTROL_ARMS}/{PLAN}"),
     "a run": (SUMMARY, METRICS, CONFIG),
 }
 """The files by which a directory is known to hold a kind of work."""

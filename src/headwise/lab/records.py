@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from headwise import files
 from headwise.errors import InputError
 from headwise.lab import shapes
-from headwise.lab.outputs import COMPARISON, LADDER, SCALING
+from headwise.lab.outputs import COMPARISON, CONTROL, LADDER, SCALING
 from headwise.models.arm import Arm
 from headwise.models.sizes import ModelConfig
 from headwise.schema import build
@@ -128,9 +128,7 @@ def read_comparison(directory: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{directory}: no {COMPARISON} in it; give the output directory of `headwise compare`")
     content = _whole(file, shapes.COMPARISON, "compare")
-    for label, one in content["arms"].items():
-        for key, cls in (("arm", Arm), ("model", ModelConfig)):
-            build(cls, one[key], f"{file}: arms.{label}.{key}")
+    _check_arms(content["arms"], f"{file}: arms")
     return content
 
 
@@ -164,6 +162,18 @@ def read_scaling(directory: Path) -> dict[str, Any]:
         InputError: it is damaged.
     """
     return _whole(directory / SCALING, shapes.SCALING, "scale")
+
+
+def read_control(directory: Path) -> dict[str, Any]:
+    """The content of control.json in a directory that has one.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    file = directory / CONTROL
+    content = _whole(file, shapes.CONTROL, "control")
+    _check_arms(content["comparison"]["arms"], f"{file}: comparison.arms")
+    return content
 
 
 def read_ladder(directory: Path) -> dict[str, Any]:
@@ -213,6 +223,13 @@ def number(value: Any) -> float | None:
     if shapes.mismatch(value, shapes.NUMBER) is None and math.isfinite(value):
         return float(value)
     return None
+
+
+def _check_arms(arms: Mapping[str, Any], where: str) -> None:
+    """Refuse arms that cannot be built from what stands in a file."""
+    for label, one in arms.items():
+        for key, cls in (("arm", Arm), ("model", ModelConfig)):
+            build(cls, one[key], f"{where}.{label}.{key}")
 
 
 def _whole(file: Path, shape: shapes.Shape, command: str) -> dict[str, Any]:

@@ -136,6 +136,16 @@ SCALING: Shape = {
     },
     "directory": str,
 }
+CONTROL: Shape = {
+    **dict.fromkeys(("task", "outcome", "headline", "directory"), str),
+    "known": bool,
+    "lead": [str],
+    "steps": int,
+    "left_out": {str: str},
+    "comparison": COMPARISON,
+    "curve": [{"ffn": int, "arms": {str: COMPARISON["arms"][str]}, "pair": _PAIR}],
+    "how": _SHARED["how"],
+}
 PLAN: Shape = {
     str: {
         **dict.fromkeys(("task", "arm", "model"), dict),
@@ -211,7 +221,7 @@ def mismatch(value: Any, shape: Shape, at: str = "") -> str | None:
 
 def dangling(result: Mapping[str, Any]) -> str | None:
     """What a result of the right shape says of arms or sizes that it does not have, in words; None if nothing."""
-    parts = {"": result} if "pairs" in result else {f"sizes.{size}": part for size, part in result["sizes"].items()}
+    parts = _comparisons(result)
     if not parts or not all(part["arms"] for part in parts.values()):
         return "no arms"
     for at, part in parts.items():
@@ -227,6 +237,16 @@ def dangling(result: Mapping[str, Any]) -> str | None:
             ):
                 return f"advantage.{metric}.{label} is of a size that there is not"
     return None
+
+
+def _comparisons(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """All arms and pairs in a result, by the key at which they stand."""
+    if "pairs" in result:
+        return {"": result}
+    if "sizes" in result:
+        return {f"sizes.{size}": part for size, part in result["sizes"].items()}
+    points = {f"curve[{n}]": point | {"pairs": [point["pair"]]} for n, point in enumerate(result["curve"])}
+    return {"comparison": result["comparison"], **points}
 
 
 def fitting(content: Mapping[str, Any], shape: Mapping[str, Shape]) -> tuple[dict[str, Any], list[str]]:

@@ -13,10 +13,11 @@ from typing import Any
 
 from headwise.errors import InputError
 from headwise.files import read_yaml
+from headwise.models.refusals import TaskFacts
 from headwise.models.sizes import SIZES
 from headwise.schema import paths, short, suggestion, to_plain
 from headwise.tasks import TASKS, entry
-from headwise.training.config import RunConfig
+from headwise.training.config import RunConfig, task_from_plain
 from headwise.training.overrides import LONGEST, Override, composed, parse
 from headwise.training.presets import files, known, preset, presets
 from headwise.training.quoting import key_of
@@ -25,7 +26,10 @@ from headwise.training.quoting import key_of
 _SEPARATOR = re.compile(r"[:,](?![^\[{(]*[\]})])")
 
 
-def load(overrides: Sequence[str], base: Mapping[str, Any] | None = None) -> RunConfig:
+Plain = Mapping[str, Any]
+
+
+def load(overrides: Sequence[str], base: Plain | None = None) -> RunConfig:
     """The configuration of one run.
 
     Args:
@@ -41,7 +45,7 @@ def load(overrides: Sequence[str], base: Mapping[str, Any] | None = None) -> Run
 
 
 def load_arms(
-    arms: Sequence[str], overrides: Sequence[str] = (), base: Mapping[str, Any] | None = None
+    arms: Sequence[str], overrides: Sequence[str] = (), base: Plain | None = None, recipe: Plain | None = None
 ) -> list[tuple[str, RunConfig]]:
     """The configurations of a comparison, by label: one for each arm, alike in everything that the arm does not name.
 
@@ -51,6 +55,7 @@ def load_arms(
             (`baseline:model.depth=4`). The text is the label.
         overrides: for all arms.
         base: as for `load`.
+        recipe: values beside those of the task's own recipe, which quick=true and overrides go before.
 
     Raises:
         InputError: as for `load`; an arm twice; an arm that changes what a comparison keeps equal.
@@ -63,7 +68,18 @@ def load_arms(
     shared = read(overrides, base)
     if any(override.key == "arm" for override in shared):
         raise InputError("arm: a comparison takes arms=[first,second], not arm=")
-    return [(label, RunConfig.from_plain(_plain([*shared, *_arm(label)], base, label))) for label in labels]
+    return [(label, RunConfig.from_plain(_plain([*shared, *_arm(label)], base, label, recipe))) for label in labels]
+
+
+def task_facts(overrides: Sequence[str], recipe: Plain | None = None) -> TaskFacts:
+    """What the chosen task declares, whichever arm it is to meet; `recipe` as for `load_arms`.
+
+    Raises:
+        InputError: as for `load`, of the task's settings alone.
+    """
+    plain = _plain(read(overrides), None, None, recipe)
+    config = task_from_plain(plain["task"])
+    return entry(_task(plain)).task.declared(config)
 
 
 def read(words: Sequence[str], base: Mapping[str, Any] | None = None) -> list[Override]:
@@ -84,9 +100,11 @@ def read(words: Sequence[str], base: Mapping[str, Any] | None = None) -> list[Ov
     return [parse(word, typed) for word in words]
 
 
-def _plain(overrides: Sequence[Override], base: Mapping[str, Any] | None, label: str | None = None) -> dict[str, Any]:
-    """The merged, not yet checked configuration: presets (or base), the task's recipe, then what quick=true changes,
-    then values."""
+def _plain(
+    overrides: Sequence[Override], base: Plain | None, label: str | None = None, recipe: Plain | None = None
+) -> dict[str, Any]:
+    """The merged, not yet checked configuration: presets (or base), the task's recipe and the one given, then what
+    quick=true changes, then values."""
     files = {o.key: o.value for o in overrides if o.chooses_file}
     values = [o for o in overrides if not o.chooses_file]
     for group, name in files.items():
@@ -97,8 +115,9 @@ def _plain(overrides: Sequence[Override], base: Mapping[str, Any] | None, label:
         plain = deepcopy(dict(base)) | {key: plain[key] for key in chosen}
     changes = list[Override]()
     if base is None or "task" in files:
-        # A recipe that is chosen by name stands in the place of the task's own.
-        changes += [o for o in _of_task("recipe", plain) if o.key.partition(".")[0] not in files]
+        # A recipe that is chosen by name stands in the place of the task's own; a given one is of the chosen task.
+        changes += [o for o in _of_task("recipe", plain) if o.root not in files]
+        changes += [o for o in _leaves(recipe or {}) if o.root not in files or o.root == "task"]
     if _quick(values, default=base is None and os.environ.get("HEADWISE_QUICK") == "1"):
         changes += [*_of_task("quick", plain), Override("quick", True)]
     for override in [*changes, *_size(values), *sorted(values, key=lambda o: o.depth)]:
@@ -133,15 +152,15 @@ def _of_task(group: str, plain: Mapping[str, Any]) -> Iterator[Override]:
     values, so that they merge as those do."""
     offered = files(group)
     file = offered.get(str(_task(plain)), offered.get("default"))
+    yield from _leaves(read_yaml(file) if file else {})
 
-    def leaves(node: Mapping[str, Any], prefix: str) -> Iterator[Override]:
-        for key, value in node.items():
-            if isinstance(value, dict):
-                yield from leaves(value, f"{prefix}{key}.")
-            else:
-                yield Override(f"{prefix}{key}", value)
 
-    yield from leaves(read_yaml(file) if file else {}, "")
+def _leaves(node: Plain, prefix: str = "") -> Iterator[Override]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield Override(f"{prefix}{key}", value)
 
 
 def _apply(plain: dict[str, Any], override: Override) -> None:
@@ -188,7 +207,7 @@ def _arm(label: str) -> list[Override]:
     overrides = [Override("arm", name.strip())]
     for word in filter(None, (part.strip() for part in _SEPARATOR.split(text))):
         override = parse(word)
-        root = override.key.partition(".")[0]
+        root = override.root
         learning_rates = override.key == "training.preset" or override.key.startswith("training.preset.")
         if root in ("task", "training", "seed", "device", "output", "quick") and not learning_rates:
             raise InputError(

@@ -36,6 +36,11 @@ class Override:
     delete: bool = False
 
     @property
+    def root(self) -> str:
+        """The first part of the key."""
+        return self.key.partition(".")[0]
+
+    @property
     def depth(self) -> int:
         """How deep the node lies that is set; `x.name` chooses what `x` is, so it counts as `x` itself."""
         path = self.key.split(".")

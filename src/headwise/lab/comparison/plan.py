@@ -24,6 +24,7 @@ from headwise.training.precision import settled
 from headwise.training.progress import reported
 from headwise.training.start import build
 
+Precision = Literal["fp32", "bf16", "auto"]
 ARM_KEYS = ("arm", "model", "name")
 """What arms may differ in; everything else of a run, data and recipe above all, is shared."""
 
@@ -48,8 +49,12 @@ class Plan:
 
     def settled(self, threads: int) -> "Plan":
         """The plan with one precision for all runs, see `settled_precision`."""
-        arms = settled_precision(self.arms, self.output, threads)
-        precision = next(iter(arms.values())).training.precision
+        first, *_ = settled_precision(self.arms, self.output, threads).values()
+        return self.with_precision(first.training.precision)
+
+    def with_precision(self, precision: Precision) -> "Plan":
+        """The plan with this precision for all runs."""
+        arms = {label: with_precision(config, precision) for label, config in self.arms.items()}
         runs = [replace(run, config=with_precision(run.config, precision)) for run in self.runs]
         return replace(self, base=with_precision(self.base, precision), arms=arms, runs=runs)
 
@@ -134,7 +139,7 @@ def settled_precision(arms: Mapping[str, RunConfig], output: Path, threads: int 
     return {label: with_precision(config, precision) for label, config in arms.items()}
 
 
-def with_precision(config: RunConfig, precision: Literal["fp32", "bf16", "auto"]) -> RunConfig:
+def with_precision(config: RunConfig, precision: Precision) -> RunConfig:
     """The configuration with another precision."""
     return replace(config, training=replace(config.training, precision=precision))
 

@@ -119,6 +119,27 @@ SCALING_SCOPE = (
     "One recipe serves all sizes: a rate that suits the small ones may not suit the large ones, and with the same "
     "number of updates larger models are further from their end."
 )
+CURVE_TITLE = "With and without a router, by FFN width"
+WIDTH_CURVE = (
+    "Mean over seeds with its 95 % interval at each FFN width, all else equal. A wide FFN that reads what the router "
+    "reads can pick the right part of the heads' outputs in its place: where the lines meet, it does."
+)
+CURVE_COSTS = (
+    "Not matched on parameters, as the width is what is varied: at one width the routed arm has its router besides, so "
+    "read across widths, beside the parameters and FLOPs. Intervals and p of each width by itself."
+)
+KNOWN = (
+    "This is the instructed walk at a setting chosen, on validation, so that an arm must choose its heads to succeed: "
+    "a lab that sees nothing here could not see it elsewhere."
+)
+CONTROLS = (
+    "A gain is credited to routers only where a routed arm beats, besides the reference, every control: arms whose "
+    "heads are weighted at random or fixed, which choose nothing."
+)
+CONTROL_SCOPE = (
+    "That routing is seen, or not, is said of these arms in this loop; another router, or more training, may do more. "
+    "“Would have been seen” is the difference that so many seeds show with 80 % power in a single test."
+)
 LADDER = (
     "Arms from simple to rich were trained shortly, one after the other, on the same data and seed, and checked after "
     "each; the ladder stops at the first rung that fails a check. Of several failed checks the first is the cause."

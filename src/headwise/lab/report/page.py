@@ -107,6 +107,7 @@ class Page:
     banner: str = ""
     result_notes: Sequence[str] = ()
     result_figures: Sequence[Picture] = ()
+    result_tables: Sequence[CaptionedTable] = ()
     failures: Sequence[str] = ()
     pairs: Sequence[PairVerdict] | None = None
     pair_figures: Sequence[Picture] = ()

@@ -1,12 +1,13 @@
-"""`report.html`: one page that needs nothing from outside, for a comparison, a scaling, a ladder or a run on disk."""
+"""`report.html`: one page that needs nothing from outside, for a comparison, scaling, control, ladder or run."""
 
 from pathlib import Path
 
 from headwise.errors import InputError
 from headwise.files import write_text
-from headwise.lab.outputs import COMPARISON, LADDER, REPORT, SCALING
-from headwise.lab.records import is_run, read_comparison, read_ladder, read_scaling
+from headwise.lab.outputs import COMPARISON, CONTROL, CONTROL_ARMS, LADDER, REPORT, SCALING
+from headwise.lab.records import is_run, read_comparison, read_control, read_ladder, read_scaling
 from headwise.lab.report.comparison import comparison_page
+from headwise.lab.report.control import control_page
 from headwise.lab.report.ladder import ladder_page
 from headwise.lab.report.page import render
 from headwise.lab.report.run import run_page
@@ -15,13 +16,13 @@ from headwise.training.files import METRICS, SUMMARY
 
 
 def write_report(directory: Path | str) -> Path:
-    """Write `report.html` into the directory of a comparison, a scaling, a ladder or a run; returns its path.
+    """Write `report.html` into the directory of a comparison, scaling, control, ladder or run; returns its path.
 
-    With a scaling, each of its sizes gets the page of its comparison. A page holds its plots, style and data: no
-    script, no font, no file beside it.
+    With a scaling, each of its sizes gets the page of its comparison, and with a control its arms. A page holds its
+    plots, style and data: no script, no font, no file beside it.
 
     Raises:
-        InputError: the directory holds none of them, or a damaged comparison, scaling or ladder.
+        InputError: the directory holds none of them, or a damaged comparison, scaling, control or ladder.
     """
     directory = Path(directory)
     if (directory / COMPARISON).is_file():
@@ -32,12 +33,17 @@ def write_report(directory: Path | str) -> Path:
             if (directory / size / COMPARISON).is_file():
                 write_report(directory / size)
         page = scaling_page(directory, result)
+    elif (directory / CONTROL).is_file():
+        result = read_control(directory)
+        if (directory / CONTROL_ARMS / COMPARISON).is_file():
+            write_report(directory / CONTROL_ARMS)
+        page = control_page(directory, result)
     elif (directory / LADDER).is_file():
         page = ladder_page(directory, read_ladder(directory))
     elif is_run(directory):
         page = run_page(directory)
     else:
-        works = f"a comparison ({COMPARISON}), a scaling ({SCALING}), a ladder ({LADDER})"
+        works = f"a comparison ({COMPARISON}), a scaling ({SCALING}), a control ({CONTROL}), a ladder ({LADDER})"
         files = f"{works} nor a run ({SUMMARY} or {METRICS})"
         raise InputError(f"{directory}: neither {files}")
     file = directory / REPORT
