@@ -29,7 +29,7 @@ class Options:
         arms: the reference first, which has no router; null is looped, gated, hrm, hrm_token, random, static and
             oracle, of which those that the task refuses are left out. A name alone is put into the loop; one with
             settings of its own, in quotes, is taken as it is.
-        seeds: how many, or which; fewer than three allow no verdict.
+        seeds: how many, or which; null is 3, without task= 5. Fewer than three allow no verdict.
         widths: FFN widths at which the reference and the first routed arm are trained besides; [] leaves them out.
         steps: refinement steps of the loop; null is as many as the task has hops, or 6.
         parity: what is made equal between the arms.
@@ -42,7 +42,7 @@ class Options:
     kept: ClassVar[str] = "finished runs are kept"
 
     arms: tuple[str, ...] | None = None
-    seeds: int | tuple[int, ...] = 3
+    seeds: int | tuple[int, ...] | None = None
     widths: tuple[int, ...] = WIDTHS
     steps: int | None = None
     parity: Mode = "parameters"

@@ -23,6 +23,8 @@ KNOWN = "walk"
 STEPS = 6
 """Refinement steps on a task that does not say how many relations are to be followed: as many as `looped` has."""
 
+SEEDS = 3
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -33,12 +35,14 @@ class Chosen:
         arms: label and configuration, the reference first.
         steps: of the loop.
         left_out: arms of `ARMS` that the task refuses, and its reason.
+        seeds: how many, where nothing is said of them.
     """
 
     known: bool
     arms: list[tuple[str, RunConfig]]
     steps: int
     left_out: dict[str, str]
+    seeds: int = SEEDS
 
     @property
     def reference(self) -> tuple[str, RunConfig]:
@@ -65,7 +69,7 @@ def choose(names: Sequence[str] | None = None, settings: Sequence[str] = (), ste
     """
     known = not any(key_of(word) in ("task", "task.name") for word in settings)
     recipe: dict[str, Any] = preset("control", KNOWN) if known else {}
-    own: dict[str, str] = recipe.pop("arms", {})
+    own, seeds = recipe.pop("arms", {}), recipe.pop("seeds", SEEDS)
     words = [f"task={KNOWN}", *settings] if known else list(settings)
     if steps is None:
         hops = configuration.task_facts(words, recipe).hops
@@ -86,7 +90,7 @@ def choose(names: Sequence[str] | None = None, settings: Sequence[str] = (), ste
         else:
             arms.append((name, config))
     _check(arms, left_out)
-    return Chosen(known, arms, steps, left_out)
+    return Chosen(known, arms, steps, left_out, seeds)
 
 
 def _in_loop(name: str, steps: int, heads: int | None) -> str:

@@ -31,6 +31,7 @@ LEADS: dict[Outcome, str] = {
     "does not matter": "Routing does not matter here",
     "too few seeds": "Too few seeds to say",
     "nothing learned": "Nothing was learned here",
+    "no verdict": "No verdict",
 }
 SEEN, NOT_SEEN = "This lab sees routing", "This lab does not see routing where it is known to help"
 
@@ -125,7 +126,7 @@ def conclude(comparison: Plain, known: bool) -> Conclusion:
         return Conclusion("no verdict", QUICK)
     outcome, reason = _judge(Evidence(comparison), comparison["task"])
     lead = LEADS[outcome]
-    if known:
+    if known and outcome != "no verdict":
         lead = SEEN if outcome == "matters" else NOT_SEEN
     return Conclusion(outcome, f"{lead}: {reason}.")
 
@@ -139,13 +140,16 @@ def _judge(found: Evidence, task: str) -> tuple[Outcome, str]:
         return "matters", _credited(found, credited, task)
     if gained:
         return _not_credited(found, gained, kinds)
+    seeds = min(int(found.pair(label, reference)["n"]) for label in found.routed)
+    if seeds < MINIMUM_SEEDS:
+        return (
+            "no verdict",
+            f"a test takes {MINIMUM_SEEDS} seeds with a result, here {'is' if seeds == 1 else 'are'} {seeds}",
+        )
     if all(kind == "at the floor" for kind in kinds.values()):
         return "nothing learned", f"neither {reference} nor {join_words(found.routed)} rises above the floor"
     if all(kind in SETTLED for kind in kinds.values()):
         return "does not matter", f"{_none_ahead(found, kinds)}{_power(found, '; {} would have been seen')}"
-    seeds = min(int(found.pair(label, reference)["n"]) for label in found.routed)
-    if seeds < MINIMUM_SEEDS:
-        return "too few seeds", f"a test takes {MINIMUM_SEEDS} with a result, here {_are(seeds)} {seeds}"
     return (
         "too few seeds",
         f"{_none_ahead(found, kinds)}{_power(found, ', and {} would have been seen, no smaller one')}",
@@ -173,7 +177,8 @@ def _not_credited(found: Evidence, gained: Sequence[str], kinds: Mapping[str, st
     shared = found.sharing(best)
     if not shared:
         level = [control for control in found.controls if found.kind(best, control) != "better"]
-        return "too few seeds", f"{text}, but not shown to be ahead of {join_words(level)}, which chooses nothing"
+        which = "which chooses" if len(level) == 1 else "which choose"
+        return "too few seeds", f"{text}, but not shown to be ahead of {join_words(level)}, {which} nothing"
     reach = [f"{control} ({found.amount(found.ahead(control, found.reference))})" for control in shared]
     text += f", but so {'is' if len(shared) == 1 else 'are'} {join_words(reach)}, without choosing; the gain is not "
     text += "credited to the router"
@@ -229,7 +234,3 @@ def curve_sentence(found: Evidence, curve: Sequence[Plain]) -> str | None:
     if ahead and first is not None and first > max(ahead):
         return f"{text}: from {first} on no lead is shown, the FFN does the router's job."
     return f"{text}."
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"

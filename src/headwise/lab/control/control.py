@@ -25,7 +25,7 @@ from headwise.lab.outputs import CONTROL
 
 def control(
     chosen: Chosen,
-    seeds: int | Sequence[int] = 3,
+    seeds: int | Sequence[int] | None = None,
     widths: Sequence[int] = WIDTHS,
     parity: Mode = "parameters",
     output: Path | str | None = None,
@@ -41,7 +41,8 @@ def control(
 
     Args:
         chosen: the arms, of `headwise.lab.control.arms.choose`.
-        seeds: how many, counted from the configurations' own seed, or which; fewer than three allow no verdict.
+        seeds: how many, counted from the configurations' own seed, or which; fewer than three allow no verdict. Default
+            those of `chosen`.
         widths: FFN widths of the curve; none leaves it out.
         parity: what is made equal between the arms; the curve's are not matched, as the width is what is varied.
         output: directory of the control; default a new one in `runs/`.

@@ -53,7 +53,7 @@ class Control:
 
 def prepare(
     chosen: Chosen,
-    seeds: int | Sequence[int] = 3,
+    seeds: int | Sequence[int] | None = None,
     widths: Sequence[int] = WIDTHS,
     parity: Mode = "parameters",
     output: Path | str | None = None,
@@ -71,6 +71,7 @@ def prepare(
     if path.exists() and not path.is_dir():
         raise InputError(f"output={path}: a file; choose a directory")
     refuse_other_work(path, ["a comparison", "runs of a comparison or a ladder", "a scaling", "a run"])
+    seeds = chosen.seeds if seeds is None else seeds
     arms = plan(chosen.arms, seeds, parity, path / CONTROL_ARMS)
 
     def alone(label_and_config: tuple[str, RunConfig], width: int) -> Plan:

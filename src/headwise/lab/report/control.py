@@ -28,8 +28,6 @@ def control_page(directory: Path, result: Plain) -> Page:
     arms, curve = result["comparison"], result["curve"]
     page = comparison_page(directory / CONTROL_ARMS, arms)
     pictures = [picture("widths", captions.CURVE_TITLE, curve_figure(result), captions.WIDTH_CURVE)] if curve else []
-    rows = [Row(row) for row in curve_rows(result)]
-    table = CaptionedTable("Width by width", Table(numbers(*curve_titles(result)), rows), captions.CURVE_COSTS)
     loop = f"All arms apply their blocks {format_quantity(result['steps'], 'time')}, but for those with settings of "
     return replace(
         page,
@@ -39,7 +37,7 @@ def control_page(directory: Path, result: Plain) -> Page:
         lead=[*result["lead"], captions.KNOWN if result["known"] else captions.CONTROLS],
         task=[*page.task, f"{loop}their own.", *(f"Not compared, {line}" for line in left_out(result))],
         result_figures=[*pictures, *page.result_figures],
-        result_tables=[table] if curve else [],
+        result_tables=[_curve_table(result)] if curve else [],
         failures=failures(result),
         training_figures=(),
         diagnosis=(),
@@ -51,6 +49,11 @@ def control_page(directory: Path, result: Plain) -> Page:
         command=result["how"]["command"],
         how=[*page.how, ("arms by themselves", f"{CONTROL_ARMS}/{REPORT}")],
     )
+
+
+def _curve_table(result: Plain) -> CaptionedTable:
+    rows = [Row(row) for row in curve_rows(result)]
+    return CaptionedTable("Width by width", Table(numbers(*curve_titles(result)), rows), captions.CURVE_COSTS)
 
 
 def curve_figure(result: Plain) -> Figure:
