@@ -1,4 +1,4 @@
-# make demo   the only set-up: a .venv, the package, then a small comparison with its table and report
+# make demo   the only set-up: a .venv, the package, then a small comparison and the lab's own control, with their reports
 # make test   the tests          make lint   formatting, lint and types
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
@@ -12,6 +12,7 @@ PIP_FLAGS ?=
 DEMO_OUTPUT ?= demo
 # Enough for the loop to follow every chain of comparisons, which one application of a block cannot
 DEMO_SETTINGS ?= training.updates=300 training.validate_every=30
+CONTROL_SETTINGS ?=
 # The first interpreter that runs and is new enough; set PYTHON to choose one
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
@@ -19,6 +20,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 demo: install
 	$(BIN)/headwise compare task=sorting 'arms=[baseline,looped,hrm]' seeds=3 task.length=6 task.mask_rate=0.67 task.hint_span=1 \
 		task.train_examples=0 model.width=64 model.heads=4 model.ffn=128 training.preset.lr=0.005 $(DEMO_SETTINGS) output=$(DEMO_OUTPUT)
+	$(BIN)/headwise control 'arms=[looped,gated,oracle]' 'widths=[]' $(CONTROL_SETTINGS) output=$(DEMO_OUTPUT)/control
 
 test: install-dev
 	$(BIN)/python -m pytest -n 2 -m "not readme and not clusters"

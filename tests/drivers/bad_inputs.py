@@ -62,6 +62,7 @@ COMPARE = ["compare", "arms=[baseline,random]", "seeds=2", "jobs=1", "output=com
 LADDER = ["ladder", "arms=[baseline]", "output=ladder", *SORTING]
 SCALE = ["scale", "arms=[baseline,random]", "sizes=[tiny]", "seeds=1", "jobs=1", "output=scaling"]
 SCALE += [word for word in SORTING if not word.startswith("model.")]
+CONTROL = ["control", "arms=[looped,gated]", "widths=[0]", "seeds=2", "jobs=1", "output=control", *SORTING]
 
 
 class Material:
@@ -97,6 +98,7 @@ class Material:
                 "comparison": COMPARE,
                 "ladder": LADDER,
                 "scaling": SCALE,
+                "control": CONTROL,
             }
             outcome = run(made[name], self.folder)
             if outcome.code:
@@ -162,6 +164,12 @@ def of_scaling(material: Material, folder: Path, rng: random.Random) -> tuple[li
     return rng.choice([SCALE, ["report", "scaling"], ["scale", "dry_run=true", *SCALE[1:]]]), f"{file}: {how}"
 
 
+def of_control(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Files of a control, of the comparisons and the runs in it."""
+    file, how = _damaged(material.of("control"), folder / "control", rng, "control.json", "arms/plan.json")
+    return rng.choice([CONTROL, ["report", "control"]]), f"{file}: {how}"
+
+
 def of_settings(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
     """YAML of a group, given by its path."""
     shutil.copy(material.folder / "arm.yaml", folder / "arm.yaml")
@@ -188,7 +196,8 @@ def of_words(material: Material, folder: Path, rng: random.Random) -> tuple[list
         command = "train"
     odd = [f"{rng.choice(keys)}={rng.choice(damage.ODD_WORDS)}" for _ in range(rng.choice([1, 1, 2]))]
     free = [rng.choice(damage.ODD_WORDS)] if rng.random() < 0.3 else []
-    base = [*SORTING, "training.updates=1", "training.validate_every=1"] if command == "train" else []
+    short = [*SORTING, "training.updates=1", "training.validate_every=1"]
+    base = {"train": short, "control": [*short, "widths=[]", "seeds=1", "jobs=1"]}.get(command, [])
     return [*command.split(), *base, *odd, *free], "words"
 
 
@@ -263,6 +272,7 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "comparisons": (of_comparison, 4),
     "ladders": (of_ladder, 2),
     "scalings": (of_scaling, 2),
+    "controls": (of_control, 2),
     "settings": (of_settings, 2),
     "words": (of_words, 3),
     "corpora": (of_corpora, 2),
@@ -270,7 +280,7 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "mazes": (of_mazes, 2),
     "graphs": (of_graphs, 2),
 }
-"""Kinds of input, with how many of 30 inputs are of this kind."""
+"""Kinds of input, with how many of 32 inputs are of this kind."""
 
 
 def _in_table(file: Path, rng: random.Random) -> str:

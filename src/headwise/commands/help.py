@@ -24,6 +24,7 @@ EXAMPLES = """\
   headwise evaluate runs/sorting-hrm-seed0-... task.mask_rate=0.2
   headwise compare task=sorting 'arms=[baseline,looped,hrm,"hrm:refinement.steps=12"]' seeds=5
   headwise scale 'sizes=[tiny,small]' 'arms=[baseline,hrm]' dry_run=true
+  headwise control task=sorting                      does routing matter there? without task=: does this lab see it?
   headwise list                                      what arms, tasks, gates, controllers there are
   headwise help arm.gate                             what a setting means, and what it may be
 """
