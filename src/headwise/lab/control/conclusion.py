@@ -18,7 +18,7 @@ from headwise.lab.formatting import (
     join_words,
 )
 from headwise.lab.records import number
-from headwise.lab.statistics import CONFIDENCE, MINIMUM_SEEDS, POWER
+from headwise.lab.statistics import CONFIDENCE, MINIMUM_SEEDS
 from headwise.models.arm import Arm
 from headwise.schema import build
 
@@ -33,6 +33,7 @@ LEADS: dict[Outcome, str] = {
     "nothing learned": "Nothing was learned here",
     "no verdict": "No verdict",
 }
+POWER = 0.8  # of a pair's smallest detectable difference
 SEEN, NOT_SEEN = "This lab sees routing", "This lab does not see routing where it is known to help"
 
 
@@ -204,7 +205,7 @@ def _power(found: Evidence, text: str) -> str:
         return ""
     difference = f"a difference of {found.amount(max(known), signed=False)}"
     seeds = format_quantity(min(int(pair["n"]) for pair in pairs), "seed")
-    return f"{text.format(difference)} (power {POWER:g}, {seeds})"
+    return f"{text.format(difference)} (power {POWER}, {seeds})"
 
 
 def _evidence(found: Evidence, a: str, b: str) -> str:
@@ -212,7 +213,7 @@ def _evidence(found: Evidence, a: str, b: str) -> str:
     said = []
     if interval is not None:
         low, high = (found.amount(end, unit=False) for end in interval)
-        said.append(f"{format_percent(pair.get('confidence', CONFIDENCE))} interval {low} to {high}")
+        said.append(f"{format_percent(number(pair.get('confidence')) or CONFIDENCE)} interval {low} to {high}")
     p = format_p(pair["p_paired"] if pair["p_holm"] is None else pair["p_holm"])
     said.append(f"p {p}" if p.startswith("<") else f"p = {p}")
     return ", ".join(said)

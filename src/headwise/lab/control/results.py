@@ -11,7 +11,7 @@ from headwise.lab.comparison.verdicts import MetricBounds, verdict
 from headwise.lab.control.conclusion import Evidence, conclude, curve_sentence
 from headwise.lab.control.plan import Control
 from headwise.lab.records import number, read_run
-from headwise.lab.statistics import Interval, Mean, compare_pair
+from headwise.lab.statistics import Mean, compare_pair
 
 
 def summarise(planned: Control, comparisons: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -67,11 +67,11 @@ def _values(arm: dict[str, Any]) -> list[float]:
 
 
 def _mean(arm: dict[str, Any]) -> Mean:
-    interval: Interval | None = tuple(arm["interval"]) if arm["interval"] else None
+    interval = None if arm["interval"] is None else (arm["interval"][0], arm["interval"][1])
     known = [value for value in arm["values"] if value is not None]
     return Mean(math.nan if arm["mean"] is None else arm["mean"], interval, len(known))
 
 
-def _limits(ends: Sequence[float | None]) -> Interval:
+def _limits(ends: Sequence[float | None]) -> tuple[float, float]:
     low, high = ends
     return -math.inf if low is None else low, math.inf if high is None else high
