@@ -165,6 +165,11 @@ def point(ffn: int, difference: float | None, kind: str) -> dict[str, Any]:
             "shown, the FFN does the router's job.",
         ),
         (
+            [point(0, 0.5, "better"), point(96, 0.1, "too few seeds")],
+            "By FFN width gated is ahead of looped by +50.0 points at 0 and +10.0 points at 96: from 96 on no lead is "
+            "shown.",
+        ),
+        (
             [point(0, 0.0, "no difference"), point(8, 0.3, "better")],
             "By FFN width gated is ahead of looped by +0.0 points at 0 and +30.0 points at 8.",
         ),

@@ -229,9 +229,10 @@ def curve_sentence(found: Evidence, curve: Sequence[Plain]) -> str | None:
     leads = [f"{found.amount(sign * point['pair']['difference'])} at {point['ffn']}" for point in known]
     text = f"By FFN width {a} is ahead of {b} by {join_words(leads)}"
     ahead = [point["ffn"] for point in known if point["pair"]["kind"] == "better"]
-    first = next((point["ffn"] for point in known if point["pair"]["kind"] != "better"), None)
-    if ahead and first is None:
+    level = [point for point in known if point["pair"]["kind"] != "better"]
+    if ahead and not level:
         return f"{text}: no FFN of these widths does the router's job."
-    if ahead and first is not None and first > max(ahead):
-        return f"{text}: from {first} on no lead is shown, the FFN does the router's job."
+    if ahead and min(point["ffn"] for point in level) > max(ahead):
+        job = ", the FFN does the router's job" if all(point["pair"]["kind"] in SETTLED for point in level) else ""
+        return f"{text}: from {min(point['ffn'] for point in level)} on no lead is shown{job}."
     return f"{text}."
