@@ -21,7 +21,7 @@ def test_a_lab_that_sees_routing_says_by_how_much_and_what_the_oracle_reaches(he
     assert outcome == "matters"
     pattern = (
         r"This lab sees routing: gated is \+20\.1 points ahead of looped on walk "
-        r"\(\d+ % interval \+1\d\.\d to \+2\d\.\d, p (= 0\.0\d+|< 0\.001)\); "
+        r"\([\d.]+ % interval \+1\d\.\d to \+2\d\.\d, p (= 0\.0\d+|< 0\.001)\); "
         r"with the right heads opened for it \(oracle\) 50\.0 %\."
     )
     assert re.fullmatch(pattern, said), said

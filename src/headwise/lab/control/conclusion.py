@@ -10,13 +10,15 @@ from typing import Any, Literal
 
 from headwise.lab.comparison.headlines import QUICK
 from headwise.lab.formatting import (
+    format_confidence,
     format_decimal,
+    format_difference,
     format_metric,
     format_p,
-    format_percent,
     format_quantity,
     join_words,
 )
+from headwise.lab.power import POWER
 from headwise.lab.records import number
 from headwise.lab.statistics import CONFIDENCE, MINIMUM_SEEDS
 from headwise.models.arm import Arm
@@ -33,7 +35,6 @@ LEADS: dict[Outcome, str] = {
     "nothing learned": "Nothing was learned here",
     "no verdict": "No verdict",
 }
-POWER = 0.8  # of a pair's smallest detectable difference
 SEEN, NOT_SEEN = "This lab sees routing", "This lab does not see routing where it is known to help"
 
 
@@ -106,7 +107,7 @@ class Evidence:
         """A difference: of shares in points, else in units of the metric."""
         if self.share:
             return format_decimal(100 * x, 1, signed) + (" points" if unit else "")
-        return format_metric(x, signed)
+        return format_difference(x, signed)
 
     def level(self, x: float | None) -> str:
         """A value of the metric: shares in per cent."""
@@ -213,7 +214,7 @@ def _evidence(found: Evidence, a: str, b: str) -> str:
     said = []
     if interval is not None:
         low, high = (found.amount(end, unit=False) for end in interval)
-        said.append(f"{format_percent(number(pair.get('confidence')) or CONFIDENCE)} interval {low} to {high}")
+        said.append(f"{format_confidence(number(pair.get('confidence')) or CONFIDENCE)} interval {low} to {high}")
     p = format_p(pair["p_paired"] if pair["p_holm"] is None else pair["p_holm"])
     said.append(f"p {p}" if p.startswith("<") else f"p = {p}")
     return ", ".join(said)

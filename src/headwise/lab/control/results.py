@@ -1,20 +1,23 @@
 """What a control found: the comparison of its arms, the curve over FFN width, and the sentence on both."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from headwise.lab.comparison.plan import Plan
-from headwise.lab.comparison.results import by_test_set
+from headwise.lab.comparison.results import by_test_set, corrected
 from headwise.lab.comparison.verdicts import MetricBounds, verdict
 from headwise.lab.control.conclusion import Evidence, conclude, curve_sentence
 from headwise.lab.control.plan import Control
+from headwise.lab.mixed import Interval
 from headwise.lab.records import number, read_run
-from headwise.lab.statistics import Mean, compare_pair
+from headwise.lab.statistics import Mean, Pair, compare_pair
+
+Plain = Mapping[str, Any]
 
 
-def summarise(planned: Control, comparisons: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarise(planned: Control, comparisons: Sequence[Plain]) -> dict[str, Any]:
     """The content of control.json, without `how`.
 
     Args:
@@ -22,7 +25,7 @@ def summarise(planned: Control, comparisons: Sequence[dict[str, Any]]) -> dict[s
     """
     arms, *others = comparisons
     alone = iter(others)
-    curve = [_point(width, plans, (next(alone), next(alone)), arms) for width, plans in planned.curve.items()]
+    curve = _curve(planned, [(next(alone), next(alone)) for _ in planned.curve], arms)
     found = conclude(arms, planned.chosen.known)
     said = curve_sentence(Evidence(arms), curve)
     return {
@@ -39,39 +42,40 @@ def summarise(planned: Control, comparisons: Sequence[dict[str, Any]]) -> dict[s
     }
 
 
-def _point(
-    width: int, plans: tuple[Plan, Plan], results: tuple[dict[str, Any], dict[str, Any]], arms: dict[str, Any]
-) -> dict[str, Any]:
-    """The reference and the routed arm at one width: both as a comparison has them, and their difference."""
-    (reference, ours), (routed, theirs) = (next(iter(result["arms"].items())) for result in results)
-    runs = {(run.label, run.seed): read_run(run.directory) for plan in plans for run in plan.runs}
-    seeds = plans[0].seeds
-    pair = compare_pair(
-        routed,
-        reference,
-        (_values(theirs), _values(ours)),
-        by_test_set([routed, reference], runs, seeds),
-        _limits(arms["metric_range"]),
-    )
+def _curve(planned: Control, results: Sequence[tuple[Plain, Plain]], arms: Plain) -> list[dict[str, Any]]:
+    """The reference and the routed arm at each width, both as a comparison has them, and their difference; the widths
+    are one family of tests."""
+    limits = _limits(arms["metric_range"])
+    shown = [{**ours["arms"], **theirs["arms"]} for ours, theirs in results]
+    every = zip(planned.curve.values(), shown, strict=True)
+    pairs = corrected([_pair(plans, found, limits) for plans, found in every], limits)
     bounds = MetricBounds(number(arms["floor"]), number(arms["ceiling"]), arms["higher_is_better"])
-    said = verdict(pair, (_mean(theirs), _mean(ours)), bounds, arms["quick"])
-    return {
-        "ffn": width,
-        "arms": {reference: ours, routed: theirs},
-        "pair": {**asdict(pair), "kind": said.kind, "verdict": said.sentence},
-    }
+    points = []
+    for width, found, pair in zip(planned.curve, shown, pairs, strict=True):
+        said = verdict(pair, (_mean(found[pair.a]), _mean(found[pair.b])), bounds, arms["quick"])
+        points.append(
+            {"ffn": width, "arms": found, "pair": asdict(pair) | {"kind": said.kind, "verdict": said.sentence}}
+        )
+    return points
 
 
-def _values(arm: dict[str, Any]) -> list[float]:
+def _pair(plans: tuple[Plan, Plan], arms: Plain, limits: Interval) -> Pair:
+    runs = {(run.label, run.seed): read_run(run.directory) for plan in plans for run in plan.runs}
+    reference, routed = arms
+    values = _values(arms[routed]), _values(arms[reference])
+    return compare_pair(routed, reference, values, by_test_set([routed, reference], runs, plans[0].seeds), limits)
+
+
+def _values(arm: Plain) -> list[float]:
     return [math.nan if value is None else value for value in arm["values"]]
 
 
-def _mean(arm: dict[str, Any]) -> Mean:
+def _mean(arm: Plain) -> Mean:
     interval = None if arm["interval"] is None else (arm["interval"][0], arm["interval"][1])
     known = [value for value in arm["values"] if value is not None]
     return Mean(math.nan if arm["mean"] is None else arm["mean"], interval, len(known))
 
 
-def _limits(ends: Sequence[float | None]) -> tuple[float, float]:
+def _limits(ends: Sequence[float | None]) -> Interval:
     low, high = ends
     return -math.inf if low is None else low, math.inf if high is None else high

@@ -126,7 +126,7 @@ WIDTH_CURVE = (
 )
 CURVE_COSTS = (
     "Not matched on parameters, as the width is what is varied: at one width the routed arm has its router besides, so "
-    "read across widths, beside the parameters and FLOPs. Intervals and p of each width by itself."
+    "read across widths, beside the parameters and FLOPs. Intervals and p after Holm's correction over the widths."
 )
 KNOWN = (
     "This is the instructed walk at a setting chosen, on validation, so that an arm must choose its heads to succeed: "

@@ -12,8 +12,10 @@ from rich.text import Text
 
 from headwise.lab.control.conclusion import Evidence
 from headwise.lab.formatting import (
+    format_confidence,
     format_count,
-    format_interval,
+    format_difference,
+    format_interval_of_difference,
     format_magnitude,
     format_metric,
     format_p,
@@ -22,6 +24,7 @@ from headwise.lab.outputs import REPORT
 from headwise.lab.records import number
 from headwise.lab.report import captions
 from headwise.lab.report.tables import comparison_table, verdicts
+from headwise.lab.statistics import CONFIDENCE
 
 Plain = Mapping[str, Any]
 
@@ -42,7 +45,7 @@ def control_text(result: Plain) -> list[RenderableType]:
 def curve_titles(result: Plain) -> list[str]:
     """Columns of the curve: the FFN width, both arms, their difference, and what each costs."""
     a, b = result["curve"][0]["pair"]["a"], result["curve"][0]["pair"]["b"]
-    difference = ["difference", "95 % interval", "p paired"]
+    difference = ["difference", "interval", "of", "p Holm"]
     return ["FFN", b, a, *difference, f"parameters {b}", f"{a}", f"FLOPs/example {b}", f"{a}"]
 
 
@@ -54,9 +57,10 @@ def curve_rows(result: Plain) -> Iterator[list[str]]:
         yield [
             str(point["ffn"]),
             *(format_metric(number(arm["mean"])) for arm in arms),
-            format_metric(number(pair["difference"]), signed=True),
-            format_interval(pair["interval"], signed=True),
-            format_p(pair["p_paired"]),
+            format_difference(number(pair["difference"]), signed=True),
+            format_interval_of_difference(pair["interval"]),
+            format_confidence(number(pair.get("confidence")) or CONFIDENCE),
+            format_p(pair["p_holm"]),
             *(format_count(arm["parameters"]) for arm in arms),
             *(format_magnitude(number(arm["flops_per_example"])) for arm in arms),
         ]
