@@ -129,7 +129,7 @@ CURVE_COSTS = (
     "read across widths, beside the parameters and FLOPs. Intervals and p after Holm's correction over the widths."
 )
 KNOWN = (
-    "This is the instructed walk at a setting chosen, on validation, so that an arm must choose its heads to succeed: "
+    "This is the instructed walk at a setting chosen, on other seeds, so that an arm must choose its heads to succeed: "
     "a lab that sees nothing here could not see it elsewhere."
 )
 CONTROLS = (
