@@ -1,4 +1,4 @@
-"""Models of a user's own, each with one defect planted: what `headwise.examine` is given, and the rule that names it."""
+"""Models of a user's own, each with one defect planted: what `headwise.examine` is given, and the rule."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""The doctor on models of a user's own: each planted defect is named, sound models are left alone, nothing is changed."""
+"""The doctor on models of a user's own: planted defects are named, sound models are not, nothing is changed."""
 
 from copy import deepcopy
 
@@ -89,5 +89,5 @@ def test_arguments_that_cannot_be_examined_are_refused(changes: dict[str, object
 def test_a_model_that_keeps_the_graph_of_a_batch_already_is_refused_with_the_cause() -> None:
     model = OwnModel()
     model.kept = model(torch.randn(2, 3))
-    with pytest.raises(InputError, match="cannot be copied .* does a module keep a tensor of a batch?"):
+    with pytest.raises(InputError, match=r"cannot be copied .* does a module keep a tensor of a batch\?"):
         headwise.examine(model, squared_error, own_batches(2))

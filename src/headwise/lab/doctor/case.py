@@ -98,7 +98,7 @@ class Case:
 
     @cached_property
     def unmoved(self) -> list[str]:
-        """Trainable parameters that a step of the optimiser leaves where they are, though they have a gradient."""
+        """Parameters that a step of the optimiser, which holds them, leaves where they are, though with a gradient."""
         assert self.optimizer is not None
         twin, optimizer = deepcopy((self.model, self.optimizer))
         before = {name: parameter.detach().clone() for name, parameter in twin.named_parameters()}
@@ -108,6 +108,8 @@ class Case:
         reached = {name for name, p in twin.named_parameters() if p.grad is not None and p.grad.any()}
         optimizer.step()
         still = {name for name, parameter in twin.named_parameters() if torch.equal(parameter, before[name])}
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"] if group["lr"]}
+        still &= {name for name, parameter in twin.named_parameters() if id(parameter) in held}
         return [name for name in self.trainable if name in still & reached]
 
     @torch.no_grad()

@@ -24,7 +24,7 @@ RATES = 100.0  # between learning rates of roles; the largest published is 20
 TINY = 1e-7  # a learning rate at which float32 weights of usual size do not change at all
 STEPS_APART = 100.0  # between norms of first and last refinement step; a residual stream grows about as their number
 WORSE = 1.25  # by which the loss must grow before a model counts as degraded
-NOISES = ((0.3, 1), (0.3, 2), (1.0, 1), (1.0, 2), (1.0, 3))  # of a parameter's own size, with the seed
+NOISES = ((1.0, 1), (1.0, 2), (1.0, 3), (3.0, 1), (3.0, 2))  # of a parameter's own size, with the seed
 SHARED = 0.05  # of the validation examples that may be in training, too, as few possible examples make happen
 
 rules = Rules("a model and a few batches")

@@ -117,9 +117,10 @@ def examined_run(directory: Path) -> Diagnosis:
     found = apply(recorded.rules, Recorded(run, config), target)
     try:
         subject = read_trained(directory)
+        case = subject.case
     except InputError as error:
         return found + Diagnosis(target, [], {"model and data": str(error)})
-    return found + apply(trained.rules, subject, target) + apply(case_rules.rules, subject.case, target)
+    return found + apply(trained.rules, subject, target) + apply(case_rules.rules, case, target)
 
 
 def examined_comparison(directory: Path) -> Diagnosis:

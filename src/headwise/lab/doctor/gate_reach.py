@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from headwise.lab.doctor.case import Case, hidden_of, repeatable, total
+from headwise.lab.ladder.finite_differences import STEP
 
-STEP = 1e-4  # the error of the difference, of order STEP^2, and rounding, 1e-16 / STEP, are both far below NOTHING
 DIRECTIONS = 3
 NOTHING = 1e-8  # of the loss: a derivative below says that there is none
 
