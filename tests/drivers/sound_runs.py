@@ -18,6 +18,7 @@ from pathlib import Path
 from headwise.errors import InputError
 from headwise.lab.doctor.examine import diagnose
 from headwise.lab.doctor.findings import Finding
+from headwise.tasks import TASKS
 from headwise.training.config import RunConfig
 from headwise.training.configuration import load
 from headwise.training.presets import presets
@@ -25,7 +26,7 @@ from headwise.training.run import train
 
 # The defaults of the arms are made for eight heads
 SMALL = ["model.width=32", "model.heads=8", "model.ffn=32", "model.depth=2", "training.loggers=[]", "device=cpu"]
-TASKS = {
+SMALLER = {
     "sorting": ["task.length=6", "task.train_examples=200", "task.validation_examples=40", "task.test_examples=40"],
     "language": ["task.context=24"],
     "maze": ["task.size=4", "task.train_mazes=100", "task.validation_mazes=30", "task.test_mazes=30"],
@@ -57,7 +58,7 @@ def configurations(updates: int, only: list[str] | None = None, seed: int = 0) -
     """Every arm on every task that does not refuse it, tasks in turn."""
     recipe = [f"training.updates={updates}", f"training.validate_every={max(updates // 6, 1)}", f"seed={seed}"]
     recipe += ["training.batch_size=16", f"training.log_every={max(updates // 12, 1)}", "training.preset.lr=0.003"]
-    words = {task: [f"task={task}", *TASKS[task], *SMALL, *recipe] for task in only or TASKS}
+    words = {task: [f"task={task}", *SMALLER.get(task, []), *SMALL, *recipe] for task in only or TASKS}
     for own in words.values():
         load([*own, "arm=baseline"])  # which no task refuses: what is wrong here is a key
     for arm in presets("arm"):
