@@ -94,6 +94,11 @@ def weights_replaced_at_every_update(folder: Path) -> Recorded:
     return sound(folder, train=lambda done: {"update_ratio/controller": 0.7})
 
 
+@planted("rates by role out of proportion")
+def weights_that_hardly_move(folder: Path) -> Recorded:
+    return sound(folder, train=lambda done: {"update_ratio/backbone": 1e-8})
+
+
 @planted("gradient norm explodes")
 def a_norm_that_grows_a_hundredfold(folder: Path) -> Recorded:
     return sound(folder, train=lambda done: {"grad_norm/backbone": 0.5 * 1000**done})

@@ -158,6 +158,7 @@ class Pass:
 
     Attributes:
         loss: its value.
+        has_gradient: whether it depends on anything that has one.
         terms: named terms of the loss: value, and whether it has a gradient; empty where the loss names none.
         not_finite: the first module whose output is not finite, or None.
         norms: module that is applied several times -> the norm of its output, and of the gradient there, at each time.
@@ -165,6 +166,7 @@ class Pass:
     """
 
     loss: float
+    has_gradient: bool
     terms: dict[str, tuple[float, bool]]
     not_finite: str | None
     norms: dict[str, list[tuple[float, float]]]
@@ -201,7 +203,8 @@ def one_pass(model: nn.Module, loss: Loss, batch: Any) -> Pass:
     terms = {name: (torch.as_tensor(term).item(), _has_gradient(term)) for name, term in named_terms(found).items()}
     norms = {name: [_norms(one) for one in several] for name, several in outputs.items() if len(several) > 1}
     after = {name for name, module in model.named_modules() if not module.training}
-    return Pass(value.item(), terms, bad[0] if bad else None, norms, [name for name in training if name in after])
+    evaluating = [name for name in training if name in after]
+    return Pass(value.item(), value.requires_grad, terms, bad[0] if bad else None, norms, evaluating)
 
 
 def total(found: Any) -> Tensor:

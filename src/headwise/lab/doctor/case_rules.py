@@ -22,7 +22,8 @@ SAME = 1e-5  # relative difference of two losses that rounding may make, in what
 DOMINANT = 10.0  # times the task's term: the gradient is then that of the other terms
 RATES = 100.0  # between learning rates of roles; the largest published is 20
 TINY = 1e-7  # a learning rate at which float32 weights of usual size do not change at all
-STEPS_APART = 100.0  # between norms of first and last refinement step; a residual stream grows about as their number
+STEPS_APART = 100.0  # between output norms of first and last step; a residual stream grows about as their number
+GRADIENTS_APART = 1e4  # between the gradients there; a loop that has learned to converge forgets its first steps
 WORSE = 1.25  # by which the loss must grow before a model counts as degraded
 NOISES = ((1.0, 1), (1.0, 2), (1.0, 3), (3.0, 1), (3.0, 2))  # of a parameter's own size, with the seed
 SHARED = 0.05  # of the validation examples that may be in training, too, as few possible examples make happen
@@ -138,7 +139,8 @@ def no_gradient(case: Case) -> Iterator[Seen]:
     if not missing:
         return
     if len(missing) == len(case.trainable):
-        evidence = "no parameter gets a gradient: the loss is detached, or does not use the model that it is given"
+        cause = "is exactly 0: its outputs are saturated, or the loss is that of another model than the one it is given"
+        evidence = f"the gradient {cause}" if case.first.has_gradient else "the loss is detached from it"
         yield Seen("the whole model", evidence, "sure")
         return
     by_role: dict[str, list[str]] = {}
@@ -239,7 +241,7 @@ def side_loss_dominates(case: Case) -> Iterator[Seen]:
 @rules(
     "norms explode or vanish over steps",
     symptom="more refinement steps make it worse; the first steps get no gradient, or all of it",
-    diagnosis="the hidden state, or the gradient that reaches it, changes a hundredfold over the steps",
+    diagnosis="the hidden state, or the gradient that reaches it, changes many times over the steps",
     remedy="pre-norm and a residual around what is iterated, injection of the input, fewer steps, gradient=truncated",
     command="headwise doctor {target}",
 )
@@ -248,11 +250,12 @@ def norms_over_steps(case: Case) -> Iterator[Seen]:
     for name in outermost:
         for what, values in zip(("output", "gradient"), zip(*case.first.norms[name], strict=True), strict=True):
             first, last = values[0], values[-1]
-            if not (first > 0 and last > 0):
-                continue
-            if max(first, last) > STEPS_APART * min(first, last):
+            most = STEPS_APART if what == "output" else GRADIENTS_APART
+            if max(first, last) > most * min(first, last) > 0:
                 evidence = f"norm of the {what} {first:.3g} at the first of {len(values)} steps, {last:.3g} at the last"
-                yield Seen(name, evidence)
+                # With learned halting the last steps count for less, and so do their gradients
+                weighed = what == "gradient" and first > last
+                yield Seen(name, evidence, "possible" if weighed else "likely")
 
 
 @rules(

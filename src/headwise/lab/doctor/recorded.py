@@ -35,6 +35,7 @@ RATES = 100.0  # between learning rates of roles; the largest published is 20
 REPLACED = (
     0.3  # update-to-weight ratio: weights are made new every three updates; 0.001 is usual, a zero start above it
 )
+UNCHANGED = 1e-6  # update-to-weight ratio: a million updates to change them, near what float32 can hold at all
 GROWTH = 30.0  # of a gradient norm over the run; a sound one falls, or grows by a few times as it learns
 BEYOND = 4.0  # standard errors of the test examples by which a value may lie above its ceiling
 ENOUGH = 4  # lines from which a trend can be read
@@ -129,7 +130,7 @@ def rate_never_reached(recorded: Recorded) -> Iterator[Seen]:
     "rates by role out of proportion",
     symptom="one part learns, another stands still or never settles",
     diagnosis="learning rates of two roles lie a factor of a hundred apart, or an update replaces a third of a role's "
-    "weights",
+    "weights, or next to nothing of them",
     remedy="compare with training.preset=uniform: under Adam one rate suits all roles",
     command="grep -o '\"update_ratio/[a-z]*\": [^,]*' {target}/metrics.jsonl",
 )
@@ -141,8 +142,13 @@ def rates_out_of_proportion(recorded: Recorded) -> Iterator[Seen]:
         yield Seen(f"{fast} and {slow}", f"learning rates {trained[fast]:.2g} and {trained[slow]:.2g}")
     for role in trained:
         ratios = recorded.train(f"update_ratio/{role}")[1]
-        if len(ratios) >= ENOUGH and (ratio := median(ratios[len(ratios) // 2 :])) > REPLACED:
+        if len(ratios) < ENOUGH:
+            continue
+        half = len(ratios) // 2
+        if (ratio := median(ratios[half:])) > REPLACED:
             yield Seen(role, f"an update changes its weights by {format_percent(ratio)} of their norm")
+        elif (ratio := median(ratios[:half])) < UNCHANGED:  # later on the schedule makes updates small
+            yield Seen(role, f"an update changes its weights by {ratio:.1g} of their norm")
 
 
 @rules(
