@@ -27,7 +27,7 @@ NOTHING = 1e-8  # of the loss: a derivative below says that there is none
 
 @dataclass(frozen=True)
 class Reach:
-    """Of one module: the largest directional derivatives that autograd claims and that differences measure."""
+    """The largest directional derivatives of the loss by a module's output: as autograd claims, and as measured."""
 
     module: str
     claimed: float
