@@ -22,11 +22,11 @@ from headwise.lab.ladder.gradients import gradient_norms
 from headwise.models.roles import parameters_by_role
 
 Loss = Callable[[nn.Module, Any], Any]
-"""A function of (model, batch): to a scalar with gradient; or that and a mapping of what to log, as `HeadwiseModule` has it; or a
-mapping of named terms that add up to the loss, the task's first."""
+"""A function of (model, batch), whose value is a scalar with gradient; or that and a mapping of what to log, as
+`HeadwiseModule` has it; or a mapping of named terms that add up to the loss, the task's first."""
 
 Metric = Callable[[nn.Module, Any], Any]
-"""A function of (model, batch): to a number, or one for each example."""
+"""A function of (model, batch), whose value is a number, or one for each example."""
 
 AWAY = 0.1  # of a parameter's own size, by which the copy that gradients are taken of is moved off its start
 

@@ -12,6 +12,7 @@ from torch import nn
 from headwise.lab.doctor.case import Case, Metric, repeatable, rows_of, total
 from headwise.lab.doctor.findings import Rules, Seen, listed
 from headwise.lab.doctor.gate_reach import NOTHING, gate_reach
+from headwise.lab.doctor.recorded import RATES
 from headwise.lab.formatting import format_percent
 from headwise.lab.ladder.gate_order import disorder, disorder_of
 from headwise.routing.routers import Scored
@@ -20,8 +21,7 @@ from headwise.training.optim import OptimizerMismatchError, check_optimizer
 
 SAME = 1e-5  # relative difference of two losses that rounding may make, in whatever order products are summed
 DOMINANT = 10.0  # times the task's term: the gradient is then that of the other terms
-RATES = 100.0  # between learning rates of roles; the largest published is 20
-TINY = 1e-7  # a learning rate at which float32 weights of usual size do not change at all
+TINY = 1e-9  # a learning rate below the spacing of float32 around weights of usual size, 0.05
 STEPS_APART = 100.0  # between output norms of first and last step; a residual stream grows about as their number
 GRADIENTS_APART = 1e4  # between the gradients there; a loop that has learned to converge forgets its first steps
 WORSE = 1.25  # by which the loss must grow before a model counts as degraded
@@ -57,12 +57,16 @@ def optimiser_of_another(case: Case) -> Iterator[Seen]:
     command="headwise doctor {target}",
 )
 def group_without_rate(case: Case) -> Iterator[Seen]:
-    for number, group in enumerate(case.optimizer.param_groups if case.optimizer else ()):
+    if case.optimizer is None:
+        return
+    for number, group in enumerate(case.optimizer.param_groups):
         if float(group["lr"]) < TINY:
-            asked = f", {group['initial_lr']:.2g} at first" if "initial_lr" in group else ""
-            yield Seen(
-                str(group.get("name", f"group {number}")), f"learning rate {float(group['lr']):.2g}{asked}", "sure"
-            )
+            scheduled = "initial_lr" in group
+            evidence = f"learning rate {float(group['lr']):.2g}"
+            evidence += f", {group['initial_lr']:.2g} before its schedule" if scheduled else ""
+            # A schedule that starts at 0 wastes one step; one that is still there after steps is never stepped
+            at_start = scheduled and not case.optimizer.state
+            yield Seen(str(group.get("name", f"group {number}")), evidence, "possible" if at_start else "sure")
 
 
 @rules(
@@ -94,7 +98,8 @@ def frozen(case: Case) -> Iterator[Seen]:
     off = [name for name, p in case.model.named_parameters() if not p.requires_grad]
     names = [name for name in off if case.roles.get(name) != "pretrained" and name not in case.frozen]
     if names:
-        yield Seen(listed(names), f"{len(names)} of {len(case.roles)} parameters need no gradient")
+        evidence = f"{len(names)} of {len(case.roles)} parameters need no gradient"
+        yield Seen(listed(names), evidence, "likely" if any(case.roles.values()) else "possible")
 
 
 @rules(
@@ -105,7 +110,12 @@ def frozen(case: Case) -> Iterator[Seen]:
     command="headwise doctor {target}",
 )
 def evaluating(case: Case) -> Iterator[Seen]:
-    modules = dict(case.model.named_modules())
+    kept = [name for name, module in case.model.named_modules() if getattr(module, "role", None) == "pretrained"]
+    modules = {
+        name: module
+        for name, module in case.model.named_modules()
+        if not any(name == one or name.startswith(f"{one}.") for one in kept)  # those may stay in evaluation mode
+    }
     off = [name or type(case.model).__name__ for name, module in modules.items() if not module.training]
     if case.as_trained and off:
         whole = len(off) == len(modules)

@@ -50,13 +50,13 @@ class _Shift:
 
     def __init__(self) -> None:
         self.value: Tensor | None = None
-        self.shape: torch.Size | None = None  # of the first output
+        self.zeros: Tensor | None = None  # as the first output is
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
         found = hidden_of(output)
         if found is None:
             return output
-        self.shape = self.shape or found.shape
+        self.zeros = torch.zeros_like(found) if self.zeros is None else self.zeros
         if self.value is None or self.value.shape != found.shape:
             return output
         return _added(output, self.value * (found != 0))
@@ -71,16 +71,16 @@ def _of_module(case: Case, twin: nn.Module, batch: Any, name: str, module: nn.Mo
     handle = module.register_forward_hook(shift)
     try:
         loss()
-        if shift.shape is None:  # it is not used, or gives no tensor
+        if shift.zeros is None:  # it is not used, or gives no tensor
             return
-        shift.value = torch.zeros(shift.shape, dtype=torch.float64, requires_grad=True)
+        shift.value = shift.zeros.clone().requires_grad_()
         at_rest = loss()
         gradient = torch.autograd.grad(at_rest, shift.value, allow_unused=True)[0] if at_rest.requires_grad else None
         generator = torch.Generator().manual_seed(0)
         claimed = measured = 0.0
         with torch.no_grad():
             for _ in range(DIRECTIONS):
-                signs = torch.randint(0, 2, shift.shape, generator=generator).double() * 2 - 1
+                signs = torch.randint(0, 2, shift.zeros.shape, generator=generator).to(shift.zeros) * 2 - 1
                 claimed = max(claimed, 0.0 if gradient is None else abs((gradient * signs).sum().item()))
                 ends = []
                 for sign in (1, -1):

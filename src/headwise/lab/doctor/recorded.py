@@ -23,18 +23,14 @@ from headwise.training.schedules import learning_rate_factor, loss_weights
 from headwise.training.scoring import COLLAPSED
 
 RISE = 1.5  # of the training loss over its first line: noise of a batch stays below, a run that falls apart does not
-UNREACHED = (
-    0.01  # share of its rate that a role never came to, at lines where the schedule has at least five times that
-)
+UNREACHED = 0.01  # share of its rate that a role never came to, where the schedule has at least five times that
 EVEN = 1e-3  # gates this near to 1 choose nothing: a rounding of the head outputs
 SATURATED = 0.02  # normalised entropy: one of eight heads has 99.6 %, and the softmax passes on next to no gradient
 CONSTANT = 0.01  # share of tokens that may differ where the same heads are chosen for all
 OFF_TARGET = 0.25  # of the target, and at least one head: steering swings by less once it has settled
 DOMINANT = 1.0  # routing losses as large as the task's decide where the gradient points
 RATES = 100.0  # between learning rates of roles; the largest published is 20
-REPLACED = (
-    0.3  # update-to-weight ratio: weights are made new every three updates; 0.001 is usual, a zero start above it
-)
+REPLACED = 0.3  # update-to-weight ratio: weights are made new every three updates; 0.001 is usual
 UNCHANGED = 1e-6  # update-to-weight ratio: a million updates to change them, near what float32 can hold at all
 GROWTH = 30.0  # of a gradient norm over the run; a sound one falls, or grows by a few times as it learns
 BEYOND = 4.0  # standard errors of the test examples by which a value may lie above its ceiling

@@ -16,6 +16,7 @@ from headwise.files import typed
 from headwise.lab.doctor.case import Case, repeatable, rows_of
 from headwise.lab.doctor.findings import Rules, Seen, listed
 from headwise.lab.formatting import format_percent
+from headwise.lab.ladder.checks import RELATIVE_ERROR
 from headwise.lab.ladder.finite_differences import disagreement
 from headwise.lab.ladder.gradients import segment_objectives, unmoved
 from headwise.laws.independence import looks_ahead
@@ -35,7 +36,6 @@ from headwise.training.state import restore_model
 EXAMPLES, BATCHES = 8, 3  # of the passes: enough that each head and each refinement step has something to do
 SCORED = 64  # validation examples on which loss and metric are compared
 LOOKED_AT, LOOKED_FOR = 4000, 400  # training examples that are read for 400 validation ones: a second or two
-RELATIVE_ERROR = 1e-3  # of gradients: a right backward pass stays below 1e-6, a wrong one is off by a tenth or more
 SHARED = 0.05  # of the validation examples beyond the share that training has twice itself
 PADDING = 1e-6  # of a loss in float64; what padding changes is larger by far
 
