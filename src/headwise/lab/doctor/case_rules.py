@@ -197,7 +197,7 @@ def gates_do_not_reach(case: Case) -> Iterator[Seen]:
     symptom="the more a router prefers a head, the less it is used",
     diagnosis="a head with a larger score gets the smaller gate",
     remedy="look at the sign of the gate function's threshold: sigmoid((threshold - what ranks before)·s)",
-    command="headwise ladder",
+    command="headwise doctor {target}",
 )
 def inverted_gates(case: Case) -> Iterator[Seen]:
     if isinstance(case.model, TaskModel):
@@ -212,12 +212,9 @@ def inverted_gates(case: Case) -> Iterator[Seen]:
     for name, shares in found.items():
         modes = [mode for mode, share in shares.items() if share]
         if modes:
-            share = format_percent(max(shares.values()))
-            yield Seen(
-                name or "routers",
-                f"for {share} of the tokens a better head has a smaller gate ({', '.join(modes)})",
-                "sure",
-            )
+            tokens = format_percent(max(shares.values()))
+            evidence = f"for {tokens} of the tokens a better head has a smaller gate ({', '.join(modes)})"
+            yield Seen(name or "routers", evidence, "sure")
 
 
 @rules(

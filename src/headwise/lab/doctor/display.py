@@ -25,7 +25,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> list[RenderableType]:
         for title in ("", "what", "where", "evidence"):
             table.add_column(title, overflow="fold")
         for one in diagnosis.findings:
-            table.add_row(Text(one.confidence, style=STYLES[one.confidence]), Text(one.what), one.where, one.evidence)
+            texts = map(Text, (one.what, one.where, one.evidence))
+            table.add_row(Text(one.confidence, style=STYLES[one.confidence]), *texts)
         parts.append(table)
     # One line for each kind of defect, in however many places it was found
     for what, one in {finding.what: finding for finding in diagnosis.findings}.items():

@@ -168,7 +168,7 @@ def gradients_explode(recorded: Recorded) -> Iterator[Seen]:
     "routing loss dominates",
     symptom="heads are balanced, or halting is early, and the task is not learned",
     diagnosis="the weighted routing losses, the budget's apart, which finds its own strength, outweigh the task's",
-    remedy="lower training.losses.<name>, or the entropy's weight; raise training.ramp",
+    remedy="lower that weight in training.losses, or training.entropy.weight; raise training.ramp",
     command='grep \'"split": "train"\' {target}/metrics.jsonl | tail -1',
 )
 def routing_loss_dominates(recorded: Recorded) -> Iterator[Seen]:

@@ -132,7 +132,7 @@ def objective_terms(model: nn.Module, batch: Batch, config: RunConfig) -> dict[s
     diagnosis="after training, weights are still those that the seed gives: no gradient, no rate, or another model's "
     "optimiser",
     remedy="see what the optimiser holds (headwise.optimizer_for), the rates by role and what sets gradients to None",
-    command="headwise ladder",
+    command="headwise doctor {target}",
 )
 def never_moved(trained: Trained) -> Iterator[Seen]:
     still = [name for name in unmoved(trained.fresh, trained.model) if name not in trained.kept_frozen]
@@ -148,7 +148,7 @@ def never_moved(trained: Trained) -> Iterator[Seen]:
     symptom="the gradient norm is ten times the usual, a hard mask seems to break training",
     diagnosis="the gradient with respect to gates or head outputs does not agree with finite differences",
     remedy="look between the router and the output projection for a backward of your own, or a detach",
-    command="headwise ladder",
+    command="headwise doctor {target}",
 )
 def backward_ignores_gates(trained: Trained) -> Iterator[Seen]:
     errors = disagreement(trained.model, trained.case.batches[0], trained.config.seed)
@@ -183,7 +183,7 @@ def padding_changes_results(trained: Trained) -> Iterator[Seen]:
     symptom="a causal model is too good in training and writes nonsense",
     diagnosis="outputs at a position change when inputs after it do",
     remedy="look at the attention mask, at what is pooled over the sequence, and at shifted targets",
-    command="headwise generate {target}",
+    command="headwise doctor {target}",
 )
 def later_inputs(trained: Trained) -> Iterator[Seen]:
     if not trained.model.task.causal:
