@@ -30,6 +30,7 @@ ROOMS = {
     "scaling": FILES | {"comparison"},
     "ladder": FILES | {"comparison"},
     "control": FILES | {"comparison"},
+    "doctor": FILES | {"comparison", "ladder"},
     "report": FILES | {"comparison", "scaling", "ladder", "control"},
     "bench": FILES,
 }

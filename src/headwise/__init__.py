@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headwise.errors import InputError as InputError
     from headwise.lab.comparison.compare import compare as compare
+    from headwise.lab.doctor.examine import examine as examine
+    from headwise.lab.doctor.findings import Finding as Finding
     from headwise.lab.scaling.scale import scale as scale
     from headwise.models import ARMS as ARMS
     from headwise.models.arm import Arm as Arm
@@ -113,6 +115,8 @@ _DEFINED = {
     "headwise.training.opened": "OpenRun open_run",
     "headwise.training.run": "train",
     "headwise.lab.comparison.compare": "compare",
+    "headwise.lab.doctor.examine": "examine",
+    "headwise.lab.doctor.findings": "Finding",
     "headwise.lab.scaling.scale": "scale",
 }
 _HOMES = {name: (module, name) for module, names in _DEFINED.items() for name in names.split()}

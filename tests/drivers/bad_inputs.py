@@ -121,7 +121,7 @@ def of_run(material: Material, folder: Path, rng: random.Random) -> tuple[list[s
     name = rng.choice(["run", "run", "language", "parsing"])
     file, how = _damaged(material.of(name), folder / "run", rng)
     _data(material, folder)
-    commands = [["evaluate", "run"], ["report", "run"], ["train", "resume=run"]]
+    commands = [["evaluate", "run"], ["report", "run"], ["train", "resume=run"], ["doctor", "run"]]
     commands += {
         "language": [["generate", "run", "a rose"]],
         "parsing": [["parse", "run", "bank/xx-ud-test.conllu"]],
@@ -148,7 +148,7 @@ def of_comparison(material: Material, folder: Path, rng: random.Random) -> tuple
         material.of("comparison"), folder / "comparison", rng, "comparison.json", "plan.json", "data.json"
     )
     return rng.choice(
-        [COMPARE, ["report", "comparison"], ["report", "comparison", "markdown=table.md"]]
+        [COMPARE, ["report", "comparison"], ["report", "comparison", "markdown=table.md"], ["doctor", "comparison"]]
     ), f"{file}: {how}"
 
 

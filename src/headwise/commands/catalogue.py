@@ -17,6 +17,7 @@ OWN = {
     "scale": "headwise.commands.scale",
     "control": "headwise.commands.control",
     "ladder": "headwise.commands.ladder",
+    "doctor": "headwise.commands.doctor",
     "report": "headwise.commands.report",
     "bench": "headwise.commands.bench",
     "data get": "headwise.commands.data_get",

@@ -1,6 +1,7 @@
 """Laws 5 and 7: an example depends neither on padding nor on its batch, a causal model not on what comes later."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from headwise.laws.arms import SHAPE, perturbed
 from headwise.models.arm import Arm
 from headwise.models.generation import extend, reread
+from headwise.reasoning.refinement import Trace
 
 
 def batch(count: int = 5, length: int = 6, seed: int = 0) -> Tensor:
@@ -44,14 +46,19 @@ def causality(arm: Arm) -> list[str]:
     x = batch(2)
     changed = x.clone()
     changed[:, 3:] = batch(2, 3, seed=9)
-    with torch.no_grad():
-        one, other = backbone(x, record=True), backbone(changed, record=True)
-    pairs = {"outputs": (one.states[:, :, :3], other.states[:, :, :3])}
+    return looks_ahead(partial(backbone, record=True), x, changed, 3)
+
+
+@torch.no_grad()
+def looks_ahead(run: Callable[[Tensor], Trace], x: Tensor, changed: Tensor, since: int) -> list[str]:
+    """What of a backbone's trace differs before position `since`, where the two inputs [B, L, D] are the same."""
+    one, other = run(x), run(changed)
+    pairs = {"outputs": (one.states[:, :, :since], other.states[:, :, :since])}
     for step, changed_step in zip(one.gates or [], other.gates or [], strict=True):
         for layer, (gates, changed_gates) in enumerate(zip(step, changed_step, strict=True)):
-            pairs[f"gates of layer {layer}"] = (gates.weight[:, :3], changed_gates.weight[:, :3])
+            pairs[f"gates of layer {layer}"] = (gates.weight[:, :since], changed_gates.weight[:, :since])
     broken = [f"{what} depend on later inputs" for what in differing(pairs)]
-    if torch.allclose(one.states[:, :, 3:], other.states[:, :, 3:]):
+    if torch.allclose(one.states[:, :, since:], other.states[:, :, since:]):
         broken.append("outputs do not depend on their own inputs")
     return broken
 

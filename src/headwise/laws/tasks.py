@@ -63,9 +63,8 @@ def of_model(entry: TaskEntry, config: Any, data: TaskData) -> list[str]:
     source = data.split("test")
     index = torch.arange(min(EXAMPLES, len(source)))
     model.eval()
+    together, alone = together_and_alone(model, source, index)
     with torch.no_grad():
-        together = _losses(model, source.batch(index))
-        alone = torch.cat([_losses(model, source.batch(index[i : i + 1])) for i in range(len(index))])
         metrics = _metrics(model, source.batch(index))
     broken = []
     if together.shape != (len(index),) or not torch.allclose(together, alone, rtol=1e-7, atol=1e-7, equal_nan=True):
@@ -74,6 +73,13 @@ def of_model(entry: TaskEntry, config: Any, data: TaskData) -> list[str]:
         broken.append(f"metrics: no {entry.task.metric}, which is the primary one")
     broken += [f"metric {name}: not one value an example" for name, v in metrics.items() if v.shape != (len(index),)]
     return broken + [f"no gradient reaches {name}" for name in _unreached(model, data.split("train"))]
+
+
+@torch.no_grad()
+def together_and_alone(model: TaskModel, source: Source, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses [B] of the examples at `index` in one batch, and of each in a batch of its own, which is not padded."""
+    alone = [_losses(model, source.batch(index[i : i + 1])) for i in range(len(index))]
+    return _losses(model, source.batch(index)), torch.cat(alone)
 
 
 def _losses(model: TaskModel, batch: Batch) -> Tensor:

@@ -14,6 +14,7 @@ from headwise import cli
 from headwise.errors import InputError
 from headwise.lab.ladder.checks import Limits, active_range
 from headwise.lab.ladder.climb import ladder
+from headwise.lab.ladder.finite_differences import disagreement
 from headwise.lab.outputs import LADDER
 from headwise.lab.report.ladder_table import ladder_text
 from headwise.routing import mixtures
@@ -21,8 +22,9 @@ from headwise.routing.attention import RoutedAttention
 from headwise.routing.mixtures import preceding
 from headwise.routing.routers import Learned
 from headwise.training import fit
-from headwise.training.configuration import load_arms
+from headwise.training.configuration import load, load_arms
 from headwise.training.optim import optimizer_for
+from headwise.training.start import build
 
 # Two seconds a rung, and enough to leave the floor of the synthetic corpus
 TINY = [
@@ -173,6 +175,14 @@ def test_a_backward_pass_wrong_for_head_outputs_alone_is_named(tmp_path: Path, m
     result = climb(tmp_path / "ladder", [MOH], "training.updates=3")
     assert failed(result) == (MOH, "gradient of head outputs")
     assert named(result, MOH)["gradient of gates"]["value"] < 1e-5
+
+
+def test_dropout_that_a_task_brings_along_is_no_disagreement() -> None:
+    words = ["task=parsing", "task.encoder={name: scratch, word: 8, characters: 8, hidden: 8, layers: 1}"]
+    config = load([*words, "model.width=8", "model.heads=2", "model.ffn=8", "model.depth=1", "model.dropout=0.2"])
+    data, model = build(config)
+    errors = disagreement(model, data.split("train").batch(torch.arange(4)))
+    assert max(errors.gates + errors.heads) < 1e-5
 
 
 @pytest.mark.parametrize("training", ["straight_through", "soft"])

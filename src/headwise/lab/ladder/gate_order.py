@@ -46,11 +46,19 @@ def disorder(model: TaskModel, batch: Batch, seed: int = 0) -> dict[str, float]:
                     _note(worst, mode, _share(router, numbers, gates))
                 random = torch.randn(numbers.shape, generator=generator).to(numbers)
                 for probe in (numbers, 0.1 * numbers, random):
-                    for own_mode, form in _forms(router.gate).items():
-                        made = form(probe, router.temperature, None, own_mode != MODES[1], router.ranking_bias)
-                        _note(worst, own_mode, _share(router, probe, made))
+                    for own_mode, share in disorder_of(router, probe).items():
+                        _note(worst, own_mode, share)
     model.train(was_training)
     return worst
+
+
+@torch.no_grad()
+def disorder_of(router: Router, numbers: Tensor) -> dict[str, float]:
+    """The same for the gate function of one router, given numbers [B, L|1, N] in place of those that it computes."""
+    return {
+        mode: _share(router, numbers, form(numbers, router.temperature, None, mode != MODES[1], router.ranking_bias))
+        for mode, form in _forms(router.gate).items()
+    }
 
 
 def _routed(model: TaskModel, batch: Batch) -> list[tuple[Router, Tensor, Gates]]:
