@@ -133,7 +133,7 @@ def of_checkpoints(material: Material, folder: Path, rng: random.Random) -> tupl
     """What a run resumes from."""
     file, how = _damaged(material.of("stopped"), folder / "run", rng, "checkpoints/last.ckpt")
     if rng.random() < 0.7:
-        (folder / "run" / "checkpoints" / "previous.ckpt").unlink(missing_ok=True)
+        _remove(folder / "run" / "checkpoints" / "previous.ckpt")
     longer = (
         ["training.updates=9", "arm=linear", *(word for word in SORTING if "updates" not in word)]
         if rng.random() < 0.5
@@ -305,6 +305,14 @@ def _damaged(source: Path, target: Path, rng: random.Random, *often: str) -> tup
     there = [name for name in often if name in files]
     name = rng.choice(there) if there and rng.random() < 0.5 else rng.choice(files)
     return name, damage.in_file(target / name, rng)
+
+
+def _remove(path: Path) -> None:
+    """Remove what may have become a directory."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _data(material: Material, folder: Path) -> None:

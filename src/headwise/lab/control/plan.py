@@ -80,5 +80,5 @@ def prepare(
         folder = path / f"ffn{width}" / directory_name(label)
         return plan([(label, narrow)], seeds, "none", folder, arms.sized.length, arms.data)
 
-    curve = {width: (alone(chosen.reference, width), alone(chosen.routed, width)) for width in widths}
+    curve = {width: (alone(chosen.reference, width), alone(chosen.routed, width)) for width in sorted(widths)}
     return Control(chosen, path, arms, curve)
