@@ -12,7 +12,7 @@ from headwise.lab.control.control import control
 from headwise.lab.report.write import write_report
 from tests.lab.conftest import FakeTrain
 
-SETTINGS = ["task.test_examples=20", "task.validation_examples=4", "device=cpu"]
+SETTINGS = ["seed=0", "task.test_examples=20", "task.validation_examples=4", "device=cpu"]
 Scores = Mapping[str, Sequence[float]]
 
 LOW, HIGH = [0.200, 0.204, 0.198], [0.401, 0.399, 0.404]
