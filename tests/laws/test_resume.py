@@ -10,6 +10,7 @@ import pytest
 
 from headwise.models.sizes import ModelConfig
 from headwise.tasks.sorting import SortingConfig
+from headwise.tasks.walk.config import WalkConfig
 from headwise.training.config import RunConfig
 from headwise.training.run import train
 from tests.training.recipes import recipe
@@ -19,10 +20,14 @@ from .arms import ARMS, fitted
 
 
 def settings(name: str, output: Path) -> RunConfig:
+    few: dict[str, int] = {"train_examples": 12, "validation_examples": 4, "test_examples": 4}
+    arm, task, heads = fitted(ARMS[name]), SortingConfig(length=4, **few), 0
+    if arm.router.follows_route:  # of which a task has to tell
+        task, heads = WalkConfig(nodes=4, relations=2, hops=2, **few), 2
     return RunConfig(
-        task=SortingConfig(length=4, train_examples=12, validation_examples=4, test_examples=4),
-        arm=fitted(ARMS[name]),
-        model=ModelConfig(width=16, heads=4, ffn=16, dropout=0.1),
+        task=task,
+        arm=arm,
+        model=ModelConfig(width=16, heads=4, ffn=16, dropout=0.1, structural_heads=heads),
         training=recipe(updates=6, batch_size=4, validate_every=6),
         device="cpu",
         output=str(output),

@@ -160,7 +160,7 @@ def pointer(steps: int, halting: str, gate: str, combine: str) -> Arm:
 
 def untouched(data: ParsingData, arm: Arm) -> list[str]:
     """The parameters that one update leaves as they were."""
-    check(arm, ParsingTask, SHAPE)
+    check(arm, ParsingTask.declared(data.config), SHAPE)
     model = model_of(data, arm).train()
     optimizer = optimizer_for(model, Uniform(weight_decay=0.0))
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
@@ -176,7 +176,7 @@ def test_every_claimed_combination_trains_every_parameter_or_is_refused(data, st
         assert untouched(data, arm) == []
         return
     with pytest.raises(InputError, match=r"arm\.controller\.period|arm\.halting\.name"):
-        check(arm, ParsingTask, SHAPE)
+        check(arm, ParsingTask.declared(data.config), SHAPE)
 
 
 @pytest.mark.parametrize(("gate", "combine"), list(itertools.product(GATES, ("mask_concat", "mixture"))))
