@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -168,6 +169,25 @@ def test_train_without_json_prints_a_table_and_the_run_directory(capsys: Capture
     assert "ceiling" in out
     table = out.partition("run directory")[0].splitlines()
     assert len([line for line in table if line.strip()]) == 10, "ten rows, and progress is for standard error"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "make more of it free, or the work smaller"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), r"to load what .*libtorch_cpu\.so"),
+    ],
+)
+def test_memory_that_runs_out_is_one_line(
+    error: Exception, said: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out(words: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_run", out)
+    assert cli.main(["train"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(f"headwise: there is not enough memory.*{said}", line)
 
 
 def test_what_a_cluster_leaves_in_the_environment_does_not_matter(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from headwise.commands.result import Result
     from headwise.tasks.base import Ending, Writing
 
+NO_MEMORY = "there is not enough memory"
 _LONG_WORD = re.compile(r"(\S{200})\S{200,}")
 """More than a path is long: a word of the input that a message would repeat by the thousand characters."""
 
@@ -46,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if type(error).__module__.partition(".")[0] != "headwise":
             raise
         return _fail(1, error)
+    except MemoryError:
+        return _fail(1, f"{NO_MEMORY}; make more of it free, or the work smaller (training.batch_size, model.width)")
+    except ImportError as error:
+        if "failed to map" not in str(error):  # a library for which there is no room
+            raise
+        return _fail(1, f"{NO_MEMORY} to load what the command needs ({error}); make more of it free")
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         _close_output()
         return 1
