@@ -190,6 +190,14 @@ def test_memory_that_runs_out_is_one_line(
     assert re.search(f"headwise: there is not enough memory.*{said}", line)
 
 
+@pytest.mark.parametrize(
+    ("words", "closed", "code"), [("list", ">&-", 0), ("list", "2>&-", 0), ("trian", "0<&- >&- 2>&-", 2)]
+)
+def test_a_standard_stream_may_be_closed(words: str, closed: str, code: int) -> None:
+    ended = subprocess.run(f"{shlex.join(HEADWISE)} {words} {closed}", shell=True, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (code, "")
+
+
 def test_what_a_cluster_leaves_in_the_environment_does_not_matter(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ _LONG_WORD = re.compile(r"(\S{200})\S{200,}")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for a failed run, 2 for a mistake in the input, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character must not cost the result
@@ -60,6 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is None:
             raise
         return _fail(2, f"{error.filename}: {error.strerror}")
+
+
+def _open_closed_streams() -> None:
+    """Let a standard stream that whoever started us has closed read and write nothing; Python has None there, and the
+    next file to be opened would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
 
 
 def _run(words: list[str]) -> int:
