@@ -95,7 +95,7 @@ def test_where_every_run_failed_there_is_still_a_page(tmp_path: Path) -> None:
             {"words": ["task.nodes=6"]},
             r"output=.*: holds runs of \w+ with task\.nodes=8, now 6; choose another output",
         ),
-        ({"parity": "flops"}, r"holds runs of \w+ with model\.ffn=\d+, now \d+; choose another output"),
+        ({"parity": "flops"}, r"holds runs of hrm with model\.width=\d+, now \d+; choose another output"),
     ],
 )
 def test_other_settings_do_not_go_into_the_same_output(tmp_path: Path, how: dict[str, Any], message: str) -> None:

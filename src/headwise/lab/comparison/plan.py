@@ -161,7 +161,7 @@ def keep_plan(output: Path, arms: Mapping[str, RunConfig], data: TaskData) -> No
         directory_name(label): {key: value for key, value in config.to_plain().items() if key not in changing}
         for label, config in arms.items()
     }
-    for name in old.keys() & new.keys():
+    for name in filter(old.__contains__, new):  # in their order, so that the same mistake is told in the same words
         for key, before, after in differences(old[name], new[name]):
             raise InputError(
                 f"output={output}: holds runs of {name} with {key}={before}, now {after}; choose another output"
