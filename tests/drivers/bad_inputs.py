@@ -5,7 +5,7 @@ nothing half written behind.
 
 Everything that is read is damaged: command lines, settings in YAML, the files of runs, comparisons and ladders,
 checkpoints, corpora, treebanks, mazes, graphs. A command runs in a process forked from this one, which has loaded
-everything.
+everything and computed nothing: the threads of torch do not outlive a fork, and who waits for them waits for ever.
 """
 
 import argparse
@@ -332,7 +332,7 @@ def outcomes(number: int, seed: int, only: list[str] | None = None, seconds: flo
             if time.monotonic() - began > seconds:
                 return
             rng = random.Random(f"{seed}-{count}")
-            kind = rng.choice(only) if only else rng.choices(list(KINDS), weights)[0]
+            kind = only[count % len(only)] if only else rng.choices(list(KINDS), weights)[0]
             folder = Path(scratch) / "case"
             folder.mkdir()
             words, how = KINDS[kind][0](material, folder, rng)
@@ -365,7 +365,7 @@ def main() -> int:
     parser.add_argument("--number", type=int, default=1300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further input after so long")
-    parser.add_argument("--only", type=lambda text: text.split(","), help=f"kinds, of {','.join(KINDS)}")
+    parser.add_argument("--only", type=lambda text: text.split(","), help=f"kinds in turn, of {','.join(KINDS)}")
     parser.add_argument("--log", type=Path, help="a line of JSON for each input")
     options = parser.parse_args()
     preload()

@@ -3,6 +3,7 @@
 import csv
 import html
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,12 @@ from tests.lab.conftest import CEILING, ONE_LINE_RULE, SCORES, FakeTrain, arm, r
 class Interrupted(FakeTrain):
     """Is interrupted in one run, as Ctrl-C would, and leaves a checkpoint."""
 
+    beside: Path | None = None  # waited for first: a process that has not begun when it is told to stop never does
+
     def __call__(self, config: Any, *args: Any, **settings: Any) -> Path:
         if (config.name, config.seed) == ("looped", 0):
+            while self.beside and not self.beside.exists():
+                time.sleep(0.01)
             checkpoints = settings["directory"] / "checkpoints"
             checkpoints.mkdir(parents=True)
             (checkpoints / "last.ckpt").write_bytes(b"...")
@@ -312,9 +317,11 @@ def test_two_processes_give_what_one_gives(tmp_path: Path, fake_train: FakeTrain
 
 
 def test_an_interrupt_in_one_process_lets_the_one_beside_it_end_and_starts_no_other(tmp_path: Path) -> None:
+    interrupted = Interrupted(SCORES)
+    interrupted.beside = tmp_path / "runs" / "baseline" / "seed0" / "summary.json"
     with pytest.raises(KeyboardInterrupt):
-        run_comparison(tmp_path, Interrupted(SCORES), ("baseline", "looped"), seeds=15, jobs=2)
-    assert (tmp_path / "runs" / "baseline" / "seed0" / "summary.json").is_file()
+        run_comparison(tmp_path, interrupted, ("baseline", "looped"), seeds=15, jobs=2)
+    assert interrupted.beside.is_file()
     assert not list(tmp_path.glob("runs/looped/seed0/error.txt"))
     assert len(list(tmp_path.glob("runs/*/*/summary.json"))) < 29  # the machine may be slow to hear of it
     assert not (tmp_path / "comparison.json").exists()
