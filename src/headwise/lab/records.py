@@ -21,7 +21,7 @@ from headwise.models.arm import Arm
 from headwise.models.sizes import ModelConfig
 from headwise.schema import build
 from headwise.training.config import read
-from headwise.training.files import ANALYSIS, CONFIG, METRICS, ROUTING, SUMMARY, TEST_VALUES
+from headwise.training.files import ANALYSIS, CONFIG, METRICS, PARTS, PROFILE, ROUTING, SUMMARY, TEST_VALUES
 
 log = logging.getLogger("headwise")
 
@@ -36,6 +36,7 @@ class Run:
         test_values: the primary metric of each test example, float32 [examples], or None.
         config: the text of the resolved configuration, or an empty string.
         analysis: `analysis.json`, what the task itself found on the test examples; empty if it has nothing to say.
+        profile: `profile/parts.json`, the time of an update by part; empty if it was not measured.
     """
 
     directory: Path
@@ -45,6 +46,7 @@ class Run:
     test_values: NDArray[np.float32] | None = None
     config: str = ""
     analysis: dict[str, Any] = field(default_factory=dict)
+    profile: dict[str, Any] = field(default_factory=dict)
 
     def curve(self, key: str, split: str = "validation") -> tuple[list[float], list[float]]:
         """Updates and values of one logged number, in the order of updates; entries that are no number are left out."""
@@ -110,6 +112,7 @@ def read_run(directory: Path) -> Run:
         test_values=_readable_array(directory / TEST_VALUES),
         config=readable_text(directory / CONFIG),
         analysis=_fitting(readable_mapping(directory / ANALYSIS), shapes.ANALYSIS, directory / ANALYSIS),
+        profile=_fitting(readable_mapping(directory / PROFILE / PARTS), shapes.PROFILE, directory / PROFILE / PARTS),
     )
 
 

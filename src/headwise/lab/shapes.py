@@ -47,6 +47,12 @@ ANALYSIS: Shape = {
     "tables?": [{"title": str, "caption": str, "columns": [str], "rows": [[(str, NUMBER, None)]]}],
     "figures?": [{"title": str, "caption": str, "svg": str}],
 }
+PROFILE: Shape = {
+    "updates": int,
+    "device": str,
+    "peak_memory_mb?": NUMBER,
+    "parts": [{"part": str, **dict.fromkeys(("calls", "forward_ms", "backward_ms", "share", "kept_mb"), NUMBER)}],
+}
 _ARM: Shape = {
     "values": [_VALUE],
     "mean": _VALUE,

@@ -74,6 +74,9 @@ class TrainingConfig:
         shard: split weights and optimiser state over the processes (FSDP), for models that do not fit one device.
         patience: stop after so many validations without a better primary metric; null (default) trains to the end. The
             best weights on validation are kept either way.
+        profile: look at ten updates with torch's profiler: where their time and memory go, by part of the model (in
+            `profile/` and on the run's page), and a trace for Perfetto. The time of updates and epochs then joins the
+            records. Default off; an update that is looked at takes longer.
         loggers: beside metrics.jsonl, which is always written. `wandb` and `wandb_offline` need headwise[wandb].
         threads: of torch on the CPU; null leaves them as they are.
     """
@@ -100,6 +103,7 @@ class TrainingConfig:
     processes: int = 1
     shard: bool = False
     patience: int | None = None
+    profile: bool = False
     loggers: tuple[Logger, ...] = ("tensorboard",)
     threads: int | None = None
 
@@ -111,6 +115,8 @@ class TrainingConfig:
         for key in ("patience", "threads"):
             if getattr(self, key) is not None and getattr(self, key) < 1:
                 raise ValueError(f"{key}={getattr(self, key)}; choose 1 or more, or null")
+        if self.profile and self.updates < 3:
+            raise ValueError(f"profile=true with updates={self.updates}: choose 3 updates or more")
         if self.batch_size < self.accumulate * self.processes:
             raise ValueError(
                 f"batch_size={self.batch_size}: fewer examples than parts (accumulate={self.accumulate}, processes="

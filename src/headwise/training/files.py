@@ -10,6 +10,8 @@ METRICS, ROUTING = "metrics.jsonl", "routing.jsonl"
 SUMMARY, TEST_VALUES, ANALYSIS = "summary.json", "test_values.npy", "analysis.json"
 CHECKPOINTS = "checkpoints"  # a directory with these three
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+PROFILE = "profile"  # a directory with these three
+TRACE, PARTS, PARTS_CSV = "trace.json.gz", "parts.json", "parts.csv"
 PROGRESS = "progress.json"  # only while the run trains without a terminal of its own
 
 

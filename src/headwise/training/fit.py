@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from headwise.training.checkpoints import newest_readable, read_checkpoint
 from headwise.training.config import RunConfig
 from headwise.training.data import TrainingBatches
 from headwise.training.divergence import FiniteGuard, TrainingDiverged
-from headwise.training.files import BEST, CHECKPOINTS, LAST, PROGRESS
+from headwise.training.files import BEST, CHECKPOINTS, LAST, PROFILE, PROGRESS
 from headwise.training.interruption import Interruption, TrainingInterrupted
 from headwise.training.loggers import Logger
 from headwise.training.loop import Training, train_loop
@@ -30,6 +31,7 @@ from headwise.training.machine import device_of
 from headwise.training.objective import Step
 from headwise.training.optim import check_optimizer, optimizer_for
 from headwise.training.processes import Processes
+from headwise.training.profiling import profiled
 from headwise.training.progress import ProgressBar, ProgressFile, reported
 from headwise.training.recorder import Recorder
 from headwise.training.state import restore, restore_model, seed_process, tidy
@@ -100,7 +102,8 @@ def fit(
                 log.info("%s: finished already, after %d updates", directory, run.batches.position)
             else:
                 run.recorder.start_clock()
-                with run.progress.shown(run.batches.position):
+                looking = profiled(run, directory / PROFILE) if config.training.profile else contextlib.nullcontext()
+                with run.progress.shown(run.batches.position), looking:
                     ended = train_loop(run)
                 run.recorder.stop_clock()
         except TrainingDiverged as error:
@@ -146,7 +149,9 @@ def assembled(
         processes,
         device,
     )
-    recorder = Recorder(directory, loggers, batches, training.log_every, training.validate_every, processes)
+    recorder = Recorder(
+        directory, loggers, batches, training.log_every, training.validate_every, processes, training.profile
+    )
     task = model.task
     validation = Validation(data.split("validation"), training, task.metric, task.higher_is_better, recorder, processes)
     optimizer = optimizer_for(model, training.preset)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from headwise.models.roles import parameters_by_role
 
@@ -240,6 +241,7 @@ def check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
         raise OptimizerMismatchError(f"the optimiser also holds {foreign} parameters that are not of this model")
 
 
+@record_function("headwise: clip")
 def clip_by_role(optimizer: torch.optim.Optimizer, clip: float | Mapping[str, float]) -> dict[str, Tensor]:
     """Clip the gradients of an optimiser made by `optimizer_for`, in place.
 

@@ -34,6 +34,7 @@ class Recorder:
         every: updates per training line.
         also_every: updates between validations; a line is closed before each.
         processes: whose means a line holds; the first writes it.
+        timed: lines also hold the mean and the longest time of their updates, and the mean of epochs that ended.
 
     Attributes:
         examples: trained on so far, over all processes.
@@ -48,6 +49,7 @@ class Recorder:
         every: int,
         also_every: int,
         processes: Processes,
+        timed: bool = False,
     ) -> None:
         self.folder, self.loggers, self.batches, self.processes = folder, loggers, batches, processes
         self.every, self.also_every = every, also_every
@@ -57,6 +59,8 @@ class Recorder:
         self._logs: list[dict[str, Tensor]] = []
         self._line_start = (0.0, 0)  # seconds and examples at the last line
         self._before: dict[str, list[Tensor]] = {}
+        self.timed = timed
+        self._times: Times | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """With what is noted for the line that is not closed yet, so that a resumed run writes the same line, on
@@ -98,6 +102,8 @@ class Recorder:
     ) -> None:
         """After that step, before gradients are dropped; `logs` are of the update."""
         self._logs.append(logs)
+        if self._times is not None:
+            self._times.note(self.elapsed(), self.batches.epoch)
         self.examples += 0 if self.batches.segment else self.batches.examples
         if self._closes_line(update):
             self._close_line(update, optimizer, guard, model)
@@ -125,6 +131,8 @@ class Recorder:
     def start_clock(self) -> None:
         """Count the seconds from now on."""
         self._since = time.perf_counter()
+        if self.timed and self._times is None:
+            self._times = Times(self.seconds, whole=self.batches.position == 0)
 
     def stop_clock(self) -> None:
         """Count no more."""
@@ -158,6 +166,8 @@ class Recorder:
         }
         if tokens is not None:
             values["tokens_per_second"] = tokens * self.processes.count * len(logs) / duration
+        if self._times is not None:
+            values |= self._times.taken()
         values["peak_memory_mb"] = peak_memory_mb(next(model.parameters()).device)
         values |= {f"grad_norm/{role}": norm for role, norm in guard.norms.items()}
         values |= {f"update_ratio/{role}": ratio for role, ratio in self._update_ratios(optimizer).items()}
@@ -176,6 +186,36 @@ class Recorder:
             moved = [new.detach() - old for new, old in zip(now, before[role], strict=True)]
             ratios[role] = total_norm(moved).item() / max(total_norm(before[role]).item(), 1e-12)
         return ratios
+
+
+class Times:
+    """What each update and each epoch takes, in seconds without validation.
+
+    Args:
+        seconds: of the run when its next update begins.
+        whole: whether that update is the first of its epoch; else how long this epoch takes is not said.
+    """
+
+    def __init__(self, seconds: float, whole: bool) -> None:
+        self._last, self._epoch = seconds, -1
+        self._began = seconds if whole else None  # when the epoch at hand began
+        self._updates: list[float] = []
+        self._epochs: list[float] = []
+
+    def note(self, seconds: float, epoch: int) -> None:
+        """Note that an update of this epoch has ended, after so many seconds of the run."""
+        if self._epoch not in (-1, epoch):
+            self._epochs += [] if self._began is None else [self._last - self._began]
+            self._began = self._last
+        self._epoch = epoch
+        self._updates.append(seconds - self._last)
+        self._last = seconds
+
+    def taken(self) -> dict[str, float]:
+        """For a line: what was noted since the last."""
+        updates, epochs, self._updates, self._epochs = self._updates, self._epochs, [], []
+        found = {"update_seconds": sum(updates) / len(updates), "update_seconds_max": max(updates)}
+        return found | ({"epoch_seconds": sum(epochs) / len(epochs)} if epochs else {})
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -17,6 +17,7 @@ CHANGEABLE = (
     "training.processes",
     "training.shard",
     "training.max_seconds",
+    "training.profile",
 )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from headwise.errors import InputError
 from headwise.files import typed
@@ -27,6 +28,7 @@ MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 """What AdamW keeps of a parameter that it has moved."""
 
 
+@record_function("headwise: saving")
 def save(run: Training) -> None:
     """Write a checkpoint, the best one, too, if this update's validation was the best.
 

@@ -84,6 +84,11 @@ ROUTING = (
 ROUTING_OF_ONE = "On the test examples for a finished run, else on the validation examples of the last look."
 METRICS = "Mean over seeds; floor and ceiling where the task knows them for the metric."
 METRICS_OF_ONE = "Means over the test examples."
+PROFILE = (
+    "Of one update, the mean over {updates} that torch's profiler looked at, on {device}; an update that is looked at "
+    "takes longer than others. Kept: memory that the forward pass takes and does not give back, for the backward pass. "
+    "The trace in profile/ opens in Perfetto (ui.perfetto.dev) or chrome://tracing."
+)
 COSTS = "Parameters of backbone and controller; FLOPs of a forward pass; samples per second while training."
 ONE_RUN = "One run with one seed: another seed would give another score. headwise compare says by how much."
 QUICK = "A quick try with cut-down settings: its numbers are no results, and no verdict is given."

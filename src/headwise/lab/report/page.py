@@ -121,6 +121,7 @@ class Page:
     metrics: Table | None = None
     metrics_note: str = ""
     analyses: Sequence[Analysis] = ()
+    profile: CaptionedTable | None = None
     caveats: Sequence[str] = ()
     command: str = ""
     version: str = field(default_factory=lambda: metadata.version("headwise"))

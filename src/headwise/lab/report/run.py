@@ -1,6 +1,7 @@
 """The page of one run: where its score stands, how it got there, and what its router did. A failed run has one too."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from headwise.lab.report.analysis import analyses
 from headwise.lab.report.descriptions import describe_arm, describe_task, diagnose, spaced
 from headwise.lab.report.drawing import Levels
 from headwise.lab.report.mixtures import mixture_figures
-from headwise.lab.report.page import Column, Page, Picture, Row, Table, numbers, picture
+from headwise.lab.report.page import CaptionedTable, Column, Page, Picture, Row, Table, numbers, picture
 from headwise.lab.report.page_tables import routing_table, source_facts
 from headwise.tasks import TASKS, entry
 
@@ -75,6 +76,7 @@ class _RunPage:
             routing_note=captions.ROUTING_OF_ONE,
             metrics=self.metric_table(),
             metrics_note=captions.METRICS_OF_ONE,
+            profile=profile_table(self.run.profile),
             analyses=analyses({self.label: self.run}),
             caveats=[captions.ONE_RUN],
             how=self.how(),
@@ -147,6 +149,30 @@ class _RunPage:
         facts = [("directory", self.run.directory.name), ("device", str(self.config.get("device", MISSING)))]
         facts += source_facts([self.summary.get("headwise") or {}])
         return facts + ([("samples per second", format_count(speed))] if speed else [])
+
+
+def profile_table(profile: Mapping[str, Any]) -> CaptionedTable | None:
+    """Where an update's time goes, of a run that was profiled."""
+    if not profile:
+        return None
+    columns = numbers("part", "calls", "forward, ms", "backward, ms", "share", "kept, MB")
+    rows = [
+        Row(
+            [
+                part["part"],
+                format_count(round(part["calls"])),
+                f"{part['forward_ms']:.2f}",
+                f"{part['backward_ms']:.2f}",
+                f"{part['share']:.1%}",
+                f"{part['kept_mb']:.1f}",
+            ]
+        )
+        for part in profile["parts"]
+    ]
+    peak = profile.get("peak_memory_mb")
+    on_device = "" if peak is None else f" At most {format_count(peak)} MB of its memory were in use."
+    caption = captions.PROFILE.format(updates=profile["updates"], device=profile["device"]) + on_device
+    return CaptionedTable("Where an update's time goes", Table(columns, rows), caption)
 
 
 def _without_name(config: dict[str, Any]) -> dict[str, Any]:
