@@ -16,6 +16,7 @@ OWN = {
     "plan": "headwise.commands.plan",
     "scale": "headwise.commands.scale",
     "control": "headwise.commands.control",
+    "ood": "headwise.commands.ood",
     "ladder": "headwise.commands.ladder",
     "doctor": "headwise.commands.doctor",
     "report": "headwise.commands.report",

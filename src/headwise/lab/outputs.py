@@ -1,4 +1,5 @@
-"""What lies in the directory of a comparison, scaling, control or ladder; each holds one work, as it has one page."""
+"""What lies in the directory of a comparison, scaling, control, ladder or out-of-distribution test; each holds one
+work, as it has one page."""
 
 import re
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ COMPARISON, COMPARISON_TABLE, PAIR_TABLE = "comparison.json", "comparison.csv", 
 SCALING, SCALING_TABLE = "scaling.json", "scaling.csv"
 LADDER = "ladder.json"
 CONTROL, CONTROL_ARMS = "control.json", "arms"
+OOD, OOD_TABLE, MEASURED = "ood.json", "ood.csv", "measured"
 REPORT = "report.html"
 RUNS = "runs"
 # Beside what training leaves in the directory of a run
@@ -23,6 +25,7 @@ IDENTIFYING = {
     "runs of a comparison or a ladder": (PLAN,),
     "a scaling": (SCALING, *(f"{size}/{PLAN}" for size in SIZES)),
     "a control": (CONTROL, f"{CONTROL_ARMS}/{PLAN}"),
+    "an out-of-distribution test": (OOD,),
     "a run": (SUMMARY, METRICS, CONFIG),
 }
 """The files by which a directory is known to hold a kind of work."""

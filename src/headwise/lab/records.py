@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from headwise import files
 from headwise.errors import InputError
 from headwise.lab import shapes
-from headwise.lab.outputs import COMPARISON, CONTROL, LADDER, SCALING
+from headwise.lab.outputs import COMPARISON, CONTROL, LADDER, OOD, SCALING
 from headwise.models.arm import Arm
 from headwise.models.sizes import ModelConfig
 from headwise.schema import build
@@ -176,6 +176,18 @@ def read_control(directory: Path) -> dict[str, Any]:
     file = directory / CONTROL
     content = _whole(file, shapes.CONTROL, "control")
     _check_arms(content["comparison"]["arms"], f"{file}: comparison.arms")
+    return content
+
+
+def read_ood(directory: Path) -> dict[str, Any]:
+    """The content of ood.json in a directory that has one.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    file = directory / OOD
+    content = _whole(file, shapes.OOD, "ood")
+    _check_arms(content["arms"], f"{file}: arms")
     return content
 
 

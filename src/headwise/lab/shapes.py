@@ -82,11 +82,10 @@ _PAIR: Shape = {
     ),
     "discordant?": ([{"only_a": int, "only_b": int, "p": NUMBER}], None),
 }
-_SHARED: Shape = {
+_SHARED_TASK: Shape = {
     "task": str,
     "task_summary?": (str, None),
     "task_config": dict,
-    "training": dict,
     "metric": str,
     "higher_is_better": bool,
     "quick?": bool,
@@ -98,6 +97,7 @@ _SHARED: Shape = {
         "versions": {str: str},
     },
 }
+_SHARED: Shape = {**_SHARED_TASK, "training": dict}
 _SIZE: Shape = {
     "seeds": [int],
     **dict.fromkeys(("updates", "examples", "floor", "ceiling"), _VALUE),
@@ -151,6 +151,37 @@ CONTROL: Shape = {
     "comparison": COMPARISON,
     "curve": [{"ffn": int, "arms": {str: COMPARISON["arms"][str]}, "pair": _PAIR}],
     "how": _SHARED["how"],
+}
+OOD: Shape = {
+    **_SHARED_TASK,
+    **dict.fromkeys(("score", "directory"), str),
+    **{key: [str] for key in ("lead", "left_out", "notes")},
+    "seeds": [int],
+    "settings": dict,
+    "arms": {str: {"directories": [str], "model": dict, "arm": dict}},
+    "axes": {
+        str: {
+            **dict.fromkeys(("about", "of"), str),
+            "points": [
+                {
+                    "label": str,
+                    "value": (NUMBER, str, [NUMBER], dict),
+                    "is_neutral": bool,
+                    **dict.fromkeys(("floor", "ceiling"), _VALUE),
+                    "examples": int,
+                    "arms": {
+                        str: {
+                            "values": [_VALUE],
+                            "interval": _INTERVAL,
+                            **dict.fromkeys(("mean", "normalised", "kept", "loss"), _VALUE),
+                        }
+                    },
+                    "pairs": [_PAIR],
+                    "left_out": {str: str},
+                }
+            ],
+        }
+    },
 }
 PLAN: Shape = {
     str: {
@@ -227,6 +258,8 @@ def mismatch(value: Any, shape: Shape, at: str = "") -> str | None:
 
 def dangling(result: Mapping[str, Any]) -> str | None:
     """What a result of the right shape says of arms or sizes that it does not have, in words; None if nothing."""
+    if "axes" in result:
+        return _dangling_points(result)
     parts = _comparisons(result)
     if not parts or not all(part["arms"] for part in parts.values()):
         return "no arms"
@@ -242,6 +275,21 @@ def dangling(result: Mapping[str, Any]) -> str | None:
                 or advantage["by_size"].keys() - result["sizes"].keys()
             ):
                 return f"advantage.{metric}.{label} is of a size that there is not"
+    return None
+
+
+def _dangling_points(result: Mapping[str, Any]) -> str | None:
+    """The same of the points of an out-of-distribution test, at each of which every arm has a value for each seed."""
+    arms, seeds = set(result["arms"]), len(result["seeds"])
+    if not arms:
+        return "no arms"
+    for name, axis in result["axes"].items():
+        for number, point in enumerate(axis["points"]):
+            at = f"axes.{name}.points[{number}]"
+            if set(point["arms"]) != arms or any(len(arm["values"]) != seeds for arm in point["arms"].values()):
+                return f"{at} has other arms or seeds"
+            if any(pair[side] not in arms for pair in point["pairs"] for side in ("a", "b")):
+                return f"{at}.pairs has one of no arm"
     return None
 
 

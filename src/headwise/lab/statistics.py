@@ -204,6 +204,7 @@ def compare_pair(
     values: tuple[Values, Values],
     tests: Sequence[Sequence[NDArray[np.floating]]] = (),
     limits: Interval = UNLIMITED,
+    bootstrap: bool = True,
 ) -> Pair:
     """Every statistic of arm `a` minus arm `b`.
 
@@ -213,6 +214,7 @@ def compare_pair(
         tests: what the arms did on each test example: for each test set two arrays [seeds, examples], of the seeds that
             share it. Empty where that is not known; then the noise of the test sample is not either.
         limits: the smallest and the largest value that the metric can take.
+        bootstrap: also resample the test examples, which takes a second where there are thousands.
     """
     x, y = _pairs(*values)
     ours, theirs = ([pair[side] for pair in tests] for side in (0, 1))
@@ -231,7 +233,9 @@ def compare_pair(
         hedges_g=hedges_g(x, y, (ours, theirs)),
         smallest_detectable=smallest_detectable(found),
         # An example counts once, however many seeds share it
-        interval_examples=bootstrap_interval(np.concatenate([gap.mean(0) for gap in gaps])) if gaps else None,
+        interval_examples=bootstrap_interval(np.concatenate([gap.mean(0) for gap in gaps]))
+        if gaps and bootstrap
+        else None,
         interval_bootstrap=bootstrap_interval(x - y),
         identical=identical,
         estimate=found if len(x) > 1 else None,

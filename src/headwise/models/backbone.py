@@ -116,6 +116,17 @@ class Backbone(nn.Module):
         """The temperature of the head logits, None without a router."""
         return next((router.temperature.item() for router in self.routers()), None)
 
+    def set_steps(self, steps: int) -> None:
+        """Take so many refinement steps at evaluation, in each segment, in place of those trained.
+
+        How gradients and supervision were spread over the steps is forgotten: such a model is not to be trained.
+        """
+        if steps < 1:
+            raise ValueError(f"steps={steps}: choose at least 1")
+        loop = replace(self.arm.refinement, steps=steps, gradient="full", window=1, supervision="last", supervised=None)
+        self.arm = replace(self.arm, refinement=loop)
+        self.refiner.config = loop
+
     def set_temperature(self, value: float) -> None:
         """Set the temperature of every router; schedules call this between updates."""
         if not value > 0:

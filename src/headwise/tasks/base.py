@@ -11,7 +11,7 @@ import json
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -128,6 +128,38 @@ class TaskData(ABC):
         return {}
 
 
+@dataclass(frozen=True)
+class Shift:
+    """One way in which test examples leave the distribution trained on; a point of it is settings of the task, so that
+    `headwise evaluate` reaches the same examples.
+
+    Attributes:
+        about: what changes along it, in a few words.
+        trained: the value that a run with these settings was trained at, as it is shown.
+        settings: value -> keys of the task that are set for it, each with its value.
+        values: that are measured if nobody names others; none where they are the user's to name (files).
+        drawn: the examples come from a generator, or from data that no run has read: they are drawn from a seed of
+            their own, the same for all runs. False: they are part of the data of each run, which tell what was trained
+            on from what was held out.
+        steps: value -> refinement steps that it takes, as a multiple of those trained; default 1.
+
+    Raises:
+        ValueError: from `settings`: a value that means nothing.
+    """
+
+    about: str
+    trained: Any
+    settings: Callable[[Any], Mapping[str, Any]]
+    values: tuple[Any, ...] = ()
+    drawn: bool = True
+    steps: Callable[[Any], float] = lambda value: 1.0
+
+    @classmethod
+    def of(cls, about: str, config: Any, key: str, values: tuple[Any, ...], drawn: bool = True) -> Shift:
+        """Along one key of the task's configuration; the value trained at is that of `config`."""
+        return cls(about, getattr(config, key), lambda value: {key: value}, values, drawn)
+
+
 class Task(nn.Module, ABC):
     """Embedder, read-out, loss and metrics: what stands around a backbone of any kind.
 
@@ -183,6 +215,11 @@ class Task(nn.Module, ABC):
     def declared(cls, config: Any) -> TaskFacts:
         """What decides which arms and shapes the task takes under these settings."""
         return TaskFacts(cls.causal, cls.relations(config), cls.has_positions)
+
+    @classmethod
+    def shifts(cls, config: Any) -> dict[str, Shift]:
+        """By the name of an axis, how test examples can leave the distribution trained on; none by default."""
+        return {}
 
     @abstractmethod
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:

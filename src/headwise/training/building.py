@@ -19,9 +19,15 @@ def data_of(config: RunConfig) -> TaskData:
     return config.entry.data(config.task, config.seed, Path(config.cache) if config.cache else None)
 
 
-def build_model(config: RunConfig, facts: dict[str, Any]) -> TaskModel:
-    """A model with weights drawn from torch's global generator, for data with such `facts`."""
-    task = config.entry.task(config.task, facts, config.model.width)
+def build_model(config: RunConfig, facts: dict[str, Any], task_config: Any = None) -> TaskModel:
+    """A model with weights drawn from torch's global generator, for data with such `facts`.
+
+    Args:
+        config: of the run.
+        facts: `TaskData.facts`.
+        task_config: settings of the task in place of the run's.
+    """
+    task = config.entry.task(task_config or config.task, facts, config.model.width)
     return TaskModel(task, Backbone(config.model, config.arm, causal=task.causal))
 
 

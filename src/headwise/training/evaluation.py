@@ -46,10 +46,8 @@ def evaluate(
     changed = RunConfig.from_plain(overridden(config.to_plain(), overrides or {}))
     with reproducible(changed):
         data = data_of(changed)
-        with _of_saved(facts, path):
-            data.adopt(facts)
-        model = _built(changed, facts, path)
-        load_weights(path, model)
+        adopt(data, facts, path)
+        model = restored(path, changed, facts)
         test = data.split("test")
         at_once = batch_size or changed.training.evaluation_batch_size
         result = score_on_device(changed, model, test, at_once)
@@ -67,9 +65,7 @@ def load(run: str | Path) -> TaskModel:
     path = Path(run)
     config, facts = saved(path)
     with reproducible(config):
-        model = _built(config, facts, path)
-    load_weights(path, model)
-    return model.eval()
+        return restored(path, config, facts).eval()
 
 
 def score_on_device(config: RunConfig, model: TaskModel, source: Source, batch_size: int, examples: int = 0) -> Score:
@@ -169,10 +165,32 @@ def saved(path: Path) -> tuple[RunConfig, dict[str, Any]]:
     return RunConfig.from_plain(typed(content, "run", dict, file)), typed(content, "facts", dict, file)
 
 
-def _built(config: RunConfig, facts: dict[str, Any], path: Path) -> TaskModel:
+def adopt(data: TaskData, facts: dict[str, Any], path: Path) -> None:
+    """Let the data be read as the run in `path`, which has these facts, reads them.
+
+    Raises:
+        InputError: its model does not fit them, or the facts are damaged.
+    """
+    with _of_saved(facts, path):
+        data.adopt(facts)
+
+
+def restored(path: Path, config: RunConfig, facts: dict[str, Any], task_config: Any = None) -> TaskModel:
+    """The model of the run in `path` with its weights.
+
+    Args:
+        config: of the run, as it is to be built.
+        facts: of the data that it was trained on.
+        task_config: settings of the task in place of those of `config`.
+
+    Raises:
+        InputError: the weights, or what the machine has of memory, do not fit the settings; damaged files.
+    """
     with _of_saved(facts, path):
         check_memory(config, facts)
-        return build_model(config, facts)
+        model = build_model(config, facts, task_config)
+    load_weights(path, model)
+    return model
 
 
 @contextlib.contextmanager

@@ -41,15 +41,15 @@ def summarise(
     labels = [one.label for one in sized.arms]
     summaries = [run.summary for run in runs.values() if run.summary]
     first = summaries[0] if summaries else {}
-    floor, ceiling = (_mean(summary.get(key) for summary in summaries) for key in ("floor", "ceiling"))
+    floor, ceiling = (mean_of(summary.get(key) for summary in summaries) for key in ("floor", "ceiling"))
     bounds = MetricBounds(floor, ceiling, bool(facts["higher_is_better"]))
     values = {label: [number(runs[label, seed].summary.get("value")) for seed in seeds] for label in labels}
-    limits = _limits(facts["metric_range"])
+    limits = limits_of(facts["metric_range"])
     means = {
-        label: mean_interval(_with_nan(values[label]), [own for (own,) in by_test_set([label], runs, seeds)], limits)
+        label: mean_interval(with_nan(values[label]), [own for (own,) in by_test_set([label], runs, seeds)], limits)
         for label in labels
     }
-    pairs = corrected(_pairs(labels, values, runs, seeds, limits), limits, rule)
+    pairs = corrected(compare_arms(labels, values, runs, seeds, limits), limits, rule)
     verdicts = [verdict(pair, (means[pair.a], means[pair.b]), bounds, bool(facts["quick"])) for pair in pairs]
     controls = {one.label: control_for(one.arm) for one in sized.arms}
     return {
@@ -102,7 +102,7 @@ def table(result: Mapping[str, Any]) -> str:
                 [result["task"], result["metric"], label, seed, value, *ends, *size, arm["failures"].get(str(seed))]
             )
     sizes = ("parameters", "flops_per_example", "quick", "failure")
-    return _csv(["task", "metric", "arm", "seed", "value", "floor", "ceiling", *sizes], rows)
+    return csv_text(["task", "metric", "arm", "seed", "value", "floor", "ceiling", *sizes], rows)
 
 
 PAIR_NUMBERS = ("n", "difference", "low", "high", "confidence", "p_paired", "p_holm", "effect", "p_equivalent")
@@ -115,10 +115,10 @@ def pair_table(result: Mapping[str, Any]) -> str:
         low, high = pair["interval"] or (None, None)
         known = {**pair, "low": low, "high": high}
         rows.append([*(known[key] for key in ("a", "b", "kind", *PAIR_NUMBERS)), pair["verdict"]])
-    return _csv(["a", "b", "kind", *PAIR_NUMBERS, "verdict"], rows)
+    return csv_text(["a", "b", "kind", *PAIR_NUMBERS, "verdict"], rows)
 
 
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -126,18 +126,21 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def _pairs(
+def compare_arms(
     labels: Sequence[str],
     values: Mapping[str, Sequence[float | None]],
     runs: Mapping[tuple[str, int], Run],
     seeds: Sequence[int],
     limits: Interval,
+    bootstrap: bool = True,
 ) -> list[Pair]:
-    """Every arm against the first, then the others among themselves."""
+    """Every arm against the first, then the others among themselves; arguments as in `compare_pair`."""
     order = [(a, labels[0]) for a in labels[1:]]
     order += [(a, b) for i, b in enumerate(labels[1:], 1) for a in labels[i + 1 :]]
     return [
-        compare_pair(a, b, (_with_nan(values[a]), _with_nan(values[b])), by_test_set([a, b], runs, seeds), limits)
+        compare_pair(
+            a, b, (with_nan(values[a]), with_nan(values[b])), by_test_set([a, b], runs, seeds), limits, bootstrap
+        )
         for a, b in order
     ]
 
@@ -187,7 +190,7 @@ def by_test_set(
     return [tuple(np.stack(arm) for arm in zip(*own, strict=True)) for own in found.values()]
 
 
-def _limits(ends: Sequence[float | None]) -> Interval:
+def limits_of(ends: Sequence[float | None]) -> Interval:
     """A metric's range as it is written to JSON, null for infinite."""
     low, high = ends
     return -math.inf if low is None else low, math.inf if high is None else high
@@ -202,12 +205,12 @@ def _means_over_runs(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ]
     keys = ["updates", "examples", "flops_per_example", "train_seconds"]
     keys += ["refinement_steps_mean", "heads_active_mean", "heads_executed_mean"]
-    means = {key: _mean(summary.get(key) for summary in summaries) for key in keys}
+    means = {key: mean_of(summary.get(key) for summary in summaries) for key in keys}
     known = {key: mean for key, mean in means.items() if mean is not None or key == "train_seconds"}
-    return {**known, "samples_per_second": _mean(speeds), "metrics": _means(s.get("metrics") for s in summaries)}
+    return {**known, "samples_per_second": mean_of(speeds), "metrics": _means(s.get("metrics") for s in summaries)}
 
 
-def _mean(values: Any) -> float | None:
+def mean_of(values: Any) -> float | None:
     known = [x for value in values if (x := number(value)) is not None]
     return math.fsum(known) / len(known) if known else None
 
@@ -218,9 +221,9 @@ def _means(mappings: Any) -> dict[str, Any]:
     means: dict[str, Any] = {}
     for key in dict.fromkeys(key for mapping in known for key in mapping):
         found = [mapping[key] for mapping in known if key in mapping]
-        means[key] = _means(found) if isinstance(found[0], Mapping) else _mean(found)
+        means[key] = _means(found) if isinstance(found[0], Mapping) else mean_of(found)
     return means
 
 
-def _with_nan(values: Sequence[float | None]) -> list[float]:
+def with_nan(values: Sequence[float | None]) -> list[float]:
     return [math.nan if value is None else value for value in values]

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from headwise.lab.comparison.plan import Plan
-from headwise.lab.comparison.results import by_test_set, corrected
+from headwise.lab.comparison.results import by_test_set, corrected, limits_of, with_nan
 from headwise.lab.comparison.verdicts import MetricBounds, verdict
 from headwise.lab.control.conclusion import Evidence, conclude, curve_sentence
 from headwise.lab.control.plan import Control
@@ -45,7 +45,7 @@ def summarise(planned: Control, comparisons: Sequence[Plain]) -> dict[str, Any]:
 def _curve(planned: Control, results: Sequence[tuple[Plain, Plain]], arms: Plain) -> list[dict[str, Any]]:
     """The reference and the routed arm at each width, both as a comparison has them, and their difference; the widths
     are one family of tests."""
-    limits = _limits(arms["metric_range"])
+    limits = limits_of(arms["metric_range"])
     shown = [{**ours["arms"], **theirs["arms"]} for ours, theirs in results]
     every = zip(planned.curve.values(), shown, strict=True)
     pairs = corrected([_pair(plans, found, limits) for plans, found in every], limits)
@@ -62,20 +62,11 @@ def _curve(planned: Control, results: Sequence[tuple[Plain, Plain]], arms: Plain
 def _pair(plans: tuple[Plan, Plan], arms: Plain, limits: Interval) -> Pair:
     runs = {(run.label, run.seed): read_run(run.directory) for plan in plans for run in plan.runs}
     reference, routed = arms
-    values = _values(arms[routed]), _values(arms[reference])
+    values = with_nan(arms[routed]["values"]), with_nan(arms[reference]["values"])
     return compare_pair(routed, reference, values, by_test_set([routed, reference], runs, plans[0].seeds), limits)
-
-
-def _values(arm: Plain) -> list[float]:
-    return [math.nan if value is None else value for value in arm["values"]]
 
 
 def _mean(arm: Plain) -> Mean:
     interval = None if arm["interval"] is None else (arm["interval"][0], arm["interval"][1])
     known = [value for value in arm["values"] if value is not None]
     return Mean(math.nan if arm["mean"] is None else arm["mean"], interval, len(known))
-
-
-def _limits(ends: Sequence[float | None]) -> Interval:
-    low, high = ends
-    return -math.inf if low is None else low, math.inf if high is None else high

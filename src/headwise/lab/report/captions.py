@@ -154,3 +154,24 @@ LADDER_SCOPE = (
     "A ladder looks for what is broken, with one seed and a small budget: an arm that passes trains as it should, and "
     "none is shown to be better than another. For that there is headwise compare."
 )
+NOT_TRAINED_AGAIN = (
+    "Nothing was trained again: the runs are as they were. Examples that are drawn anew come from a seed of their own, "
+    "the same for all runs; the others are the test examples of each run. None of them was trained on."
+)
+LEAST_KEPT = (
+    "What each arm keeps, at the point where it keeps least, of its {score}, each with the floor and the ceiling of "
+    "its own test examples: 100 % is what it reaches in distribution, on the test examples of its own runs."
+)
+AXIS = (
+    "Left the mean over seeds with its 95 % interval, between the floor and the ceiling of each test set; right what "
+    "is kept of what an arm reaches at the point marked *, where nothing is changed."
+)
+POINTS_FAMILY = "The pairs at all points of an axis are one family of tests."
+OOD_SCOPE = (
+    "An arm that keeps more need not be better there: read what is kept beside the score, as an arm that learned less "
+    "has less to lose."
+)
+KEPT = (
+    "In brackets: what an arm keeps of its {score}, each with the floor and the ceiling of its own test examples, "
+    "where 100 % is what it reaches at the point marked *, on the examples of its own runs."
+)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headwise.tasks.base import Batch, Task
+from headwise.tasks.base import Batch, Shift, Task
 from headwise.tasks.language import metrics
 from headwise.tasks.language.config import LanguageConfig
 from headwise.tasks.language.tokens import TextTokenizer
@@ -71,6 +71,16 @@ class LanguageTask(Task):
         self.tokens = Tokens(facts["vocabulary"], facts["context"], width)
         self.next_token = None if config.tied else NextToken(facts["vocabulary"], width)
         self.tokenizer = TextTokenizer.from_json(facts["kind"], facts["tokenizer"])
+
+    @classmethod
+    def shifts(cls, config: LanguageConfig) -> dict[str, Shift]:
+        """Text of another corpus, which the user names, and windows of another length."""
+        other = {"held_out": None, "pretraining": None, "pretraining_epochs": 0}
+        contexts = (max(config.context // 2, 2), 2 * config.context)
+        return {
+            "corpus": Shift("where the text is from", config.corpus, lambda corpus: other | {"corpus": corpus}),
+            "context": Shift.of("tokens seen at once", config, "context", contexts, drawn=False),
+        }
 
     @property
     def context(self) -> int:

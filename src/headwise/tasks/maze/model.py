@@ -14,8 +14,9 @@ from torch import Tensor
 from headwise.errors import InputError
 from headwise.models.sizes import ModelConfig
 from headwise.routing.layout import Layout
-from headwise.tasks.base import Batch, Task
+from headwise.tasks.base import Batch, Shift, Task
 from headwise.tasks.maze.config import MazeConfig
+from headwise.tasks.maze.families import FAMILIES
 from headwise.tasks.maze.lattice import strides
 from headwise.tasks.maze.read_outs import Grid, MarkedCells, Moves
 from headwise.tasks.maze.tokens import Cells, Convolution, ConvolutionalEncoder, bits
@@ -60,6 +61,31 @@ class MazeTask(Task):
                 f"model.relative={model.relative}: task.positions=none says nothing of where cells lie; use "
                 "task.positions=relative, or model.relative=0"
             )
+
+    @classmethod
+    def shifts(cls, config: MazeConfig) -> dict[str, Shift]:
+        """Larger mazes, whose shortest paths grow with the number of cells, and mazes of another family.
+
+        With another family paths may be of any length: in the other two such long ones as depth first search makes
+        practically never occur.
+        """
+        generated = {"file": None, "test_file": None}
+
+        def larger(size: int) -> dict[str, Any]:
+            return generated | {
+                "size": size,
+                "min_path_length": round(config.min_path_length * (size / config.size) ** 2),
+            }
+
+        def other(family: str) -> dict[str, Any]:
+            return generated | {"family": family, "min_path_length": 1, "loops": None}
+
+        sizes = tuple(round(config.size * times) for times in (4 / 3, 5 / 3, 2))
+        trained = config.family if config.file is None else config.file
+        return {
+            "size": Shift("cells on a side", config.size, larger, sizes),
+            "family": Shift("how mazes are made", trained, other, FAMILIES),
+        }
 
     @classmethod
     def relations(cls, config: MazeConfig) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ class ParsingConfig:
             as `ud_en_ewt`, or the path of a folder with files *-ud-{train,dev,test}.conllu.
         root: the folder of data sets; null takes the environment variable HEADWISE_DATA.
         train, validation, test: files of single splits, instead of those of the treebank.
+        test_words: test on the sentences of so many words only, the fewest and the most, [21,40]; null takes all.
         train_sentences: train on the first so many sentences only; null takes all.
         encoder: sentences to word vectors, in front of the backbone: `scratch` (default) or `pretrained`.
         arcs: width of the arc scorer's two perceptrons; default 256 (Dozat & Manning 2017 take 500 for a large model).
@@ -40,6 +41,7 @@ class ParsingConfig:
     train: FilePath | None = None
     validation: FilePath | None = None
     test: FilePath | None = None
+    test_words: tuple[int, ...] | None = None
     train_sentences: int | None = None
     encoder: Any = named(ENCODERS, Scratch())
     arcs: int = 256
@@ -53,5 +55,7 @@ class ParsingConfig:
                 raise ValueError(f"task.{key}={getattr(self, key)}: choose 1 or more")
         if self.train_sentences is not None and self.train_sentences < 1:
             raise ValueError(f"task.train_sentences={self.train_sentences}: choose 1 or more, or null for all")
+        if (words := self.test_words) is not None and not (len(words) == 2 and 1 <= words[0] <= words[1]):
+            raise ValueError(f"task.test_words={list(words)}: choose the fewest and the most, [21,40], or null")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"task.dropout={self.dropout}: choose a number from 0 up to, not including, 1")

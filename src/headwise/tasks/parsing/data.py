@@ -109,7 +109,7 @@ class ParsingData(TaskData):
         self._splits = {
             "train": self.treebank.train[: config.train_sentences],
             "validation": self.treebank.validation,
-            "test": self.treebank.test,
+            "test": self._of_length(self.treebank.test),
         }
         train = self._splits["train"]
         if config.train_sentences is not None and len(train) < config.train_sentences:
@@ -118,6 +118,20 @@ class ParsingData(TaskData):
                 f"train on; choose 1..{len(train)}"
             )
         self._rules = references.Rules(train)
+
+    def _of_length(self, sentences: list[Sentence]) -> list[Sentence]:
+        """Those of `test_words` words."""
+        if self.config.test_words is None:
+            return sentences
+        fewest, most = self.config.test_words
+        found = [sentence for sentence in sentences if fewest <= len(sentence.forms) <= most]
+        if not found:
+            longest = max(len(sentence.forms) for sentence in sentences)
+            raise InputError(
+                f"task.test_words=[{fewest},{most}]: no test sentence of {self.treebank.name} has so many words, the "
+                f"longest has {longest}"
+            )
+        return found
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwise.errors import InputError
-from headwise.tasks.base import Batch, Task
+from headwise.tasks.base import Batch, Shift, Task
 from headwise.tasks.parsing import metrics
 from headwise.tasks.parsing.config import ParsingConfig
 from headwise.tasks.parsing.decoding import decode_argmax, decode_tree
@@ -100,6 +100,22 @@ class ParsingTask(Task):
         self.encoder = config.encoder.module(facts["encoder"])
         self.entry = Entry(self.encoder.width, width, config.dropout)
         self.biaffine = Biaffine(config, width, len(facts["relations"]))
+
+    @classmethod
+    def shifts(cls, config: ParsingConfig) -> dict[str, Shift]:
+        """Short and long sentences of the same test set, and another treebank, which the user names: a file .conllu to
+        test on, or a treebank, whose own training part then teaches the rules of the floor."""
+
+        def other(treebank: str) -> dict[str, Any]:
+            if treebank.endswith(".conllu"):
+                return {"test": treebank}
+            return {"treebank": treebank, "train_sentences": None} | dict.fromkeys(("train", "validation", "test"))
+
+        by_words = ([1, 10], [11, 20], [21, 40], [41, 1000])
+        return {
+            "words": Shift("words of a sentence", "all", lambda words: {"test_words": words}, by_words, drawn=False),
+            "treebank": Shift("where the sentences are from", config.treebank, other),
+        }
 
     def warm_start(self) -> None:
         if isinstance(self.encoder, PretrainedEncoder):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headwise.tasks.base import Batch, Task
+from headwise.tasks.base import Batch, Shift, Task
 from headwise.tasks.sorting import metrics
 from headwise.tasks.sorting.arrays import SortingConfig
 from headwise.tasks.sorting.hints import CODES, smaller_larger
@@ -144,6 +144,15 @@ class SortingTask(Task):
             noise = torch.randn(CODES, CODES, generator=torch.Generator().manual_seed(0))
             # Orthogonal: one learned matrix can match all codes. Entries of unit variance, like any normed input.
             self.register_buffer("codes", torch.linalg.qr(noise)[0] * math.sqrt(CODES))
+
+    @classmethod
+    def shifts(cls, config: SortingConfig) -> dict[str, Shift]:
+        """Longer arrays, and other shares of them masked."""
+        longer = tuple(round(config.length * times) for times in (4 / 3, 5 / 3, 2))
+        return {
+            "length": Shift.of("integers to sort", config, "length", longer),
+            "mask_rate": Shift.of("share of them that is masked", config, "mask_rate", (0.2, 0.5, 0.8)),
+        }
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Element tokens first, then hint tokens: [B, n + h, D]."""

@@ -26,6 +26,7 @@ class WalkConfig:
         hops: T, the most relations that an instruction names; default 4. It names 1 to T, each number as often.
         train_hops: the most in training and validation, where that is to be less, so that tables go beyond the hops
             trained on; default null: `hops`.
+        test_hops: relations that each test instruction names; default null: 1 to `hops`, each number as often.
         successors: how many a node has in a relation, on average. 1 (default): each relation is a permutation. Less: a
             permutation of which that share is left, never less than the walk needs. More: further ones drawn at random,
             and the answer is the set of all nodes where the walk may end.
@@ -58,6 +59,7 @@ class WalkConfig:
     relations: int = 6
     hops: int = 4
     train_hops: int | None = None
+    test_hops: int | None = None
     successors: float = 1.0
     instruction: Literal["nodes", "tokens", "steps"] = "nodes"
     targets: Literal["answer", "hops"] = "answer"
@@ -78,6 +80,8 @@ class WalkConfig:
                 raise ValueError(f"task.{key}={getattr(self, key)}: choose 1 or more")
         if self.train_hops is not None and not 1 <= self.train_hops <= self.hops:
             raise ValueError(f"task.train_hops={self.train_hops}: choose 1..{self.hops} (task.hops), or null")
+        if self.test_hops is not None and not 1 <= self.test_hops <= self.hops:
+            raise ValueError(f"task.test_hops={self.test_hops}: choose 1..{self.hops} (task.hops), or null")
         if not 0 < self.successors <= self.nodes:
             raise ValueError(
                 f"task.successors={self.successors}: choose above 0, up to {self.nodes} (task.nodes); 1: permutations"

@@ -90,15 +90,16 @@ class WalkData(TaskData):
 
     def _test(self, count: int, seed: list[int], first: int) -> Batch:
         config = self.config
+        least, most = (1, config.hops) if config.test_hops is None else (config.test_hops, config.test_hops)
         if config.graph is None:
-            return generate(config, count, seed, config.hops)
+            return generate(config, count, seed, most, least)
 
         def wanted(instruction: np.ndarray, new: np.ndarray) -> np.ndarray:
             alone = (instruction < len(config.names)).sum(1) == 1
             kept: np.ndarray = alone | self._held_out(instruction) if config.share_held_out else np.ones_like(alone)
             return np.logical_and(kept, new) if config.test_graph is not None else kept
 
-        return queries(self.graph, config, count, seed, config.hops, wanted)
+        return queries(self.graph, config, count, seed, most, wanted, least)
 
     def _train(self, count: int, seed: list[int], first: int) -> Batch:
         return self._drawn(count, seed, self.config.most_trained)

@@ -13,7 +13,7 @@ from headwise.tasks.base import Batch
 from headwise.tasks.walk.config import WalkConfig
 
 
-def generate(config: WalkConfig, count: int, seed: list[int], most: np.ndarray | int) -> Batch:
+def generate(config: WalkConfig, count: int, seed: list[int], most: np.ndarray | int, least: int = 1) -> Batch:
     """`count` examples, a function of the arguments alone.
 
     Args:
@@ -21,6 +21,7 @@ def generate(config: WalkConfig, count: int, seed: list[int], most: np.ndarray |
         count: B.
         seed: of everything random.
         most: hops of the longest instruction, for all or for each example.
+        least: hops of the shortest one.
 
     Returns:
         edges        bool [B, K, N, N], True where relation k leads from node i (first) to node j
@@ -32,7 +33,7 @@ def generate(config: WalkConfig, count: int, seed: list[int], most: np.ndarray |
     B, N, K, T = count, config.nodes, config.relations, config.hops
     rng, row = np.random.default_rng(seed), np.arange(count)
     successor = rng.random((B, K, N)).argsort(2)
-    hops = rng.integers(1, np.broadcast_to(most, (B,)) + 1)
+    hops = rng.integers(least, np.broadcast_to(most, (B,)) + 1)
     instruction = np.where(np.arange(T) < hops[:, None], rng.integers(K, size=(B, T)), K)
     start = rng.integers(N, size=B)
     edges = np.zeros((B, K, N, N), dtype=bool)

@@ -8,6 +8,7 @@ Legend: B batch, N nodes, K relations, T the most hops, L = N or N + T tokens, D
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from headwise.models.refusals import TaskFacts
 from headwise.routing.layout import Layout
-from headwise.tasks.base import Batch, Task
+from headwise.tasks.base import Batch, Shift, Task
 from headwise.tasks.walk import metrics
 from headwise.tasks.walk.config import WalkConfig
 from headwise.tasks.walk.graphs import edges_of
@@ -119,6 +120,28 @@ class WalkTask(Task):
         """A route of so many hops, and a target for each if they are asked for."""
         targets = config.most_trained if config.targets == "hops" else 0
         return TaskFacts(cls.causal, cls.relations(config), hops=config.hops, targets=targets)
+
+    @classmethod
+    def shifts(cls, config: WalkConfig) -> dict[str, Shift]:
+        """Instructions of more hops than trained on, each test example of exactly so many.
+
+        Where the instruction is told step by step, steps grow with it.
+        """
+        trained, stepped = config.most_trained, config.instruction == "steps"
+
+        def longer(hops: int) -> dict[str, Any]:
+            return {"hops": max(hops, config.hops), "train_hops": trained, "test_hops": hops}
+
+        return {
+            "hops": Shift(
+                "relations that an instruction names",
+                f"1 to {config.hops}",
+                longer,
+                tuple(dict.fromkeys((trained, trained + 1, math.ceil(1.5 * trained), 2 * trained))),
+                drawn=config.graph is None,
+                steps=lambda hops: max(1.0, hops / trained) if stepped else 1.0,
+            )
+        }
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """[B, N, D], with the instruction in every node if it is to be there; or with its tokens behind the nodes

@@ -113,7 +113,13 @@ def read_triples(path: Path) -> dict[int, tuple[str, str, str]]:
 
 
 def queries(
-    graph: Graph, config: WalkConfig, count: int, seed: list[int], most: np.ndarray | int, wanted: Wanted
+    graph: Graph,
+    config: WalkConfig,
+    count: int,
+    seed: list[int],
+    most: np.ndarray | int,
+    wanted: Wanted,
+    least: int = 1,
 ) -> Batch:
     """`count` queries, a function of the arguments alone: random walks along edges that there are.
 
@@ -123,6 +129,7 @@ def queries(
         count: B.
         seed: of everything random.
         most: hops of the longest instruction, for all or for each example.
+        least: hops of the shortest one.
         wanted: says which are taken; others are drawn again.
 
     Returns:
@@ -134,7 +141,7 @@ def queries(
     rng, T = np.random.default_rng(seed), config.hops
     edges, new = graph.edges(), graph.edges(graph.new)
     leads = np.asarray(edges.any(2))  # [K, N], whether a relation leads anywhere from an entity
-    hops = rng.integers(1, np.broadcast_to(most, (count,)) + 1)
+    hops = rng.integers(least, np.broadcast_to(most, (count,)) + 1)
     start, instruction = np.zeros(count, dtype=np.int64), np.zeros((count, T), dtype=np.int64)
     missing = np.arange(count)
     for _ in range(PATIENCE):

@@ -1,0 +1,87 @@
+"""An out-of-distribution test in a terminal: a table for each axis, and what was decided."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from headwise.lab.formatting import MISSING, format_metric, format_percent
+from headwise.lab.outputs import REPORT
+from headwise.lab.records import number
+from headwise.lab.report import captions
+from headwise.lab.report.descriptions import spaced
+
+Plain = Mapping[str, Any]
+SIGNS = {"better": ">", "worse": "<"}
+
+
+def ood_text(result: Plain) -> list[RenderableType]:
+    """What to print of ood.json, one after the other."""
+    parts: list[RenderableType] = [Text(f"\n{result['headline']}.", style="bold")]
+    parts += [Text(captions.QUICK, style="yellow")] if result.get("quick") else []
+    for name, axis in result["axes"].items():
+        parts += ["", axis_table(result, name, axis)]
+        parts += [Text(line, style="yellow") for line in left_out(axis)]
+    parts += ["", Text(captions.KEPT.format(score=result["score"]), style="dim"), ""]
+    parts += [Text(line) for line in result["lead"]]
+    parts += [Text(line, style="yellow") for line in (*result["left_out"], *result["notes"])]
+    return [*parts, Text(f"\nreport: {Path(result['directory']) / REPORT}")]
+
+
+def axis_table(result: Plain, name: str, axis: Plain) -> Table:
+    """Each point of an axis: floor, ceiling, every arm with what it keeps, and which arms are better than which."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title_justify="left")
+    table.title = f"{spaced(name)}: {axis['about']} ({spaced(result['metric'])})"
+    table.add_column(spaced(name), justify="right", no_wrap=True)
+    for title in ("floor", "ceiling"):
+        table.add_column(title, justify="right", style="dim", no_wrap=True)
+    for label in result["arms"]:
+        table.add_column(Text(label), justify="right", no_wrap=True)
+    table.add_column("decided", overflow="fold")
+    for point in axis["points"]:
+        table.add_row(
+            value_of(point),
+            *(format_metric(number(point[end])) for end in ("floor", "ceiling")),
+            *(" ".join(cell(point["arms"][label])) for label in result["arms"]),
+            decided(point),
+            style="bold" if point["is_neutral"] else None,
+        )
+    return table
+
+
+def value_of(point: Plain) -> str:
+    """The value of a point, marked where it is that of training."""
+    return f"{point['label']}*" if point["is_neutral"] else str(point["label"])
+
+
+def cell(arm: Plain) -> tuple[str, str]:
+    """The mean of an arm, and what it keeps of its gain."""
+    kept = number(arm["kept"])
+    return format_metric(number(arm["mean"])), "" if kept is None else f"({format_percent(kept)})"
+
+
+def decided(point: Plain) -> str:
+    """The pairs of which one arm is better, in signs; a dash where no difference was shown."""
+    found = [f"{pair['a']} {SIGNS[pair['kind']]} {pair['b']}" for pair in point["pairs"] if pair["kind"] in SIGNS]
+    return ", ".join(found) or MISSING
+
+
+def left_out(axis: Plain) -> list[str]:
+    """What could not be measured, runs with the same reason in one line."""
+    lines: list[str] = []
+    for point in axis["points"]:
+        by_reason: dict[str, list[str]] = {}
+        for run, reason in point["left_out"].items():
+            by_reason.setdefault(reason, []).append(run)
+        for reason, runs in by_reason.items():
+            whom = (
+                ""
+                if len(by_reason) == 1 and not any(arm["mean"] is not None for arm in point["arms"].values())
+                else (f" ({'; '.join(runs)})")
+            )
+            lines.append(f"{point['label']} not measured{whom}: {reason}")
+    return lines
