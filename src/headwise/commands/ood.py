@@ -54,6 +54,8 @@ def run(options: Options) -> Result:
                 raise InputError(f"~{override.key}: nothing to go back from; a run is as it is, but for key=value")
             settings[override.key] = override.value
     console = Console(stderr=True, highlight=False)
-    result = ood(directories, options.axes, options.output, settings, lambda line: console.print(Text(line)))
+    result = ood(
+        directories, options.axes, options.output, settings, lambda line: console.print(Text(line), soft_wrap=True)
+    )
     write_report(result["directory"])
     return Result(result, ood_text(result))

@@ -63,7 +63,7 @@ def ood(
     path = Path(output) if output else _default_output(paths, runs)
     refuse_other_work(path, ["a comparison", "a scaling", "a control", "a run"])
     before = _before(path, settings or {})
-    work = _Work(runs, Measuring(settings or {}, kept=max(len(runs.seeds), 1)), path, dict(settings or {}))
+    work = _Work(runs, Measuring(settings or {}, kept=2 * len(runs.seeds)), path, dict(settings or {}))
     neutral = work.neutral()
     every = _with_earlier(before, wanted, choose(runs.first, runs.heads, None))
     points: dict[str, list[Judged]] = {}
@@ -96,6 +96,7 @@ class _Work:
     def __init__(self, runs: Runs, measuring: Measuring, output: Path, settings: Mapping[str, Any]) -> None:
         self.runs, self.measuring, self.output, self.settings = runs, measuring, output, settings
         self.notes: list[str] = []
+        self.own_examples: dict[str, str] = {}  # name of a run -> fingerprint of its own test set
 
     def neutral(self) -> Judged:
         """All runs on their own test sets, and what is to be said where a run does not score there what it did when it
@@ -111,6 +112,7 @@ class _Work:
             except InputError as error:
                 left_out[run.name] = str(error)
                 continue
+            self.own_examples[run.name] = one.fingerprint
             was, now = run.value, one.value
             if not self.settings and was is not None and now is not None and abs(now - was) > AGREES * max(1, abs(was)):
                 self.notes.append(
@@ -127,8 +129,12 @@ class _Work:
         measured, left_out = dict[tuple[str, int], Measured](), dict[str, str]()
         for run in self.runs.runs:
             try:
-                if (one := self._one(run, axis, value, measure)) is not None:
-                    measured[run.label, run.seed] = one
+                one = self._one(run, axis, value, measure)
+                if one is None:
+                    continue
+                if axis.shift is not None and one.fingerprint == self.own_examples.get(run.name):
+                    raise InputError("the test examples are the same as without it")
+                measured[run.label, run.seed] = one
             except InputError as error:
                 left_out[run.name] = str(error)
         return Point(value, measured, left_out)

@@ -1,4 +1,4 @@
-"""The content of ood.json: at each point every arm between floor and ceiling of its test set, what is left there of what
+"""The content of ood.json: at each point every arm between floor and ceiling of its test set, what is left of what
 it gained in distribution, and verdicts between arms.
 
 Of the normalised score s = (score - floor) / (ceiling - floor), each with floor and ceiling of its own test set,

@@ -121,9 +121,8 @@ def axis_figure(result: Plain, name: str, axis: Plain) -> Figure:
             known = [(x, level) for x, point in enumerate(points) if (level := number(point[end])) is not None]
             scores.plot(*_columns(known), color=style.MUTED, linewidth=1.0, linestyle=(0, (4, 2)), marker="_")
             if known:
-                scores.annotate(
-                    end, known[-1], xytext=(6, 0), textcoords="offset points", va="center", color=style.MUTED
-                )
+                beside = {"xytext": (len(points) - 0.45, known[-1][1]), "annotation_clip": False}
+                scores.annotate(end, known[-1], va="center", color=style.MUTED, fontsize=style.SMALL, **beside)
         for place, label in enumerate(labels):
             aside = 0.06 * (place - (len(labels) - 1) / 2)  # so that none covers another
             own = [(x + aside, point["arms"][label]) for x, point in enumerate(points)]
@@ -141,6 +140,7 @@ def axis_figure(result: Plain, name: str, axis: Plain) -> Figure:
         _frame(scores, name, points, spaced(result["metric"]))
         _frame(shares, name, points, f"kept of the {result['score']}")
         shares.axhline(1, color=style.MUTED, linewidth=1.0)
+        shares.set_ylim(bottom=min(0.0, shares.get_ylim()[0]), top=max(1.1, shares.get_ylim()[1]))
         legend(figure, labels)
         return figure
 

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headwise.lab.formatting import MISSING, format_metric, format_percent
+from headwise.lab.formatting import MISSING, format_metric, format_percent, join_words
 from headwise.lab.outputs import REPORT
 from headwise.lab.records import number
 from headwise.lab.report import captions
@@ -74,14 +74,14 @@ def left_out(axis: Plain) -> list[str]:
     """What could not be measured, runs with the same reason in one line."""
     lines: list[str] = []
     for point in axis["points"]:
-        by_reason: dict[str, list[str]] = {}
+        runs_of: dict[str, list[str]] = {}
         for run, reason in point["left_out"].items():
-            by_reason.setdefault(reason, []).append(run)
-        for reason, runs in by_reason.items():
-            whom = (
-                ""
-                if len(by_reason) == 1 and not any(arm["mean"] is not None for arm in point["arms"].values())
-                else (f" ({'; '.join(runs)})")
-            )
+            runs_of.setdefault(reason, []).append(run)
+        missing = {label for label, arm in point["arms"].items() if arm["mean"] is None}
+        for reason, runs in runs_of.items():
+            arms = dict.fromkeys(run.rpartition(", seed ")[0] for run in runs)
+            named = [arm for arm in arms if arm in missing]
+            named += [run for run in runs if run.rpartition(", seed ")[0] not in missing]
+            whom = "" if missing == set(point["arms"]) and len(runs_of) == 1 else f" of {join_words(named)}"
             lines.append(f"{point['label']} not measured{whom}: {reason}")
     return lines
