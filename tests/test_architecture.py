@@ -31,7 +31,8 @@ ROOMS = {
     "ladder": FILES | {"comparison"},
     "control": FILES | {"comparison"},
     "doctor": FILES | {"comparison", "ladder"},
-    "report": FILES | {"comparison", "scaling", "ladder", "control"},
+    "ood": FILES | {"comparison", "scaling"},
+    "report": FILES | {"comparison", "scaling", "ladder", "control", "ood"},
     "bench": FILES,
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -53,9 +53,7 @@ def run(options: Options) -> Result:
             if override.delete:
                 raise InputError(f"~{override.key}: nothing to go back from; a run is as it is, but for key=value")
             settings[override.key] = override.value
-    console = Console(stderr=True, highlight=False)
-    result = ood(
-        directories, options.axes, options.output, settings, lambda line: console.print(Text(line), soft_wrap=True)
-    )
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    result = ood(directories, options.axes, options.output, settings, lambda line: console.print(Text(line)))
     write_report(result["directory"])
     return Result(result, ood_text(result))

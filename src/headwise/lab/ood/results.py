@@ -64,7 +64,7 @@ class Judged:
             one: mean_interval(with_nan(values), [own for (own,) in by_test_set([one], found, runs.seeds)], limits)
             for one, values in self.values.items()
         }
-        self.pairs = compare_arms(runs.labels, self.values, found, runs.seeds, limits, bootstrap=False)
+        self.pairs = compare_arms(runs.labels, self.values, found, runs.seeds, limits, bootstrap=False) if known else []
         self.examples = max((len(one.values) for one in known), default=0)
 
     def score(self, arm: str) -> float | None:

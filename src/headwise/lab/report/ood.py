@@ -16,7 +16,7 @@ from headwise.lab.report import captions
 from headwise.lab.report.comparison import BADGES
 from headwise.lab.report.descriptions import describe_arm, describe_task, spaced
 from headwise.lab.report.drawing import figure_row, legend
-from headwise.lab.report.ood_tables import SIGNS, cell, left_out, value_of
+from headwise.lab.report.ood_tables import SIGNS, cell, left_out, measured, value_of
 from headwise.lab.report.page import CaptionedTable, Column, Page, PairVerdict, Picture, Row, Table, numbers, picture
 from headwise.lab.report.page_tables import pair_note, pair_table, run_facts
 from headwise.training.files import SUMMARY
@@ -27,7 +27,7 @@ Plain = Mapping[str, Any]
 def ood_page(result: Plain) -> Page:
     """The page for the out-of-distribution test whose ood.json holds `result`."""
     arms, axes = list(result["arms"]), result["axes"]
-    points = [(f"{spaced(name)} {point['label']}", point) for name, axis in axes.items() for point in axis["points"]]
+    points = [(f"{spaced(name)} {point['label']}", point) for name, axis in axes.items() for point in measured(axis)]
     pairs = [(place, pair) for place, point in points if not point["is_neutral"] for pair in point["pairs"]]
     decided_first = sorted(pairs, key=lambda one: one[1]["kind"] not in SIGNS)
     sources = [
@@ -99,7 +99,7 @@ def _table(result: Plain, name: str, axis: Plain) -> CaptionedTable:
         *(f"{label}{more}" for label in result["arms"] for more in ("", " keeps")),
     ]
     rows = []
-    for point in axis["points"]:
+    for point in measured(axis):
         ends = [format_metric(number(point[end])) for end in ("floor", "ceiling")]
         arms = [text for label in result["arms"] for text in cell(point["arms"][label])]
         rows.append(Row([value_of(point), *ends, *arms]))
@@ -113,7 +113,7 @@ def _picture(result: Plain, name: str, axis: Plain) -> Picture:
 
 def axis_figure(result: Plain, name: str, axis: Plain) -> Figure:
     """Left each arm with its interval between floor and ceiling of each test set, right what it keeps."""
-    points, labels = axis["points"], list(result["arms"])
+    points, labels = measured(axis), list(result["arms"])
     ordered = all(isinstance(point["value"], (int, float)) for point in points)
     with rc_context(style.STYLE):
         figure, (scores, shares) = figure_row(3.2, columns=2, ratios=(1.0, 1.0))

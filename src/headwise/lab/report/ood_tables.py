@@ -42,7 +42,7 @@ def axis_table(result: Plain, name: str, axis: Plain) -> Table:
     for label in result["arms"]:
         table.add_column(Text(label), justify="right", no_wrap=True)
     table.add_column("decided", overflow="fold")
-    for point in axis["points"]:
+    for point in measured(axis):
         table.add_row(
             value_of(point),
             *(format_metric(number(point[end])) for end in ("floor", "ceiling")),
@@ -51,6 +51,11 @@ def axis_table(result: Plain, name: str, axis: Plain) -> Table:
             style="bold" if point["is_neutral"] else None,
         )
     return table
+
+
+def measured(axis: Plain) -> list[Plain]:
+    """The points of an axis at which there is a result."""
+    return [point for point in axis["points"] if point["examples"]]
 
 
 def value_of(point: Plain) -> str:
@@ -82,6 +87,6 @@ def left_out(axis: Plain) -> list[str]:
             arms = dict.fromkeys(run.rpartition(", seed ")[0] for run in runs)
             named = [arm for arm in arms if arm in missing]
             named += [run for run in runs if run.rpartition(", seed ")[0] not in missing]
-            whom = "" if missing == set(point["arms"]) and len(runs_of) == 1 else f" of {join_words(named)}"
+            whom = "" if missing == set(point["arms"]) else f" of {join_words(named)}"
             lines.append(f"{point['label']} not measured{whom}: {reason}")
     return lines
