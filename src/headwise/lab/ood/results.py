@@ -196,8 +196,9 @@ def _decided(axes: Mapping[str, Plain]) -> list[str]:
     pairs: dict[tuple[str, str], list[str]] = {}
     for axis in axes.values():
         for point in axis["points"]:
-            for pair in () if point["is_neutral"] else point["pairs"]:
-                pairs.setdefault((pair["a"], pair["b"]), []).append(pair["kind"])
+            for pair in point["pairs"]:
+                if not point["is_neutral"] and pair["n"]:
+                    pairs.setdefault((pair["a"], pair["b"]), []).append(pair["kind"])
     return [
         f"{a} is better than {b} at {kinds.count('better')} of {len(kinds)} points, worse at {kinds.count('worse')}."
         for (a, b), kinds in pairs.items()

@@ -121,14 +121,14 @@ def axis_figure(result: Plain, name: str, axis: Plain) -> Figure:
             known = [(x, level) for x, point in enumerate(points) if (level := number(point[end])) is not None]
             scores.plot(*_columns(known), color=style.MUTED, linewidth=1.0, linestyle=(0, (4, 2)), marker="_")
             if known:
-                beside = {"xytext": (len(points) - 0.45, known[-1][1]), "annotation_clip": False}
-                scores.annotate(end, known[-1], va="center", color=style.MUTED, fontsize=style.SMALL, **beside)
-        for place, label in enumerate(labels):
-            aside = 0.06 * (place - (len(labels) - 1) / 2)  # so that none covers another
+                place = (len(points) - 0.45, known[-1][1])  # right of the frame
+                scores.annotate(end, place, va="center", color=style.MUTED, fontsize=style.SMALL, annotation_clip=False)
+        for index, label in enumerate(labels):
+            aside = 0.06 * (index - (len(labels) - 1) / 2)  # so that none covers another
             own = [(x + aside, point["arms"][label]) for x, point in enumerate(points)]
             line: dict[str, Any] = {
-                "color": style.colour(place),
-                "marker": style.marker(place),
+                "color": style.colour(index),
+                "marker": style.marker(index),
                 "linestyle": "-" if ordered else "none",
             }
             for panel, key in ((scores, "mean"), (shares, "kept")):
@@ -136,7 +136,7 @@ def axis_figure(result: Plain, name: str, axis: Plain) -> Figure:
                 panel.plot(*_columns(reached), **line)
             for x, arm in own:
                 if arm["interval"] is not None:
-                    scores.plot([x] * 2, arm["interval"], color=style.colour(place), linewidth=1.4, alpha=0.7)
+                    scores.plot([x] * 2, arm["interval"], color=style.colour(index), linewidth=1.4, alpha=0.7)
         _frame(scores, name, points, spaced(result["metric"]))
         _frame(shares, name, points, f"kept of the {result['score']}")
         shares.axhline(1, color=style.MUTED, linewidth=1.0)
