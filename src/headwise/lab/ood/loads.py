@@ -65,7 +65,8 @@ class _Measured:
 
 
 def _gram(attention: RoutedAttention) -> Tensor:
-    """W^T W of each head's columns W of the output projection, [H, E, E]; a mixture has the same for all."""
+    """W^T W of each head's part W of the output projection, [H, E, E]; that of a mixture is the same for all."""
     H, E = attention.shape.heads, attention.shape.head_width
     weight = attention.output.weight.detach().view(attention.width, -1, E)  # [D, H|1, E]
+    weight = weight / (H // weight.shape[1])  # a mixture takes the mean over heads
     return torch.einsum("dhe,dhf->hef", weight, weight).expand(H, -1, -1)
