@@ -9,6 +9,9 @@ from headwise.schema import FilePath
 
 TokenizerKind = Literal["word", "character", "bpe"]
 
+RECORDS = ("synthetic", "facts_and_chat")
+"""Corpora of records, which are read whole whatever the context."""
+
 BYTES = 256
 """Tokens that byte-level BPE starts from."""
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from headwise.tasks.base import Batch, Shift, Task
 from headwise.tasks.language import metrics
-from headwise.tasks.language.config import LanguageConfig
+from headwise.tasks.language.config import RECORDS, LanguageConfig
 from headwise.tasks.language.tokens import TextTokenizer
 
 SCALE = 0.02
@@ -74,13 +74,13 @@ class LanguageTask(Task):
 
     @classmethod
     def shifts(cls, config: LanguageConfig) -> dict[str, Shift]:
-        """Text of another corpus, which the user names, and windows of another length."""
+        """Text of another corpus, which the user names, and, where it is cut into windows, windows of another length."""
         other = {"held_out": None, "pretraining": None, "pretraining_epochs": 0}
-        contexts = (max(config.context // 2, 2), 2 * config.context)
-        return {
-            "corpus": Shift("where the text is from", config.corpus, lambda corpus: other | {"corpus": corpus}),
-            "context": Shift.of("tokens seen at once", config, "context", contexts, drawn=False),
-        }
+        found = {"corpus": Shift("where the text is from", config.corpus, lambda corpus: other | {"corpus": corpus})}
+        if config.corpus not in RECORDS:
+            contexts = (max(config.context // 2, 2), 2 * config.context)
+            found["context"] = Shift.of("tokens seen at once", config, "context", contexts, drawn=False)
+        return found
 
     @property
     def context(self) -> int:
