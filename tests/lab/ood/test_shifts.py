@@ -129,8 +129,12 @@ def test_axes_of_files_are_named_with_their_values() -> None:
 
 def test_a_value_that_the_task_cannot_read_is_refused() -> None:
     config = RunConfig(task_from_plain("maze"), Arm())
-    with pytest.raises(InputError, match=r"^axes.size=big: unsupported operand"):
+    with pytest.raises(InputError, match=r"^axes.size=big: expected a number, as 11$"):
         choose(config, 4, {"size": ["big"]})
+    with pytest.raises(InputError, match=r"^axes.family=3: expected no number, as depth_first$"):
+        choose(config, 4, {"family": [3]})
+    with pytest.raises(InputError, match=r"^axes.treebank=\[1\]: .*has no attribute"):
+        choose(RunConfig(task_from_plain("parsing"), Arm()), 4, {"treebank": [[1]]})
 
 
 def test_an_axis_may_ask_for_more_steps() -> None:

@@ -158,6 +158,9 @@ def _check(axis: Axis, value: Any) -> None:
         if said := MODEL_AXES[axis.name].refusal(value):
             raise InputError(f"{where}: {said}")
         return
+    like = next(iter(axis.shift.values), axis.neutral)
+    if is_number(value) != is_number(like):
+        raise InputError(f"{where}: expected {'a number' if is_number(like) else 'no number'}, as {short(like)}")
     settings_of(axis, value)
 
 

@@ -54,7 +54,7 @@ def ood(
 
     Raises:
         InputError: no runs that can be measured, or that belong together; an unknown axis, or a value that means
-            nothing on it; an output that holds other work. Nothing has been written then.
+            nothing on it; an output that holds other work; no point that fits any run. No result has been written then.
     """
     began = time.perf_counter()
     paths = [Path(directory) for directory in directories]
@@ -83,7 +83,10 @@ def ood(
                 points.setdefault(axis.name, []).append(Judged(point, runs))
                 if label(value) in measured_now:
                     said(_line(axis, point))
-                    write_json(path / OOD, result())
+                    if point.measured:
+                        write_json(path / OOD, result())
+    if not any(one.point.measured for measured in points.values() for one in measured):
+        raise InputError(f"nothing to measure: {_first_reason(points)}")
     content = result()
     write_json(path / OOD, content)
     write_text(path / OOD_TABLE, table(content))
@@ -191,6 +194,12 @@ def _left_out(before: Mapping[str, Any], axis: Axis, value: Any) -> dict[str, st
     """Why a value could not be measured in an earlier call."""
     points = before.get("axes", {}).get(axis.name, {}).get("points", ())
     return next((dict(point["left_out"]) for point in points if point["label"] == label(value)), {})
+
+
+def _first_reason(points: Mapping[str, Sequence[Judged]]) -> str:
+    name, measured = next(iter(points.items()))
+    reason = next(iter(measured[0].point.left_out.values()))
+    return f"{name} {label(measured[0].point.value)}: {reason}"
 
 
 def _folder(text: str) -> str:

@@ -74,7 +74,7 @@ class LanguageTask(Task):
 
     @classmethod
     def shifts(cls, config: LanguageConfig) -> dict[str, Shift]:
-        """Text of another corpus, which the user names, and, where it is cut into windows, windows of another length."""
+        """Text of another corpus, which the user names, and of running text windows of another length."""
         other = {"held_out": None, "pretraining": None, "pretraining_epochs": 0}
         found = {"corpus": Shift("where the text is from", config.corpus, lambda corpus: other | {"corpus": corpus})}
         if config.corpus not in RECORDS:
