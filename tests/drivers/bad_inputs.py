@@ -63,6 +63,7 @@ LADDER = ["ladder", "arms=[baseline]", "output=ladder", *SORTING]
 SCALE = ["scale", "arms=[baseline,random]", "sizes=[tiny]", "seeds=1", "jobs=1", "output=scaling"]
 SCALE += [word for word in SORTING if not word.startswith("model.")]
 CONTROL = ["control", "arms=[looped,gated]", "widths=[0]", "seeds=2", "jobs=1", "output=control", *SORTING]
+OOD = ["ood", "comparison", "axes={length: [6], heads: [1], noise: [1]}", "output=ood"]
 
 
 class Material:
@@ -99,7 +100,10 @@ class Material:
                 "ladder": LADDER,
                 "scaling": SCALE,
                 "control": CONTROL,
+                "ood": OOD,
             }
+            if name == "ood":
+                self.of("comparison")
             outcome = run(made[name], self.folder)
             if outcome.code:
                 raise RuntimeError(f"{name}: {outcome.said}")
@@ -168,6 +172,17 @@ def of_control(material: Material, folder: Path, rng: random.Random) -> tuple[li
     """Files of a control, of the comparisons and the runs in it."""
     file, how = _damaged(material.of("control"), folder / "control", rng, "control.json", "arms/plan.json")
     return rng.choice([CONTROL, ["report", "control"]]), f"{file}: {how}"
+
+
+def of_ood(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Files of an out-of-distribution test, and of the runs that it is about."""
+    if rng.random() < 0.5:
+        shutil.copytree(material.of("comparison"), folder / "comparison")
+        file, how = _damaged(material.of("ood"), folder / "ood", rng, "ood.json")
+    else:
+        file, how = _damaged(material.of("comparison"), folder / "comparison", rng, "comparison.json")
+        shutil.copytree(material.of("ood"), folder / "ood")
+    return rng.choice([OOD, ["report", "ood"]]), f"{file}: {how}"
 
 
 def of_settings(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
@@ -273,6 +288,7 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "ladders": (of_ladder, 2),
     "scalings": (of_scaling, 2),
     "controls": (of_control, 2),
+    "ood": (of_ood, 2),
     "settings": (of_settings, 2),
     "words": (of_words, 3),
     "corpora": (of_corpora, 2),
@@ -280,7 +296,7 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "mazes": (of_mazes, 2),
     "graphs": (of_graphs, 2),
 }
-"""Kinds of input, with how many of 32 inputs are of this kind."""
+"""Kinds of input, with how many of 34 inputs are of this kind."""
 
 
 def _in_table(file: Path, rng: random.Random) -> str:
