@@ -17,6 +17,7 @@ OWN = {
     "scale": "headwise.commands.scale",
     "control": "headwise.commands.control",
     "ood": "headwise.commands.ood",
+    "low-data": "headwise.commands.low_data",
     "ladder": "headwise.commands.ladder",
     "doctor": "headwise.commands.doctor",
     "report": "headwise.commands.report",

@@ -25,7 +25,7 @@ IDENTIFYING = {
     "runs of a comparison or a ladder": (PLAN,),
     "a scaling": (SCALING, *(f"{size}/{PLAN}" for size in SIZES)),
     "a control": (CONTROL, f"{CONTROL_ARMS}/{PLAN}"),
-    "an out-of-distribution test": (OOD,),
+    "an out-of-distribution test": (OOD,),  # or one with few training examples, whose comparisons lie below
     "a run": (SUMMARY, METRICS, CONFIG),
 }
 """The files by which a directory is known to hold a kind of work."""

@@ -158,6 +158,7 @@ OOD: Shape = {
     **{key: [str] for key in ("lead", "left_out", "notes")},
     "seeds": [int],
     "settings": dict,
+    "comparisons?": [str],
     "arms": {str: {"directories": [str], "model": dict, "arm": dict}},
     "axes": {
         str: {

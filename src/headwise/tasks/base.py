@@ -182,6 +182,8 @@ class Task(nn.Module, ABC):
     """All metrics of which lower values are better, those of the task's analysis and the primary one included."""
     causal: ClassVar[bool] = False
     """Whether position i may see only positions up to i."""
+    training_size: ClassVar[str | None] = None
+    """The key of its configuration that says how many examples are trained on, if there is one."""
     has_positions: ClassVar[bool] = False
     """Whether `layout` says where on a grid the tokens are."""
 

@@ -72,7 +72,7 @@ def compare(
     """
     began = time.perf_counter()
     planned = plan(arms, seeds, parity, output)
-    refuse_other_work(planned.output, ["a scaling", "a control", "a run"])
+    refuse_other_work(planned.output, ["a scaling", "a control", "an out-of-distribution test", "a run"])
     launcher.check(planned.base)
     jobs, threads = launcher.share(jobs, len(planned.runs), planned.base)
     planned = planned.settled(threads)

@@ -7,7 +7,7 @@ A task declares its own (`headwise.tasks.base.Task.shifts`). Each axis has a neu
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from headwise.errors import InputError
 from headwise.schema import short, suggestion
@@ -27,7 +27,8 @@ class Axis:
         about: what changes along it.
         neutral: the value of what was trained.
         values: the others.
-        shift: how the test examples change; None where the model does.
+        shift: how the test examples change; None where something else does.
+        of: what changes.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Axis:
     neutral: Any
     values: tuple[Any, ...]
     shift: Shift | None = None
+    of: Literal["examples", "model", "training"] = "model"
 
     @property
     def points(self) -> list[Any]:
@@ -124,7 +126,7 @@ def choose(config: RunConfig, heads: int, choice: Choice) -> list[Axis]:
 def _of_task(config: RunConfig) -> dict[str, Axis]:
     shifts = config.entry.task.shifts(config.task)
     return {
-        name: Axis(name, shift.about, shift.trained, _without(shift.trained, shift.values), shift)
+        name: Axis(name, shift.about, shift.trained, _without(shift.trained, shift.values), shift, "examples")
         for name, shift in shifts.items()
     }
 

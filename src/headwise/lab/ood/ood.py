@@ -168,6 +168,8 @@ def _before(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         before = read_ood(output) if (output / OOD).is_file() else {}
     except InputError:
         return {}
+    if before.get("comparisons"):
+        raise InputError(f"output={output}: holds results of `headwise low-data` ({OOD}); choose another output")
     if before and before["settings"] != dict(settings):
         raise InputError(
             f"output={output}: measured with settings {_words(before['settings'])}, now {_words(settings)}; choose "

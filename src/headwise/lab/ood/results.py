@@ -124,7 +124,7 @@ def _axis(axis: Axis, neutral: Judged, measured: Sequence[Judged], runs: Runs) -
     every = iter(corrected([pair for _, one in judged for pair in one.pairs], limits))
     return {
         "about": axis.about,
-        "of": "model" if axis.shift is None else "examples",
+        "of": axis.of,
         "neutral": axis.neutral,
         "points": [
             _point(value, one, [next(every) for _ in one.pairs], neutral, runs) | {"is_neutral": one is neutral}
@@ -187,12 +187,13 @@ def _headline(axes: Mapping[str, Plain], labels: Sequence[str]) -> str:
             kept, name, value = min(points)
             said.append(f"{arm} keeps least at {name} {value}, {format_percent(kept)}")
     if not said:
-        return "Nothing can be said of what is kept: no arm rises above the floor in distribution"
-    return f"Of the gain over the floor in distribution, {join_words(said)}"
+        return "Nothing can be said of what is kept: no arm rises above the floor at the neutral point"
+    trained = any(axis["of"] == "training" for axis in axes.values())
+    return f"Of the gain over the floor {'with most examples' if trained else 'in distribution'}, {join_words(said)}"
 
 
 def _decided(axes: Mapping[str, Plain]) -> list[str]:
-    """For each pair of arms, at how many points outside the distribution trained on it was decided."""
+    """For each pair of arms, at how many points beside the neutral ones it was decided."""
     pairs: dict[tuple[str, str], list[str]] = {}
     for axis in axes.values():
         for point in axis["points"]:

@@ -158,9 +158,13 @@ NOT_TRAINED_AGAIN = (
     "Nothing was trained again: the runs are as they were. Examples that are drawn anew come from a seed of their own, "
     "the same for all runs; the others are the test examples of each run. None of them was trained on."
 )
+FEW_EXAMPLES = (
+    "Each number of training examples is a comparison of its own, with as many updates, so that few examples are seen "
+    "the more often; test examples are the same for all numbers with the same seed."
+)
 LEAST_KEPT = (
     "What each arm keeps, at the point where it keeps least, of its {score}, each with the floor and the ceiling of "
-    "its own test examples: 100 % is what it reaches in distribution, on the test examples of its own runs."
+    "its own test examples: 100 % is what it reaches at the neutral point of the axis, marked *."
 )
 AXIS = (
     "Left the mean over seeds with its 95 % interval, between the floor and the ceiling of each test set; right what "
@@ -173,5 +177,5 @@ OOD_SCOPE = (
 )
 KEPT = (
     "In brackets: what an arm keeps of its {score}, each with the floor and the ceiling of its own test examples, "
-    "where 100 % is what it reaches at the point marked *, on the examples of its own runs."
+    "where 100 % is what it reaches at the point marked *."
 )

@@ -35,9 +35,11 @@ def ood_page(result: Plain) -> Page:
         for arm in result["arms"].values()
         for one in arm["directories"]
     ]
+    trained = any(axis["of"] == "training" for axis in axes.values())
+    where = "with few training examples" if trained else "outside the distribution trained on"
     return Page(
-        title=f"{result['task']}: outside the training distribution",
-        kicker=f"{join_words(arms)} outside the distribution trained on, {result['task']}",
+        title=f"{result['task']}: {where}",
+        kicker=f"{join_words(arms)} {where}, {result['task']}",
         headline=result["headline"],
         lead=result["lead"],
         banner=captions.QUICK if result.get("quick") else "",
@@ -49,7 +51,7 @@ def ood_page(result: Plain) -> Page:
         ],
         task=[
             describe_task(result["task"], result.get("task_summary") or "", result["task_config"]),
-            captions.NOT_TRAINED_AGAIN,
+            captions.FEW_EXAMPLES if trained else captions.NOT_TRAINED_AGAIN,
         ],
         arms=Table(
             [Column("arm", number=False), Column("what it is", number=False)],

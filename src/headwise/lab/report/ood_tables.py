@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headwise.lab.formatting import MISSING, format_metric, format_percent, join_words
+from headwise.lab.formatting import MISSING, format_duration, format_metric, format_percent, format_quantity, join_words
 from headwise.lab.outputs import REPORT
 from headwise.lab.records import number
 from headwise.lab.report import captions
@@ -90,3 +90,21 @@ def left_out(axis: Plain) -> list[str]:
             whom = "" if missing == set(point["arms"]) else f" of {join_words(named)}"
             lines.append(f"{point['label']} not measured{whom}: {reason}")
     return lines
+
+
+def low_data_plan_text(plan: Plain) -> list[RenderableType]:
+    """What to print of a dry run with few training examples."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title_justify="left")
+    table.title = f"{plan['task']}, {format_quantity(len(plan['seeds']), 'seed')}: the plan"
+    for title in ("examples", "arm", "runs", "finished", "a run"):
+        table.add_column(title, justify="left" if title == "arm" else "right", no_wrap=True)
+    for count, arms in plan["examples"].items():
+        for label, arm in arms.items():
+            each = format_duration(plan["seconds_of_a_run"][label])
+            table.add_row(count, Text(label), str(arm["runs"]), str(arm["finished"]), each)
+    left = sum(arm["runs"] - arm["finished"] for arms in plan["examples"].values() for arm in arms.values())
+    jobs = format_quantity(plan["jobs"], "run")
+    return [
+        table,
+        f"{format_quantity(left, 'run')} to train: about {format_duration(plan['seconds'])}, {jobs} at a time",
+    ]

@@ -44,7 +44,11 @@ def write_report(directory: Path | str) -> Path:
     elif (directory / LADDER).is_file():
         page = ladder_page(directory, read_ladder(directory))
     elif (directory / OOD).is_file():
-        page = ood_page(read_ood(directory))
+        result = read_ood(directory)
+        for name in result.get("comparisons", ()):
+            if (directory / name / COMPARISON).is_file():
+                write_report(directory / name)
+        page = ood_page(result)
     elif is_run(directory):
         page = run_page(directory)
     else:

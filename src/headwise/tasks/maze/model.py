@@ -27,6 +27,7 @@ class MazeTask(Task):
 
     name: ClassVar[str] = "maze"
     metric: ClassVar[str] = "optimal"
+    training_size: ClassVar[str | None] = "train_mazes"
     metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     lower_is_better: ClassVar[frozenset[str]] = frozenset(
         ("excess_length", "excess_length_each_step", "passes_each_step", "seconds_each_step")

@@ -86,6 +86,7 @@ class ParsingTask(Task):
 
     name: ClassVar[str] = "parsing"
     metric: ClassVar[str] = "las"
+    training_size: ClassVar[str | None] = "train_sentences"
     metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     config: ParsingConfig

@@ -95,6 +95,7 @@ class WalkTask(Task):
 
     name: ClassVar[str] = "walk"
     metric: ClassVar[str] = "accuracy"
+    training_size: ClassVar[str | None] = "train_examples"
     metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     config: WalkConfig
