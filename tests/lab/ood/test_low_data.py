@@ -11,7 +11,7 @@ import pytest
 from headwise import cli
 from headwise.errors import InputError
 from headwise.lab.ood import low_data as module
-from headwise.lab.ood.low_data import dry_run, low_data, prepare
+from headwise.lab.ood.low_data import NOT_TRAINED, dry_run, low_data, prepare
 from headwise.lab.report.ood_tables import low_data_plan_text
 from headwise.lab.report.write import write_report
 from headwise.lab.scaling.budget import Seconds
@@ -69,6 +69,14 @@ def test_numbers_are_added_and_nothing_is_trained_twice(tmp_path: Path) -> None:
     assert [one["label"] for one in result["axes"]["train_examples"]["points"]] == ["50", "100", "200"]
 
 
+def test_an_arm_that_is_added_lacks_the_numbers_that_are_not_asked_for(tmp_path: Path) -> None:
+    low_data(ARMS[:1], (50, 200), 3, output=tmp_path, jobs=1, train=FakeTrain(SCORES))
+    result = found(tmp_path, FakeTrain(SCORES), (100, 200))
+    few = result["axes"]["train_examples"]["points"][0]
+    assert few["arms"]["looped"]["mean"] is None
+    assert few["left_out"] == {f"looped, seed {seed}": NOT_TRAINED for seed in (0, 1, 2)}
+
+
 def test_a_run_that_fails_is_named_and_the_others_count(tmp_path: Path) -> None:
     result = found(tmp_path, FakeTrain(SCORES, failing=frozenset({("looped", 1)})))
     few = result["axes"]["train_examples"]["points"][0]
@@ -81,9 +89,10 @@ def test_a_dry_run_counts_what_is_missing_and_writes_nothing(tmp_path: Path) -> 
     found(tmp_path, FakeTrain(SCORES), (50, 60))
     before = sorted(tmp_path.rglob("*"))
     plan = dry_run(prepare(ARMS, (50, 100), 3, output=tmp_path), jobs=2)
+    done = {"50": 3, "100": 0}
     assert plan["examples"] == {
-        count: dict.fromkeys(("baseline", "looped"), {"runs": 3, "finished": done})
-        for count, done in (("50", 3), ("100", 0))
+        count: {name: {"runs": 3, "finished": finished} for name in ("baseline", "looped")}
+        for count, finished in done.items()
     }
     assert plan["seconds"] == pytest.approx(6 * 3.0 / 2)
     assert "6 runs to train: about 9.00 s, 2 runs at a time" in str(low_data_plan_text(plan)[-1])
@@ -145,6 +154,5 @@ def test_from_the_command_line(
     assert "2 runs to train" in capsys.readouterr().out
     assert cli.main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["axes"]["train_examples"]["neutral"] == 16
-    assert cli.main(["report", "here"]) == 0
     assert cli.main(["ood", "here/train8", "output=here"]) == 2
     assert "here: holds results of `headwise low-data` (ood.json)" in capsys.readouterr().err
