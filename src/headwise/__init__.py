@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from headwise.routing.routers import Scored as Scored
     from headwise.tasks import TASKS as TASKS
     from headwise.tasks.base import Batch as Batch
+    from headwise.tasks.base import Shift as Shift
     from headwise.tasks.base import Source as Source
     from headwise.tasks.base import Task as Task
     from headwise.tasks.base import TaskData as TaskData
@@ -93,7 +94,7 @@ _DEFINED = {
     "headwise.reasoning.state": "ControllerState",
     "headwise.routing": "GATES ROUTERS",
     "headwise.tasks": "TASKS",
-    "headwise.tasks.base": "Batch Source Task TaskData TaskEntry TaskModel",
+    "headwise.tasks.base": "Batch Shift Source Task TaskData TaskEntry TaskModel",
     "headwise.routing.gates": "GateFunction Gates Gumbel Sigmoid Soft TopK",
     "headwise.routing.layout": "Layout",
     "headwise.routing.mixtures": "Adaptive ReLU SharedRouted TopP",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from headwise.laws.tasks import of_task
 from headwise.tasks import TASKS
-from headwise.tasks.base import Batch
+from headwise.tasks.base import Batch, Shift
 from headwise.tasks.sorting import ENTRY, SortingTask
 
 
@@ -19,13 +19,21 @@ def test_a_task_keeps_the_laws(name: str) -> None:
 
 
 class Planted(SortingTask):
-    """normalises its loss over the batch, has a layer that nothing reads, and forgot its metric"""
+    """normalises its loss over the batch, has a layer that nothing reads, forgot its metric, and shifts nothing"""
 
     name = "planted"
+    training_size = "examples"
 
     def __init__(self, config: Any, facts: dict[str, Any], width: int) -> None:
         super().__init__(config, facts, width)
         self.spare = nn.Linear(2, 2)
+
+    @classmethod
+    def shifts(cls, config: Any) -> dict[str, Shift]:
+        return {
+            "size": Shift("", None, lambda value: {"size": value}, (3,)),
+            "order": Shift("", None, lambda value: {"train_examples": value}, (3,)),
+        }
 
     def loss(self, prediction: Any, batch: Batch) -> Tensor:
         loss = super().loss(prediction, batch)
@@ -42,4 +50,7 @@ def test_a_registered_task_that_breaks_them_is_found(monkeypatch: pytest.MonkeyP
     assert "the loss of an example depends on its batch" in broken
     assert "metrics: no rank_tau, which is the primary one" in broken
     assert "metric other: not one value an example" in broken
+    assert "training_size=examples: no key of its configuration" in broken
+    assert "axis size: size is no key of its configuration" in broken
+    assert "axis order: 3 leaves the test examples as they are" in broken
     assert {"no gradient reaches spare.weight", "no gradient reaches spare.bias"} <= set(broken)

@@ -1,4 +1,5 @@
-"""Laws of tasks: data is a function of settings, seed and index; an example's loss is its own; all of it trains."""
+"""Laws of tasks: data is a function of settings, seed and index; an example's loss is its own; all of it trains; where
+the distribution shifts, so do the test examples."""
 
 import json
 from dataclasses import replace
@@ -7,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from headwise.errors import InputError
 from headwise.laws.arms import SHAPE
 from headwise.models.arm import Arm, check
 from headwise.models.backbone import Backbone
-from headwise.schema import build
+from headwise.schema import build, to_plain
 from headwise.tasks import TASKS
 from headwise.tasks.base import Batch, Source, TaskData, TaskEntry, TaskModel
 
@@ -23,7 +25,12 @@ def of_task(name: str) -> list[str]:
     entry = TASKS[name]
     config = build(entry.config, dict(entry.example), "task")
     data, again = entry.data(config, 0), entry.data(config, 0)
-    return [*declarations(name, entry), *of_data(data, again), *of_model(entry, config, data)]
+    return [
+        *declarations(name, entry),
+        *of_data(data, again),
+        *of_model(entry, config, data),
+        *of_shifts(entry, config),
+    ]
 
 
 def declarations(name: str, entry: TaskEntry) -> list[str]:
@@ -51,6 +58,29 @@ def of_data(data: TaskData, again: TaskData) -> list[str]:
     for who, values in data.references(source).items():
         if values.shape != (len(source),):
             broken.append(f"reference {who}: {list(values.shape)} values for {len(source)} examples")
+    return broken
+
+
+def of_shifts(entry: TaskEntry, config: Any) -> list[str]:
+    """Values of its axes that are no settings of its own, or leave the test examples as they are, and a number of
+    training examples that it does not have. What it refuses in a line is no mistake."""
+    own, plain = entry.data(config, 0).split("test").fingerprint(), to_plain(config)
+    size = entry.task.training_size
+    broken = [] if size is None or size in plain else [f"training_size={size}: no key of its configuration"]
+    for axis, shift in entry.task.shifts(config).items():
+        for value in shift.values:
+            if value == shift.trained:
+                continue
+            settings = dict(shift.settings(value))
+            if unknown := settings.keys() - plain.keys():
+                broken.append(f"axis {axis}: {', '.join(sorted(unknown))} is no key of its configuration")
+                continue
+            try:
+                shifted = entry.data(build(entry.config, plain | settings, "task"), 0).split("test")
+            except InputError:
+                continue
+            if shifted.fingerprint() == own:
+                broken.append(f"axis {axis}: {value} leaves the test examples as they are")
     return broken
 
 
