@@ -29,7 +29,7 @@ REQUIRED = object()
 
 _ENTRY = re.compile(r"(?P<names>\w+(?:, \w+)*): (?P<text>.*)")
 _SIMPLE = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word", "None": "null"}
-_PLURAL = {"a whole number": "whole numbers", "a number": "numbers", "a word": "words"}
+_PLURAL = {"a whole number": "whole numbers", "a number": "numbers", "a word": "words", "a path": "paths"}
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Pow: operator.pow}
 
 
@@ -331,7 +331,7 @@ def _hint(module: str, node: ast.expr) -> tuple[str, ClassSource | None]:
             text = _hint(module, item)[0]
             return f"a list of {_PLURAL.get(text, text)}", None
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[_, item])):
-            return f"{{name: {_hint(module, item)[0]}, ...}}", None
+            return f"{{name: {_hint(module, item)[0] or 'a value'}, ...}}", None
     return "", None
 
 

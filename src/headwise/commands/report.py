@@ -12,12 +12,12 @@ from headwise.schema import FilePath, argument
 
 @dataclass(frozen=True)
 class Options:
-    """Write report.html for a comparison, a scaling, a control, a ladder or a run.
+    """Write report.html for a comparison, scaling, control, ladder, out-of-distribution test or run.
 
     A page that needs nothing from outside: table, verdicts, learning curves, gates.
 
     Args:
-        directory: of the comparison, scaling, control, ladder or run.
+        directory: of the comparison, scaling, control, ladder, out-of-distribution test or run.
         markdown: a document that gets the table of a comparison too, between its lines <!-- result table --> and
             <!-- end of result table -->.
     """

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from headwise.errors import InputError
+from headwise.lab.comparison.train import Stopped
 from headwise.lab.families import holm
 from headwise.lab.ood import measure
 from headwise.lab.ood.axes import MODEL_AXES
@@ -151,8 +152,9 @@ def test_an_interrupt_loses_nothing(copied: Copied, monkeypatch: pytest.MonkeyPa
         return real(self, run, axis, value)
 
     monkeypatch.setattr(measure.Measuring, "__call__", stopped)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped) as stop:
         ood([directory], {"length": [8, 10]})
+    assert stop.value.output == directory / "ood"
     monkeypatch.undo()
     assert [one["label"] for one in read_ood(directory / "ood")["axes"]["length"]["points"]] == ["6", "8"]
     whole = ood([directory], {"length": [8, 10]})

@@ -6,7 +6,7 @@ output/ood.json, ood.csv, measured/<axis>/<value>/<arm>-seed<k>.{json,npy} (what
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from headwise.files import read_mapping, write_json, write_text
 from headwise.lab.comparison.compare import circumstances
 from headwise.lab.comparison.launchers import LOCAL
 from headwise.lab.comparison.plan import new_directory
+from headwise.lab.comparison.train import Stopped
 from headwise.lab.formatting import format_metric
 from headwise.lab.ood.axes import Axis, Choice, choose, label
 from headwise.lab.ood.export import table
@@ -55,6 +56,7 @@ def ood(
     Raises:
         InputError: no runs that can be measured, or that belong together; an unknown axis, or a value that means
             nothing on it; an output that holds other work; no point that fits any run. No result has been written then.
+        Stopped: Ctrl-C; what was measured is kept.
     """
     began = time.perf_counter()
     paths = [Path(directory) for directory in directories]
@@ -64,29 +66,28 @@ def ood(
     refuse_other_work(path, ["a comparison", "a scaling", "a control", "a run"])
     before = _before(path, settings or {})
     work = _Work(runs, Measuring(settings or {}, kept=2 * len(runs.seeds)), path, dict(settings or {}))
-    neutral = work.neutral()
     every = _with_earlier(before, wanted, choose(runs.first, runs.heads, None))
-    points: dict[str, list[Judged]] = {}
+    points: dict[str, list[Judged]] = {axis.name: [] for axis in every}
 
     def result() -> dict[str, Any]:
         how = circumstances(runs.first, LOCAL, 1, 1, time.perf_counter() - began)
         found = summarise(runs, every, neutral, points, work.notes)
         return found | {"settings": dict(settings or {}), "directory": str(path), "how": how}
 
-    for axis in every:
-        measured_now = {label(value) for one in wanted if one.name == axis.name for value in one.values}
-        for value in axis.values:
-            point = work.point(axis, value, measure=label(value) in measured_now)
-            if not point.measured and not point.left_out:
-                point = replace(point, left_out=_left_out(before, axis, value))
-            if point.measured or point.left_out:
-                points.setdefault(axis.name, []).append(Judged(point, runs))
-                if label(value) in measured_now:
-                    said(_line(axis, point))
-                    if point.measured:
-                        write_json(path / OOD, result())
-    if not any(one.point.measured for measured in points.values() for one in measured):
-        raise InputError(f"nothing to measure: {_first_reason(points)}")
+    try:
+        neutral = work.neutral()
+        for axis, value, asked_for in _in_order(every, wanted):
+            point = work.point(axis, value, asked_for)
+            if not asked_for and not point.measured:
+                point = Point(value, left_out=_left_out(before, axis, value))
+            points[axis.name].append(Judged(point, runs))
+            if asked_for:
+                said(_line(axis, point))
+            if asked_for and point.measured:
+                write_json(path / OOD, result())
+    except KeyboardInterrupt:
+        raise Stopped(path) from None
+    _check_any(points)
     content = result()
     write_json(path / OOD, content)
     write_text(path / OOD_TABLE, table(content))
@@ -198,10 +199,23 @@ def _left_out(before: Mapping[str, Any], axis: Axis, value: Any) -> dict[str, st
     return next((dict(point["left_out"]) for point in points if point["label"] == label(value)), {})
 
 
-def _first_reason(points: Mapping[str, Sequence[Judged]]) -> str:
-    name, measured = next(iter(points.items()))
-    reason = next(iter(measured[0].point.left_out.values()))
-    return f"{name} {label(measured[0].point.value)}: {reason}"
+def _in_order(every: Sequence[Axis], wanted: Sequence[Axis]) -> Iterator[tuple[Axis, Any, bool]]:
+    """Each axis and value, and whether it was asked for; the others were in an earlier call."""
+    asked_for = {(axis.name, label(value)) for axis in wanted for value in axis.values}
+    for axis in every:
+        for value in axis.values:
+            yield axis, value, (axis.name, label(value)) in asked_for
+
+
+def _check_any(points: Mapping[str, Sequence[Judged]]) -> None:
+    """Refuse to call it a result where no run could be measured at any point."""
+    reasons: list[str] = []
+    for name, measured in points.items():
+        for one in measured:
+            if one.point.measured:
+                return
+            reasons += [f"{name} {label(one.point.value)}: {reason}" for reason in one.point.left_out.values()]
+    raise InputError(f"nothing to measure: {next(iter(reasons), 'no point beside that of training')}")
 
 
 def _folder(text: str) -> str:
