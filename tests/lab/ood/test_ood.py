@@ -165,6 +165,7 @@ def test_settings_hold_at_every_point_and_need_an_output_of_their_own(copied: Co
     directory = copied()
     found = ood([directory], {"noise": [0.5]}, settings={"task.mask_rate": 0.34})
     one = evaluate(directory / "runs/gated/seed0", {"task.mask_rate": 0.34})
+    assert ood([directory], ["mask_rate"], settings={"task.mask_rate": 0.34})["axes"]["mask_rate"]["neutral"] == 0.34
     assert point(found, "noise", "0")["arms"]["gated"]["values"][0] == one["value"]
     with pytest.raises(InputError, match=r"measured with settings task.mask_rate=0.34, now as trained; choose another"):
         ood([directory], {"noise": [0.5]})

@@ -69,11 +69,11 @@ class Measuring:
 
     Args:
         settings: of the runs, where they are to be others than in training, by dotted key.
-        kept: test sets kept at most, those used last; as many as there are seeds.
+        most: test sets kept, those used last; at least as many as there are seeds.
     """
 
-    def __init__(self, settings: Mapping[str, Any], kept: int) -> None:
-        self.settings, self.kept = settings, kept
+    def __init__(self, settings: Mapping[str, Any], most: int) -> None:
+        self.settings, self.most = settings, most
         self._sets: OrderedDict[str, TestSet] = OrderedDict()
         self._orders: dict[Path, Tensor] = {}
 
@@ -85,17 +85,12 @@ class Measuring:
         """
         config = self.config_of(run)
         with reproducible(config):
-            if axis is None or axis.shift is None:
-                test, model = (
-                    self.test_set(run, config, config.task, config.seed),
-                    restored(run.directory, config, run.facts),
-                )
-                changed = (
-                    nullcontext() if axis is None else self._changed(run, config, model, test.data, axis.name, value)
-                )
-                with changed:
-                    return _scored(config, model, test)
-            return self._shifted(run, config, axis, value)
+            if axis is not None and axis.shift is not None:
+                return self._shifted(run, config, axis, value)
+            test = self.test_set(run, config, config.task, config.seed)
+            model = restored(run.directory, config, run.facts)
+            with nullcontext() if axis is None else self._changed(run, config, model, test.data, axis.name, value):
+                return _scored(config, model, test)
 
     def config_of(self, run: Trained) -> RunConfig:
         """The run's configuration under the settings.
@@ -117,7 +112,7 @@ class Measuring:
             levels = {name: number(v.double().nanmean().item()) for name, v in data.references(source).items()}
             self._sets[key] = TestSet(data, source, levels.get("floor"), levels.get("ceiling"), source.fingerprint())
         self._sets.move_to_end(key)
-        while len(self._sets) > self.kept:
+        while len(self._sets) > self.most:
             self._sets.popitem(last=False)
         return self._sets[key]
 
@@ -183,7 +178,7 @@ def _scored(config: RunConfig, model: TaskModel, test: TestSet) -> Measured:
     return Measured(mean, test.floor, test.ceiling, test.fingerprint, values.float().numpy())
 
 
-def keep(path: Path, measured: Measured, key: Mapping[str, Any]) -> None:
+def store(path: Path, measured: Measured, key: Mapping[str, Any]) -> None:
     """Write what was measured to `path`.npy and, when that is whole, to `path`.json; `key` says of what."""
     make_folder(path.parent)
     with writing(path.with_name(f"{path.name}.npy")) as out:
@@ -192,7 +187,7 @@ def keep(path: Path, measured: Measured, key: Mapping[str, Any]) -> None:
     write_json(path.with_name(f"{path.name}.json"), {"of": dict(key), **known})
 
 
-def kept(path: Path, key: Mapping[str, Any]) -> Measured | None:
+def stored(path: Path, key: Mapping[str, Any]) -> Measured | None:
     """What was written there of the same run and point; None if nothing was, or it is damaged, or of another."""
     try:
         found = read_mapping(path.with_name(f"{path.name}.json"))

@@ -20,7 +20,7 @@ from headwise.lab.comparison.train import Stopped
 from headwise.lab.formatting import format_metric
 from headwise.lab.ood.axes import Axis, Choice, choose, label
 from headwise.lab.ood.export import table
-from headwise.lab.ood.measure import Measured, Measuring, keep, kept
+from headwise.lab.ood.measure import Measured, Measuring, store, stored
 from headwise.lab.ood.results import Judged, Point, summarise
 from headwise.lab.ood.runs import Runs, Trained, find
 from headwise.lab.outputs import MEASURED, OOD, OOD_TABLE, directory_name, refuse_other_work
@@ -60,19 +60,21 @@ def ood(
     """
     began = time.perf_counter()
     paths = [Path(directory) for directory in directories]
-    runs = find(paths)
-    wanted = choose(runs.first, runs.heads, axes)
+    runs, settings = find(paths), dict(settings or {})
+    measuring = Measuring(settings, most=2 * len(runs.seeds))
+    config = measuring.config_of(runs.runs[0])
+    wanted = choose(config, runs.heads, axes)
     path = Path(output) if output else _default_output(paths, runs)
     refuse_other_work(path, ["a comparison", "a scaling", "a control", "a run"])
-    before = _before(path, settings or {})
-    work = _Work(runs, Measuring(settings or {}, kept=2 * len(runs.seeds)), path, dict(settings or {}))
-    every = _with_earlier(before, wanted, choose(runs.first, runs.heads, None))
+    before = _before(path, settings)
+    work = _Work(runs, measuring, path)
+    every = _with_earlier(before, wanted, choose(config, runs.heads, None))
     points: dict[str, list[Judged]] = {axis.name: [] for axis in every}
 
     def result() -> dict[str, Any]:
         how = circumstances(runs.first, LOCAL, 1, 1, time.perf_counter() - began)
         found = summarise(runs, every, neutral, points, work.notes)
-        return found | {"settings": dict(settings or {}), "directory": str(path), "how": how}
+        return found | {"settings": settings, "directory": str(path), "how": how}
 
     try:
         neutral = work.neutral()
@@ -97,8 +99,8 @@ def ood(
 class _Work:
     """Runs at points, from what was measured before where there is something."""
 
-    def __init__(self, runs: Runs, measuring: Measuring, output: Path, settings: Mapping[str, Any]) -> None:
-        self.runs, self.measuring, self.output, self.settings = runs, measuring, output, settings
+    def __init__(self, runs: Runs, measuring: Measuring, output: Path) -> None:
+        self.runs, self.measuring, self.output, self.settings = runs, measuring, output, measuring.settings
         self.notes: list[str] = []
         self.own_examples: dict[str, str] = {}  # name of a run -> fingerprint of its own test set
 
@@ -147,10 +149,10 @@ class _Work:
         place = Path(NEUTRAL) if axis is None else Path(axis.name) / _folder(label(value))
         path = self.output / MEASURED / place / f"{directory_name(run.label)}-seed{run.seed}"
         key = {"weights": run.weights, "value": value, "settings": dict(self.settings)}
-        found = kept(path, key)
+        found = stored(path, key)
         if found is None and measure:
             found = self.measuring(run, axis, value)
-            keep(path, found, key)
+            store(path, found, key)
         return found
 
 
