@@ -69,3 +69,13 @@ def maze(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One seed on mazes of 4 x 4, with positions that know this size alone."""
     task = {"name": "maze", "size": 4, "train_mazes": 24, "validation_mazes": 8, "test_mazes": 12}
     return trained(tmp_path_factory.mktemp("ood") / "maze", task, 1)
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One seed on the characters of a running text, whose best possible loss is not known."""
+    folder = tmp_path_factory.mktemp("ood")
+    (folder / "corpus.txt").write_text("a rose is a rose is a rose; so is a nose\n" * 30)
+    (folder / "other.txt").write_text("so is a rose; a nose is a nose\n" * 40)
+    corpus = {"name": "language", "corpus": str(folder / "corpus.txt"), "tokenizer": "character", "context": 8}
+    return trained(folder / "text", corpus, 1)

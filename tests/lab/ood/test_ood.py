@@ -15,6 +15,7 @@ from headwise.lab.ood import measure
 from headwise.lab.ood.axes import MODEL_AXES
 from headwise.lab.ood.ood import ood
 from headwise.lab.records import read_ood
+from headwise.lab.report.write import write_report
 from headwise.training.evaluation import evaluate
 
 Copied = Callable[[], Path]
@@ -201,3 +202,19 @@ def test_random_heads_are_nested_and_the_same_for_all_arms_of_a_seed() -> None:
     assert np.array_equal(np.sort(order.numpy(), 1), [[0, 1, 2, 3]] * 2)
     assert np.array_equal(order.numpy(), measure.random_order(2, 4, seed=3).numpy())
     assert not np.array_equal(order.numpy(), measure.random_order(2, 4, seed=4).numpy())
+
+
+def test_where_no_ceiling_is_known_the_gain_over_the_floor_is_what_is_kept(text: Path, tmp_path: Path) -> None:
+    found = ood([text], {"corpus": [str(text.parent / "other.txt")], "context": None}, tmp_path)
+    assert found["score"] == "gain over the floor"
+    neutral, other = found["axes"]["corpus"]["points"]
+    assert neutral["ceiling"] is None
+    for arm in found["arms"]:
+        gains = [one["floor"] - one["arms"][arm]["mean"] for one in (other, neutral)]
+        kept = other["arms"][arm]["kept"]
+        assert kept == (pytest.approx(gains[0] / gains[1]) if gains[1] > 0 else None)
+    assert point(found, "context", "16")["left_out"]["gated, seed 0"].startswith(
+        "task.context=16: examples of 16 tokens, the run was trained on at most 8"
+    )
+    assert point(found, "context", "4")["arms"]["gated"]["mean"] is not None
+    assert "kept of the gain over the floor" in write_report(tmp_path).read_text(encoding="utf-8")

@@ -114,9 +114,9 @@ def _picture(result: Plain, name: str, axis: Plain) -> Picture:
 
 
 def axis_figure(result: Plain, name: str, axis: Plain) -> Figure:
-    """Left each arm with its interval between floor and ceiling of each test set, right what it keeps."""
+    """Left each arm with its interval between floor and ceiling of each test set, right what it keeps. Values that are
+    words have no order, and no line between them."""
     points, labels = measured(axis), list(result["arms"])
-    ordered = all(isinstance(point["value"], (int, float)) for point in points)
     with rc_context(style.STYLE):
         figure, (scores, shares) = figure_row(3.2, columns=2, ratios=(1.0, 1.0))
         for end in ("floor", "ceiling"):
@@ -128,14 +128,11 @@ def axis_figure(result: Plain, name: str, axis: Plain) -> Figure:
         for index, label in enumerate(labels):
             aside = 0.06 * (index - (len(labels) - 1) / 2)  # so that none covers another
             own = [(x + aside, point["arms"][label]) for x, point in enumerate(points)]
-            line: dict[str, Any] = {
-                "color": style.colour(index),
-                "marker": style.marker(index),
-                "linestyle": "-" if ordered else "none",
-            }
             for panel, key in ((scores, "mean"), (shares, "kept")):
                 reached = [(x, value) for x, arm in own if (value := number(arm[key])) is not None]
-                panel.plot(*_columns(reached), **line)
+                in_order = [one for one in reached if not isinstance(points[round(one[0])]["value"], str)]
+                panel.plot(*_columns(reached), color=style.colour(index), marker=style.marker(index), linestyle="none")
+                panel.plot(*_columns(in_order), color=style.colour(index))
             for x, arm in own:
                 if arm["interval"] is not None:
                     scores.plot([x] * 2, arm["interval"], color=style.colour(index), linewidth=1.4, alpha=0.7)
