@@ -217,4 +217,5 @@ def test_where_no_ceiling_is_known_the_gain_over_the_floor_is_what_is_kept(text:
         "task.context=16: examples of 16 tokens, the run was trained on at most 8"
     )
     assert point(found, "context", "4")["arms"]["gated"]["mean"] is not None
+    assert list(ood([text], ["noise"], tmp_path)["axes"]) == ["noise", "corpus", "context"]  # of the first call, too
     assert "kept of the gain over the floor" in write_report(tmp_path).read_text(encoding="utf-8")

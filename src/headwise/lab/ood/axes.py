@@ -114,13 +114,18 @@ def choose(config: RunConfig, heads: int, choice: Choice) -> list[Axis]:
     Raises:
         InputError: an axis that there is not, or without values, or a value that means nothing on it.
     """
-    there = {**_of_task(config), **_of_models(heads)}
+    there = axes_of(config, heads)
     if choice is None:
         return [axis for axis in there.values() if axis.values]
     wanted: dict[str, Any] = dict(choice) if isinstance(choice, Mapping) else dict.fromkeys(choice)
     if not wanted:
         raise InputError(f"axes=[]: name at least one of {', '.join(there)}")
     return [_with_values(there, name, values) for name, values in wanted.items()]
+
+
+def axes_of(config: RunConfig, heads: int) -> dict[str, Axis]:
+    """All axes by name, those whose values are the user's to name among them."""
+    return {**_of_task(config), **_of_models(heads)}
 
 
 def _of_task(config: RunConfig) -> dict[str, Axis]:

@@ -18,7 +18,7 @@ from headwise.lab.comparison.launchers import LOCAL
 from headwise.lab.comparison.plan import new_directory
 from headwise.lab.comparison.train import Stopped
 from headwise.lab.formatting import format_metric
-from headwise.lab.ood.axes import Axis, Choice, choose, label
+from headwise.lab.ood.axes import Axis, Choice, axes_of, choose, label
 from headwise.lab.ood.export import table
 from headwise.lab.ood.measure import Measured, Measuring, store, stored
 from headwise.lab.ood.results import Judged, Point, summarise
@@ -68,7 +68,7 @@ def ood(
     refuse_other_work(path, ["a comparison", "a scaling", "a control", "a run"])
     before = _before(path, settings)
     work = _Work(runs, measuring, path)
-    every = _with_earlier(before, wanted, choose(config, runs.heads, None))
+    every = _with_earlier(before, wanted, axes_of(config, runs.heads))
     points: dict[str, list[Judged]] = {axis.name: [] for axis in every}
 
     def result() -> dict[str, Any]:
@@ -181,9 +181,9 @@ def _before(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     return before
 
 
-def _with_earlier(before: Mapping[str, Any], wanted: Sequence[Axis], there: Sequence[Axis]) -> list[Axis]:
+def _with_earlier(before: Mapping[str, Any], wanted: Sequence[Axis], there: Mapping[str, Axis]) -> list[Axis]:
     """The axes that are wanted with the values that were measured before, and those that were measured before alone."""
-    known = {axis.name: axis for axis in [*there, *wanted]}
+    known = {**there, **{axis.name: axis for axis in wanted}}
     earlier = before.get("axes", {})
     order = [*(axis.name for axis in wanted), *(name for name in earlier if name in known)]
     found = []
