@@ -16,6 +16,7 @@ from headwise.lab.ood.axes import MODEL_AXES
 from headwise.lab.ood.ood import ood
 from headwise.lab.records import read_ood
 from headwise.lab.report.write import write_report
+from headwise.models.backbone import Backbone
 from headwise.training.evaluation import evaluate
 
 Copied = Callable[[], Path]
@@ -180,8 +181,14 @@ def test_single_runs_are_arms_by_their_names(copied: Copied, tmp_path: Path) -> 
     assert ood([runs / "gated/seed2"], {"heads": [1]})["directory"] == str(runs / "gated/seed2/ood")
 
 
-def test_longer_walks_have_exactly_so_many_hops_and_steps_for_each(walk: Path, tmp_path: Path) -> None:
+def test_longer_walks_have_exactly_so_many_hops_and_steps_for_each(
+    walk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    real = Backbone.set_steps
+    monkeypatch.setattr(Backbone, "set_steps", lambda self, steps: (taken.append(steps), real(self, steps)))
     found = ood([walk], {"hops": [2, 4]}, tmp_path)
+    assert taken == [2, 6]  # twice as many hops as trained, with twice the steps of each arm
     settings = {"task.hops": 4, "task.train_hops": 2, "task.test_hops": 4, "seed": measure.DRAWN}
     one = evaluate(walk / "runs/gated/seed0", settings | {"arm.refinement.steps": 6})
     assert point(found, "hops", "4")["arms"]["gated"]["values"] == [one["value"]]
