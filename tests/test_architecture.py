@@ -30,9 +30,10 @@ ROOMS = {
     "scaling": FILES | {"comparison"},
     "ladder": FILES | {"comparison"},
     "control": FILES | {"comparison"},
+    "sweep": FILES | {"comparison", "scaling"},
     "doctor": FILES | {"comparison", "ladder"},
     "ood": FILES | {"comparison", "scaling"},
-    "report": FILES | {"comparison", "scaling", "ladder", "control", "ood"},
+    "report": FILES | {"comparison", "scaling", "ladder", "control", "sweep", "ood"},
     "bench": FILES,
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -55,6 +56,7 @@ CONFINED = {
     "pytorch_lightning": "training/module.py",
     "hydra": "training/overrides.py",
     "omegaconf": "training/overrides.py",
+    "optuna": "lab/sweep/search.py",
 }
 MEANINGLESS = {"utils", "util", "helpers", "helper", "common", "misc", "legacy", "archive", "scripts"}
 LONGEST = 400

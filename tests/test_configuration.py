@@ -60,6 +60,14 @@ def test_an_arm_is_accepted_and_its_resolved_form_reads_back_as_the_same(name: s
     assert RunConfig.from_plain(config.to_plain()) == config
 
 
+def test_a_preset_of_a_task_may_bring_a_recipe_of_its_own() -> None:
+    hints, plain = load(["task=sorting_hints"]), load(["task=sorting"])
+    assert (hints.model.ffn, hints.training.updates, hints.training.preset.lr) == (128, 300, 0.005)
+    assert plain.training == load([]).training
+    assert load(["task=sorting_hints", "training.updates=7"]).training.updates == 7
+    assert load(["task=sorting", "task.hint_span=1"]).training == plain.training
+
+
 def test_a_task_brings_its_recipe_along_and_everything_that_is_said_goes_before_it() -> None:
     walk, plain = load(["task=walk"]), load([])
     assert (walk.model.width, walk.training.updates, walk.training.preset.lr) == (64, 3000, 0.002)

@@ -64,6 +64,7 @@ SCALE = ["scale", "arms=[baseline,random]", "sizes=[tiny]", "seeds=1", "jobs=1",
 SCALE += [word for word in SORTING if not word.startswith("model.")]
 CONTROL = ["control", "arms=[looped,gated]", "widths=[0]", "seeds=2", "jobs=1", "output=control", *SORTING]
 OOD = ["ood", "comparison", "axes={length: [6], heads: [1], noise: [1]}", "output=ood"]
+SWEEP = ["sweep", "training.warmup=0,0.1", "seeds=2", "confirm=1", "jobs=1", "output=sweep", *SORTING]
 
 
 class Material:
@@ -101,6 +102,7 @@ class Material:
                 "scaling": SCALE,
                 "control": CONTROL,
                 "ood": OOD,
+                "sweep": SWEEP,
             }
             if name == "ood":
                 self.of("comparison")
@@ -185,6 +187,13 @@ def of_ood(material: Material, folder: Path, rng: random.Random) -> tuple[list[s
     return rng.choice([OOD, ["report", "ood"]]), f"{file}: {how}"
 
 
+def of_sweep(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Files of a sweep, of its confirmation and the runs in it."""
+    often = ("sweep.json", "search/plan.json", "search/data.json", "confirmation/comparison.json")
+    file, how = _damaged(material.of("sweep"), folder / "sweep", rng, *often)
+    return rng.choice([SWEEP, ["report", "sweep"], ["report", "sweep", "markdown=table.md"]]), f"{file}: {how}"
+
+
 def of_settings(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
     """YAML of a group, given by its path."""
     shutil.copy(material.folder / "arm.yaml", folder / "arm.yaml")
@@ -212,7 +221,8 @@ def of_words(material: Material, folder: Path, rng: random.Random) -> tuple[list
     odd = [f"{rng.choice(keys)}={rng.choice(damage.ODD_WORDS)}" for _ in range(rng.choice([1, 1, 2]))]
     free = [rng.choice(damage.ODD_WORDS)] if rng.random() < 0.3 else []
     short = [*SORTING, "training.updates=1", "training.validate_every=1"]
-    base = {"train": short, "control": [*short, "widths=[]", "seeds=1", "jobs=1"]}.get(command, [])
+    few = [*short, "seeds=1", "jobs=1"]
+    base = {"train": short, "control": [*few, "widths=[]"], "sweep": [*few, "confirm=0"]}.get(command, [])
     return [*command.split(), *base, *odd, *free], "words"
 
 
@@ -289,6 +299,7 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "scalings": (of_scaling, 2),
     "controls": (of_control, 2),
     "ood": (of_ood, 2),
+    "sweeps": (of_sweep, 2),
     "settings": (of_settings, 2),
     "words": (of_words, 3),
     "corpora": (of_corpora, 2),

@@ -18,6 +18,7 @@ OWN = {
     "control": "headwise.commands.control",
     "ood": "headwise.commands.ood",
     "low-data": "headwise.commands.low_data",
+    "sweep": "headwise.commands.sweep",
     "ladder": "headwise.commands.ladder",
     "doctor": "headwise.commands.doctor",
     "report": "headwise.commands.report",

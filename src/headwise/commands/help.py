@@ -25,6 +25,7 @@ EXAMPLES = """\
   headwise compare task=sorting 'arms=[baseline,looped,hrm,"hrm:refinement.steps=12"]' seeds=5
   headwise scale 'sizes=[tiny,small]' 'arms=[baseline,hrm]' dry_run=true
   headwise control task=sorting                      does routing matter there? without task=: does this lab see it?
+  headwise sweep task=sorting arm=hrm 'arm.controller.period=2,3,4'   which value is best, confirmed on fresh seeds
   headwise list                                      what arms, tasks, gates, controllers there are
   headwise help arm.gate                             what a setting means, and what it may be
 """
@@ -125,6 +126,9 @@ def _explained(key: str) -> tuple[dict[str, Any], list[RenderableType]]:
 def _chosen(word: str) -> tuple[dict[str, Any], list[RenderableType]]:
     """What a name stands for: the values of a file, `arm=hrm`, or the keys that come with it, `arm.gate=top_k`."""
     key, _, name = word.partition("=")
+    if key == "sweep":  # not a setting of runs, but of the command
+        values = preset(key, name)
+        return {"meaning": presets(key)[name], "values": values}, [f"{word}: {presets(key)[name]}", key_values(values)]
     (setting, *_) = find(key)
     choices = setting.field.choices or {}
     data: dict[str, Any] = {}

@@ -19,8 +19,8 @@ class Options:
     One line each.
 
     Args:
-        kinds: arms, tasks, routers, gates, controllers, halting, recipes, presets, sizes, encoders, datasets, settings;
-            without any, all but settings.
+        kinds: arms, tasks, routers, gates, controllers, halting, recipes, presets, sweeps, sizes, encoders, datasets,
+            settings; without any, all but settings.
     """
 
     kinds: tuple[str, ...] = argument(())
@@ -86,6 +86,7 @@ KINDS: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "halting": ("arm.halting=...", _choices("arm.halting")),
     "recipes": ("training=...", lambda: presets("training")),
     "presets": ("training.preset=...", _choices("training.preset")),
+    "sweeps": ("headwise sweep sweep=...", lambda: presets("sweep")),
     "sizes": ("model.size=...", _sizes),
     "encoders": ("task=parsing task.encoder=...", _encoders),
     "datasets": ("headwise data get", _data_sets),

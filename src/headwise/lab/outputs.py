@@ -1,5 +1,4 @@
-"""What lies in the directory of a comparison, scaling, control, ladder or out-of-distribution test; each holds one
-work, as it has one page."""
+"""What lies in the directory of work on several runs: each holds one work, as it has one page."""
 
 import re
 from collections.abc import Sequence
@@ -15,6 +14,8 @@ SCALING, SCALING_TABLE = "scaling.json", "scaling.csv"
 LADDER = "ladder.json"
 CONTROL, CONTROL_ARMS = "control.json", "arms"
 OOD, OOD_TABLE, MEASURED = "ood.json", "ood.csv", "measured"
+SWEEP, SWEEP_TABLE = "sweep.json", "sweep.csv"
+SEARCH, CONFIRMATION = "search", "confirmation"
 REPORT = "report.html"
 RUNS = "runs"
 # Beside what training leaves in the directory of a run
@@ -26,6 +27,7 @@ IDENTIFYING = {
     "a scaling": (SCALING, *(f"{size}/{PLAN}" for size in SIZES)),
     "a control": (CONTROL, f"{CONTROL_ARMS}/{PLAN}"),
     "an out-of-distribution test": (OOD,),  # or one with few training examples, whose comparisons lie below
+    "a sweep": (SWEEP, f"{SEARCH}/{PLAN}"),
     "a run": (SUMMARY, METRICS, CONFIG),
 }
 """The files by which a directory is known to hold a kind of work."""
@@ -46,16 +48,16 @@ def directory_name(label: str) -> str:
     return re.sub(r"[^\w.,=+-]+", "-", label).strip(".-") or "arm"
 
 
-def refuse_other_work(output: Path, kinds: Sequence[str]) -> None:
+def refuse_other_work(output: Path, own: Sequence[str]) -> None:
     """Refuse an output that holds work of another kind.
 
     Args:
-        kinds: that it must not hold, among those of `IDENTIFYING`.
+        own: kinds among those of `IDENTIFYING` that it may hold.
 
     Raises:
         InputError: with what it holds and the file that says so.
     """
-    for kind in kinds:
-        for name in IDENTIFYING[kind]:
-            if (output / name).is_file():
+    for kind, names in IDENTIFYING.items():
+        for name in names:
+            if kind not in own and (output / name).is_file():
                 raise InputError(f"output={output}: holds {kind} ({name}); choose another output")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from headwise import files
 from headwise.errors import InputError
 from headwise.lab import shapes
-from headwise.lab.outputs import COMPARISON, CONTROL, LADDER, OOD, SCALING
+from headwise.lab.outputs import COMPARISON, CONTROL, LADDER, OOD, SCALING, SWEEP
 from headwise.models.arm import Arm
 from headwise.models.sizes import ModelConfig
 from headwise.schema import build
@@ -187,6 +187,18 @@ def read_ood(directory: Path) -> dict[str, Any]:
     """
     file = directory / OOD
     content = _whole(file, shapes.OOD, "ood")
+    _check_arms(content["arms"], f"{file}: arms")
+    return content
+
+
+def read_sweep(directory: Path) -> dict[str, Any]:
+    """The content of sweep.json in a directory that has one.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    file = directory / SWEEP
+    content = _whole(file, shapes.SWEEP, "sweep")
     _check_arms(content["arms"], f"{file}: arms")
     return content
 

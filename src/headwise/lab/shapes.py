@@ -109,7 +109,7 @@ _SIZE: Shape = {
 COMPARISON: Shape = {
     **_SHARED,
     **_SIZE,
-    "arms": {str: {**_ARM, "model": dict, "arm": dict, "preset": dict}},
+    "arms": {str: {**_ARM, "model": dict, "arm": dict, "preset": dict, "varied?": dict}},
     "sources?": [dict],
     "metric_range?": ([_VALUE, _VALUE], None),
     "effect?": _VALUE,
@@ -183,6 +183,49 @@ OOD: Shape = {
             ],
         }
     },
+}
+SWEEP: Shape = {
+    **{key: own for key, own in COMPARISON.items() if key not in ("arms", "looks?")},
+    "arms": {
+        str: {
+            **COMPARISON["arms"][str],
+            **dict.fromkeys(("floor", "ceiling", "validation_mean"), _VALUE),
+            "validation": [_VALUE],
+            "tested": bool,
+            "keys": {str: str},
+        }
+    },
+    "base": str,
+    "keys": {str: str},
+    "left_out": {str: str},
+    "given_up": [str],
+    "normalised": bool,
+    "effects": [
+        {
+            **dict.fromkeys(("key", "name"), str),
+            "points": [
+                {
+                    **dict.fromkeys(("value", "shown"), str),
+                    "settings": int,
+                    "mean": _VALUE,
+                    "interval": _INTERVAL,
+                }
+            ],
+        }
+    ],
+    "interactions": [{"names": [str, str], "values": [[str], [str]], "means": [[_VALUE]]}],
+    "best": (str, None),
+    "leads": {str: _VALUE},
+    "lead": [str],
+    "confirmation": (
+        {
+            "seeds": [int],
+            "arms": {str: {"values": [_VALUE], "mean": _VALUE, "interval": _INTERVAL, "failures": {str: str}}},
+            "pair": _PAIR,
+            "headline": str,
+        },
+        None,
+    ),
 }
 PLAN: Shape = {
     str: {
@@ -269,6 +312,13 @@ def dangling(result: Mapping[str, Any]) -> str | None:
             for name in ("a", "b"):
                 if pair[name] not in part["arms"]:
                     return f"{_join(at, f'pairs[{number}].{name}')} is no arm"
+    if "base" in result:
+        named = {"base": result["base"], "best": result["best"]}
+        named |= {f"confirmation.arms.{label}": label for label in (result["confirmation"] or {}).get("arms", ())}
+        if wrong := next(
+            (at for at, label in named.items() if label is not None and label not in result["arms"]), None
+        ):
+            return f"{wrong} is no arm"
     for metric, arms in result.get("advantage", {}).items():
         for label, advantage in arms.items():
             if (

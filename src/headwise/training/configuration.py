@@ -88,6 +88,12 @@ def read(words: Sequence[str], base: Mapping[str, Any] | None = None) -> list[Ov
     Raises:
         InputError: a word that cannot be read.
     """
+    typed = paths_of(words, base)
+    return [parse(word, typed) for word in words]
+
+
+def paths_of(words: Sequence[str], base: Mapping[str, Any] | None = None) -> frozenset[str]:
+    """The keys that are paths, in the task that the words choose, or `base` has."""
     chosen = [override.value for word in words if key_of(word) in ("task", "task.name") for override in [parse(word)]]
     names = [value.get("name") if isinstance(value, dict) else value for value in chosen]
     task = next((name for name in reversed(names) if isinstance(name, str)), None)
@@ -96,8 +102,7 @@ def read(words: Sequence[str], base: Mapping[str, Any] | None = None) -> list[Ov
     elif task is None:
         task = _task(base or composed({}))
     own = paths(entry(task).config, "task") if isinstance(task, str) and task in TASKS else frozenset()
-    typed = paths(RunConfig) | own
-    return [parse(word, typed) for word in words]
+    return paths(RunConfig) | own
 
 
 def _plain(
@@ -116,7 +121,7 @@ def _plain(
     changes = list[Override]()
     if base is None or "task" in files:
         # A recipe that is chosen by name stands in the place of the task's own; a given one is of the chosen task.
-        changes += [o for o in _of_task("recipe", plain) if o.root not in files]
+        changes += [o for o in _of_task("recipe", plain, files.get("task")) if o.root not in files]
         changes += [o for o in _leaves(recipe or {}) if o.root not in files or o.root == "task"]
     if _quick(values, default=base is None and os.environ.get("HEADWISE_QUICK") == "1"):
         changes += [*_of_task("quick", plain), Override("quick", True)]
@@ -147,11 +152,12 @@ def _quick(values: Sequence[Override], default: bool) -> bool:
     return given[-1] is True if given else default
 
 
-def _of_task(group: str, plain: Mapping[str, Any]) -> Iterator[Override]:
-    """What `conf/<group>/<task>.yaml`, or else the default there, says of the task at hand, as overrides of single
-    values, so that they merge as those do."""
+def _of_task(group: str, plain: Mapping[str, Any], chosen: str | None = None) -> Iterator[Override]:
+    """What `conf/<group>/` says of the task at hand: the file of the preset that was chosen, of the task, or else the
+    default, as overrides of single values, so that they merge as those do."""
     offered = files(group)
-    file = offered.get(str(_task(plain)), offered.get("default"))
+    names = (name for name in (chosen, str(_task(plain)), "default") if name in offered)
+    file = next((offered[name] for name in names if name is not None), None)
     yield from _leaves(read_yaml(file) if file else {})
 
 

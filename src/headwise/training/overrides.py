@@ -4,6 +4,7 @@ Hydra's grammar reads the value of `key=value`, and its compose API puts the cho
 `training=`) together. What comes out is plain data; `headwise.training.configuration` merges it.
 """
 
+import itertools
 import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep
+from hydra.core.override_parser.types import Override as Read
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from headwise.errors import InputError
 from headwise.schema import short
-from headwise.training.presets import CONF, GROUPS, preset
+from headwise.training.presets import CONF, GROUPS, preset, presets
 from headwise.training.quoting import depth, unclosed, with_quotes
 
 LONGEST = 16_384
@@ -52,6 +55,33 @@ class Override:
         return self.key in GROUPS and isinstance(self.value, str)
 
 
+@dataclass(frozen=True)
+class Interval:
+    """Numbers from `low` to `high` that a key may take.
+
+    Attributes:
+        log: whether numbers of equal ratio, not of equal difference, are equally likely: `tag(log, interval(...))`.
+        whole: whether they are whole numbers: `int(interval(...))`.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Several:
+    """A key that is to take several values, in turn.
+
+    Attributes:
+        values: as a word of the command line has them behind its `=`; or an interval.
+    """
+
+    key: str
+    values: tuple[str, ...] | Interval
+
+
 def parse(word: str, paths: Collection[str] = ()) -> Override:
     """Read one word, its value with Hydra's grammar: numbers, words, [lists], {key: value}, null, 'anything quoted'.
 
@@ -66,9 +96,73 @@ def parse(word: str, paths: Collection[str] = ()) -> Override:
     key = key.strip()
     if key in paths and equals:
         return Override(key, None if text == "null" else text)
-    if not equals and not word.startswith("~"):
+    read, value = _read(word)
+    if read.is_sweep_override():
+        raise InputError(f"{short(word)}: several values; a run takes one (a list is written '{key}=[1,2]')")
+    if isinstance(value, float) and value - value != 0:
+        raise InputError(f"{short(word)}: expected a finite number")
+    return Override(read.key_or_group, value, delete=read.is_delete())
+
+
+def several(word: str, most: int) -> Several | None:
+    """The values of a word that gives several, in Hydra's grammar of sweeps; None if it gives one.
+
+    Args:
+        word: `key=1,2`, `key=choice(1,2)`, `key=range(1,9,2)`, `key=interval(0,1)`, or `arm=glob(hrm*)` for all presets
+            of that kind.
+        most: values that there may be.
+
+    Raises:
+        InputError: it cannot be read, or gives no value, more than `most`, or one twice.
+    """
+    read, _ = _read(word)
+    if not read.is_sweep_override():
+        return None
+    key, swept = read.key_or_group, cast(Any, read.value())
+    if isinstance(swept, IntervalSweep):
+        return Several(key, _interval(word, swept))
+    if isinstance(swept, Glob):
+        if key not in GROUPS:
+            raise InputError(f"{short(word)}: a pattern stands for presets, of {', '.join(GROUPS)}; list the values")
+        values = swept.filter(list(presets(key)))
+    else:
+        try:
+            # A range of floats adds up what a step of 0.1 lacks to a tenth
+            each = map(_rounded, read.sweep_iterator()) if read.is_range_sweep() else read.sweep_string_iterator()
+            values = list(itertools.islice(each, most + 1))
+        except (HydraException, ValueError) as error:  # a step of 0
+            raise InputError(f"{short(word)}: cannot be read ({short(error)})") from None
+    if not values:
+        raise InputError(f"{short(word)}: no values")
+    if len(values) > most:
+        raise InputError(f"{short(word)}: more than {most} values; fewer, or a larger max_runs=")
+    if twice := next((value for value in values if values.count(value) > 1), None):
+        raise InputError(f"{short(word)}: {short(twice)} stands there twice; name each value once")
+    return Several(key, tuple(values))
+
+
+def _rounded(value: Any) -> str:
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _interval(word: str, swept: IntervalSweep) -> Interval:
+    low, high = cast(float, swept.start), cast(float, swept.end)
+    found = Interval(low, high, "log" in swept.tags, isinstance(low, int) and isinstance(high, int))
+    if not -float("inf") < low < high < float("inf") or (found.log and low <= 0):
+        above = " above 0, as it is on a log scale" if found.log else ""
+        raise InputError(f"{short(word)}: an interval goes from a number to a larger one{above}")
+    return found
+
+
+def _read(word: str) -> tuple[Read, Any]:
+    """One word as Hydra reads it, and its value; None where there are several.
+
+    Raises:
+        InputError: it cannot be read; with what to type instead, where that can be told.
+    """
+    if "=" not in word and not word.startswith("~"):
         raise InputError(f"{short(word)}: not a setting; write key=value")
-    if len(word) > LONGEST or key.count(".") >= DEEPEST or depth(word) > DEEPEST:
+    if len(word) > LONGEST or word.partition("=")[0].count(".") >= DEEPEST or depth(word) > DEEPEST:
         raise InputError(f"{short(word)}: too long, or nested too deep ({LONGEST} characters, {DEEPEST} brackets)")
     try:
         read = OverridesParser.create().parse_override(word)
@@ -76,13 +170,9 @@ def parse(word: str, paths: Collection[str] = ()) -> Override:
     except (HydraException, ValueError) as error:  # ValueError: a number of thousands of digits
         reason = str(error).partition("\n")[0]
         raise InputError(f"{short(word)}: cannot be read ({short(reason)}){_remedy(word)}") from None
-    if read.is_sweep_override():
-        raise InputError(f"{short(word)}: several values; a run takes one (a list is written '{key}=[1,2]')")
     if read.package is not None or not all(read.key_or_group.split(".")):
         raise InputError(f"{short(word)}: not a key; write key=value, dots between the parts of the key")
-    if isinstance(value, float) and value - value != 0:
-        raise InputError(f"{short(word)}: expected a finite number")
-    return Override(read.key_or_group, value, delete=read.is_delete())
+    return read, value
 
 
 def composed(files: Mapping[str, str]) -> dict[str, Any]:

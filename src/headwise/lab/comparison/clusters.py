@@ -249,9 +249,14 @@ def reach(address: str | None) -> None:
         socket.create_connection((place.hostname, place.port), CONNECT).close()
 
 
-def installed(extra: str, module: str) -> None:
+def installed(extra: str, module: str, key: str = "launcher") -> None:
+    """Refuse `key=extra` without the package that it needs.
+
+    Raises:
+        InputError: with the command that installs it.
+    """
     if importlib.util.find_spec(module) is None:
-        raise InputError(f"launcher={extra}: not installed; pip install 'headwise[{extra}]'")
+        raise InputError(f"{key}={extra}: not installed; pip install 'headwise[{extra}]'")
 
 
 def at_least_one(**values: int | None) -> None:

@@ -26,7 +26,7 @@ from headwise.lab.comparison.train import train_runs
 from headwise.lab.outputs import COMPARISON, COMPARISON_TABLE, PAIR_TABLE, refuse_other_work
 from headwise.lab.records import Run, read_run
 from headwise.schema import to_plain
-from headwise.training.config import RunConfig
+from headwise.training.config import RunConfig, differences
 from headwise.training.identity import check_identity
 
 PACKAGES = ("headwise", "torch", "numpy", "scipy")
@@ -70,14 +70,22 @@ def compare(
             scaling or a run, or a launcher that is not installed. Nothing has been written then.
         Stopped, StorageError, WorkerLostError: as `headwise.lab.comparison.train.train_runs`; finished runs are kept.
     """
-    began = time.perf_counter()
     planned = plan(arms, seeds, parity, output)
-    refuse_other_work(planned.output, ["a scaling", "a control", "an out-of-distribution test", "a run"])
+    refuse_other_work(planned.output, ["a comparison", "runs of a comparison or a ladder"])
+    return carry_out(planned, planned.output, jobs, train or default_train(), launcher, rule)
+
+
+def carry_out(
+    planned: Plan, output: Path, jobs: int | None, train: Train, launcher: Launcher, rule: Rule = ONCE
+) -> dict[str, Any]:
+    """Train what is planned and conclude; arguments, result and errors as of `compare`, `output` that of the whole
+    work."""
+    began = time.perf_counter()
     launcher.check(planned.base)
     jobs, threads = launcher.share(jobs, len(planned.runs), planned.base)
     planned = planned.settled(threads)
     keep_plan(planned.output, planned.arms, planned.data)
-    failures = train_runs(planned.runs, train or default_train(), launcher, jobs, threads, planned.output)
+    failures = train_runs(planned.runs, train, launcher, jobs, threads, output)
     how = circumstances(planned.base, launcher, jobs, threads, time.perf_counter() - began)
     return conclude(planned, failures, how, rule)
 
@@ -93,18 +101,36 @@ def conclude(planned: Plan, failures: Mapping[Path, str], how: Mapping[str, Any]
     Raises:
         OtherDataError: runs of one seed were trained on different data.
     """
-    runs = {(run.label, run.seed): read_run(run.directory) for run in planned.runs}
-    _check_same_data(runs)
-    failed = {(run.label, run.seed): failures[run.directory] for run in planned.runs if run.directory in failures}
-    result = summarise(runs, planned.seeds, planned.sized, failed, _facts(planned.base), rule)
-    for label, config in planned.arms.items():
-        result["arms"][label]["preset"] = config.to_plain()["training"]["preset"]
+    result = found(planned, failures, rule)
     result["directory"] = str(planned.output)
     result["how"] = dict(how)
     write_json(planned.output / COMPARISON, result)
     write_text(planned.output / COMPARISON_TABLE, table(result))
     write_text(planned.output / PAIR_TABLE, pair_table(result))
     return read_mapping(planned.output / COMPARISON)
+
+
+def found(
+    planned: Plan, failures: Mapping[Path, str], rule: Rule = ONCE, tested: Sequence[tuple[str, str]] | None = None
+) -> dict[str, Any]:
+    """What the runs of a plan found: the content of comparison.json, without where and how; arguments as of `conclude`
+    and `headwise.lab.comparison.results.summarise`."""
+    runs = {(run.label, run.seed): read_run(run.directory) for run in planned.runs}
+    for task in dict.fromkeys(str(config.task) for config in planned.arms.values()):
+        _check_same_data({key: run for key, run in runs.items() if str(planned.arms[key[0]].task) == task})
+    failed = {(run.label, run.seed): failures[run.directory] for run in planned.runs if run.directory in failures}
+    result = summarise(runs, planned.seeds, planned.sized, failed, _facts(planned.base), rule, tested)
+    shared = _recipe(planned.base)
+    for label, config in planned.arms.items():
+        varied = {key: value for key, _, value in differences(shared, _recipe(config))}
+        result["arms"][label] |= {"preset": config.to_plain()["training"]["preset"], "varied": varied}
+    return result
+
+
+def _recipe(config: RunConfig) -> dict[str, Any]:
+    """Task and training of an arm, but for the learning rates, which comparison.json has by themselves."""
+    plain = config.to_plain()
+    return {"task": plain["task"], "training": {k: v for k, v in plain["training"].items() if k != "preset"}}
 
 
 def _check_same_data(runs: Mapping[tuple[str, int], Run]) -> None:

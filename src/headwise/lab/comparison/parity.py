@@ -96,17 +96,24 @@ def match(
     shapes = [first_model]
     for label, arm, model in arms[1:]:
         shapes.append(model if mode == "none" else _Search(label, arm, model, length, causal, mode).find(reference))
-    sizes = [measure(shape, arm, length, causal) for shape, (_, arm, _) in zip(shapes, arms, strict=True)]
+    shaped = [(label, arm, shape) for (label, arm, _), shape in zip(arms, shapes, strict=True)]
+    found = replace(as_they_are(shaped, length, causal), mode=mode)
+    if not found.matched:
+        raise InputError(_refusal(found.arms))
+    return found
+
+
+def as_they_are(arms: Sequence[tuple[str, Arm, ModelConfig]], length: int, causal: bool = False) -> Parity:
+    """Arms in the shapes that they have, and on what they agree, which may be nothing."""
+    sizes = [measure(model, arm, length, causal) for _, arm, model in arms]
     sized = tuple(
-        Sized(label, arm, shape, size, size.parameters / reference.parameters, size.flops / reference.flops)
-        for (label, arm, _), shape, size in zip(arms, shapes, sizes, strict=True)
+        Sized(label, arm, model, size, size.parameters / sizes[0].parameters, size.flops / sizes[0].flops)
+        for (label, arm, model), size in zip(arms, sizes, strict=True)
     )
     same_parameters = all(abs(one.parameter_ratio - 1) <= TOLERANCE for one in sized)
     same_flops = all(abs(one.flops_ratio - 1) <= TOLERANCE for one in sized)
-    if not (same_parameters or same_flops):
-        raise InputError(_refusal(sized))
     matched: tuple[Literal["parameters", "flops"], ...] = ("parameters",) if same_parameters else ()
-    return Parity(mode, length, sized, (*matched, "flops") if same_flops else matched)
+    return Parity("none", length, sized, (*matched, "flops") if same_flops else matched)
 
 
 @dataclass(frozen=True)

@@ -73,13 +73,20 @@ def plan(
         length: tokens of an example, if it is known already; else the data are asked.
         data: of the first arm's configuration, if they are there already.
     """
-    seeds = _seeds(seeds, arms)
+    seeds = seeds_of(seeds, arms)
     check_alike(arms)
     base = arms[0][1]
     output = Path(output) if output else new_directory(base, "compare")
     data = data or data_of(base)
     shapes = [(label, config.arm, config.model) for label, config in arms]
     sized = match(shapes, length or length_of(base, data), parity, base.entry.task.causal)
+    return assemble(arms, data, seeds, sized, output)
+
+
+def assemble(
+    arms: Sequence[tuple[str, RunConfig]], data: TaskData, seeds: list[int], sized: Parity, output: Path
+) -> Plan:
+    """A run for each arm, with the shape that it got, and each seed."""
     shaped = {
         label: replace(config, model=one.model, name=label)
         for one, (label, config) in zip(sized.arms, arms, strict=True)
@@ -89,10 +96,15 @@ def plan(
         for seed in seeds
         for label, config in shaped.items()
     ]
-    return Plan(base, data, seeds, sized, shaped, runs, output)
+    return Plan(arms[0][1], data, seeds, sized, shaped, runs, output)
 
 
-def _seeds(seeds: int | Sequence[int], arms: Sequence[tuple[str, RunConfig]]) -> list[int]:
+def seeds_of(seeds: int | Sequence[int], arms: Sequence[tuple[str, RunConfig]]) -> list[int]:
+    """The seeds that are meant by a number of them, or by a list.
+
+    Raises:
+        InputError: none, one below 0 or one twice; or no arms.
+    """
     if not arms:
         raise InputError("arms=[]: name at least one arm")
     chosen = [arms[0][1].seed + i for i in range(seeds)] if isinstance(seeds, int) else list(seeds)

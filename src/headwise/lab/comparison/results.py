@@ -29,6 +29,7 @@ def summarise(
     failures: Mapping[tuple[str, int], str],
     facts: Mapping[str, Any],
     rule: Rule = ONCE,
+    tested: Sequence[tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
     """The content of comparison.json, without `how`.
 
@@ -37,6 +38,8 @@ def summarise(
         failures: what went wrong, by (label, seed).
         facts: `task`, `metric`, `metric_range`, `higher_is_better`, `quick` and whatever else the report shows.
         rule: what verdicts go by.
+        tested: the pairs of labels (a, b) that are compared, a with b; default every arm with the first, then the
+            others among themselves.
     """
     labels = [one.label for one in sized.arms]
     summaries = [run.summary for run in runs.values() if run.summary]
@@ -49,7 +52,8 @@ def summarise(
         label: mean_interval(with_nan(values[label]), [own for (own,) in by_test_set([label], runs, seeds)], limits)
         for label in labels
     }
-    pairs = corrected(compare_arms(labels, values, runs, seeds, limits), limits, rule)
+    tested = every_pair(labels) if tested is None else tested
+    pairs = corrected(compare_arms(tested, values, runs, seeds, limits), limits, rule)
     verdicts = [verdict(pair, (means[pair.a], means[pair.b]), bounds, bool(facts["quick"])) for pair in pairs]
     controls = {one.label: control_for(one.arm) for one in sized.arms}
     return {
@@ -119,6 +123,7 @@ def pair_table(result: Mapping[str, Any]) -> str:
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table as CSV, empty where there is None."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -126,22 +131,25 @@ def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
+def every_pair(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Every arm with the first, then the others among themselves."""
+    return [(a, labels[0]) for a in labels[1:]] + [(a, b) for i, b in enumerate(labels[1:], 1) for a in labels[i + 1 :]]
+
+
 def compare_arms(
-    labels: Sequence[str],
+    tested: Sequence[tuple[str, str]],
     values: Mapping[str, Sequence[float | None]],
     runs: Mapping[tuple[str, int], Run],
     seeds: Sequence[int],
     limits: Interval,
     bootstrap: bool = True,
 ) -> list[Pair]:
-    """Every arm against the first, then the others among themselves; arguments as in `compare_pair`."""
-    order = [(a, labels[0]) for a in labels[1:]]
-    order += [(a, b) for i, b in enumerate(labels[1:], 1) for a in labels[i + 1 :]]
+    """These pairs of arms, a with b; arguments as in `compare_pair`."""
     return [
         compare_pair(
             a, b, (with_nan(values[a]), with_nan(values[b])), by_test_set([a, b], runs, seeds), limits, bootstrap
         )
-        for a, b in order
+        for a, b in tested
     ]
 
 

@@ -40,6 +40,11 @@ class PlannedRun:
         return bool(readable_mapping(self.directory / SUMMARY))
 
     @property
+    def begun(self) -> bool:
+        """Whether it has been trained, be it to a failure or in part."""
+        return is_run(self.directory) or (self.directory / FAILURE).is_file()
+
+    @property
     def name(self) -> str:
         return f"{self.size} {self.label}, seed {self.seed}".strip()
 
@@ -73,6 +78,6 @@ def _train(run: PlannedRun, train: Train) -> None:
             raise
         except InputError:  # no checkpoint of it can be used; what it held comes again from the seed
             pass
-    if is_run(run.directory) or (run.directory / FAILURE).is_file():
+    if run.begun:
         shutil.rmtree(run.directory)
     train(run.config, directory=run.directory, progress=False)

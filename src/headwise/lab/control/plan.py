@@ -70,9 +70,7 @@ def prepare(
     path = Path(output) if output else new_directory(chosen.reference[1], "control")
     if path.exists() and not path.is_dir():
         raise InputError(f"output={path}: a file; choose a directory")
-    refuse_other_work(
-        path, ["a comparison", "runs of a comparison or a ladder", "a scaling", "an out-of-distribution test", "a run"]
-    )
+    refuse_other_work(path, ["a control"])
     seeds = chosen.seeds if seeds is None else seeds
     arms = plan(chosen.arms, seeds, parity, path / CONTROL_ARMS)
 

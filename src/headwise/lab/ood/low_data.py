@@ -185,7 +185,7 @@ def _with(config: RunConfig, key: str, count: int) -> RunConfig:
 
 
 def _check_output(path: Path) -> None:
-    refuse_other_work(path, ["a comparison", "runs of a comparison or a ladder", "a scaling", "a control", "a run"])
+    refuse_other_work(path, ["an out-of-distribution test"])
     if (path / OOD).is_file() and not any(path.glob(f"{FOLDER}*")):
         raise InputError(f"output={path}: holds an out-of-distribution test ({OOD}); choose another output")
 

@@ -65,7 +65,7 @@ def ood(
     config = measuring.config_of(runs.runs[0])
     wanted = choose(config, runs.heads, axes)
     path = Path(output) if output else _default_output(paths, runs)
-    refuse_other_work(path, ["a comparison", "a scaling", "a control", "a run"])
+    refuse_other_work(path, ["an out-of-distribution test", "runs of a comparison or a ladder"])
     before = _before(path, settings)
     work = _Work(runs, measuring, path)
     every = _with_earlier(before, wanted, axes_of(config, runs.heads))

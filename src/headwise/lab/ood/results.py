@@ -15,7 +15,15 @@ from typing import Any
 
 from headwise.files import finite
 from headwise.lab.comparison.headlines import QUICK
-from headwise.lab.comparison.results import by_test_set, compare_arms, corrected, limits_of, mean_of, with_nan
+from headwise.lab.comparison.results import (
+    by_test_set,
+    compare_arms,
+    corrected,
+    every_pair,
+    limits_of,
+    mean_of,
+    with_nan,
+)
 from headwise.lab.comparison.verdicts import MEANINGFUL, MetricBounds, verdict
 from headwise.lab.formatting import format_percent, join_words
 from headwise.lab.ood.axes import Axis, label
@@ -64,7 +72,11 @@ class Judged:
             one: mean_interval(with_nan(values), [own for (own,) in by_test_set([one], found, runs.seeds)], limits)
             for one, values in self.values.items()
         }
-        self.pairs = compare_arms(runs.labels, self.values, found, runs.seeds, limits, bootstrap=False) if known else []
+        self.pairs = (
+            compare_arms(every_pair(runs.labels), self.values, found, runs.seeds, limits, bootstrap=False)
+            if known
+            else []
+        )
         self.examples = max((len(one.values) for one in known), default=0)
 
     def score(self, arm: str) -> float | None:

@@ -145,6 +145,29 @@ CONTROL_SCOPE = (
     "That routing is seen, or not, is said of these arms in this loop; another router, or more training, may do more. "
     "“Would have been seen” is the difference that so many seeds show with 80 % power in a single test."
 )
+SWEEP = (
+    "Every setting was trained with {seeds}; seed k is one data set for all of them. The base, {base}, is what the "
+    "command says without the swept keys. The best setting is chosen by its mean on the validation examples; as the "
+    "best of several looks better than it is, it is then trained again, beside the base, on seeds that the choice has "
+    "not seen, and those decide."
+)
+SWEEP_RESULTS = (
+    "Test and validation score, mean over seeds; by validation the best is chosen, among settings that finished with "
+    "every seed. Settings differ in what their keys say and are not made equal in size, unless parity= was given."
+)
+MAIN_EFFECTS = (
+    "For each value the mean test score over seeds and all settings that have it, with a 95 % interval from which what "
+    "seeds have in common is taken, as they are paired. All panels share one scale. Where some combinations are "
+    "missing, values are averaged over different companions."
+)
+INTERACTIONS = (
+    "Mean test score of all settings with both values. If rows keep their order from column to column, the keys act "
+    "independently; if they change it, what is best for one depends on the other. Empty: no such setting."
+)
+SWEEP_SCOPE = (
+    "A setting may owe its lead to more parameters, FLOPs or updates, which stand beside it: headwise compare makes "
+    "arms equal in size."
+)
 LADDER = (
     "Arms from simple to rich were trained shortly, one after the other, on the same data and seed, and checked after "
     "each; the ladder stops at the first rung that fails a check. Of several failed checks the first is the cause."

@@ -84,7 +84,7 @@ class _Comparison:
                 ("paired seeds", str(len(seeds))),
                 ("updates per run", format_count(result.get("updates"))),
                 ("examples per run", format_count(result.get("examples"))),
-                ("matched on", " and ".join(result["parity"]["matched"])),
+                ("matched on", " and ".join(result["parity"]["matched"]) or "nothing"),
             ],
             task=self.task(),
             arms=self.arm_table(),
@@ -155,11 +155,14 @@ class _Comparison:
             )
         times, updates = format_quantity(len(result["seeds"]), "time"), format_count(result.get("updates"))
         matched = " and ".join(result["parity"]["matched"])
-        recipe = "the same recipe but for the learning rates" if self.presets_differ() else "the same recipe"
+        varied = ["the learning rates"] if self.presets_differ() else []
+        varied += dict.fromkeys(key for arm in self.arms.values() for key in arm.get("varied") or ())
+        recipe = "the same recipe" + (f" but for {join_words(varied)}" if varied else "")
+        sized = f"the size of {next(iter(self.arms))} within 1 %: {matched}" if matched else "sizes of their own"
+        sized += " of backbone and controller, embedding and read-out not counted" if matched else ""
         fair = (
             f"Every arm was trained {times} with the same data in the same order, {recipe} and {updates} "
-            f"updates; seed k is one data set for all arms. Arms have the size of {next(iter(self.arms))} within 1 %: "
-            f"{matched} of backbone and controller, embedding and read-out not counted."
+            f"updates; seed k is one data set for all arms. Arms have {sized}."
         )
         return [describe_task(result["task"], result.get("task_summary", ""), result["task_config"]), score, fair]
 

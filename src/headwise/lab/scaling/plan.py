@@ -149,10 +149,7 @@ class Scaling:
         Raises:
             InputError: names the file, or the size, the key and both values.
         """
-        refuse_other_work(
-            self.output,
-            ["a comparison", "runs of a comparison or a ladder", "a control", "an out-of-distribution test", "a run"],
-        )
+        refuse_other_work(self.output, ["a scaling"])
         base, arms = self.base.to_plain(), next(iter(self.sizes.values())).arms
         own = {directory_name(label): arm_settings(config.to_plain()) for label, config in arms.items()}
         for file in sorted(self.output.glob(f"*/{PLAN}")):
