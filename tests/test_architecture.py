@@ -33,6 +33,7 @@ ROOMS = {
     "sweep": FILES | {"comparison", "scaling"},
     "doctor": FILES | {"comparison", "ladder"},
     "ood": FILES | {"comparison", "scaling"},
+    "claims": FILES,
     "report": FILES | {"comparison", "scaling", "ladder", "control", "sweep", "ood"},
     "bench": FILES,
 }

@@ -109,12 +109,12 @@ def _run(words: list[str]) -> int:
 
 def _command(words: list[str]) -> tuple["Command | None", list[str]]:
     """The command that the first word, or the first two, name, and what follows; None for help on all of them."""
-    from headwise.commands.catalogue import commands
+    from headwise.commands.catalogue import commands, named
     from headwise.schema import suggestion
 
-    for length in (2, 1):
-        if (name := " ".join(words[:length])) in commands():
-            return commands()[name], words[length:]
+    command, own = named(words)
+    if command is not None:
+        return command, own
     if words[0] in ("-h", "--help"):
         return None, []
     first = [name for name in commands() if name.partition(" ")[0] == words[0]]

@@ -1,6 +1,6 @@
 """The commands there are, headwise's own and those that tasks bring along, known before anything of them is loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,6 +20,8 @@ OWN = {
     "low-data": "headwise.commands.low_data",
     "sweep": "headwise.commands.sweep",
     "ladder": "headwise.commands.ladder",
+    "claims": "headwise.commands.claims",
+    "claims run": "headwise.commands.claims_run",
     "doctor": "headwise.commands.doctor",
     "report": "headwise.commands.report",
     "bench": "headwise.commands.bench",
@@ -81,6 +83,14 @@ def commands() -> Mapping[str, Command]:
         own = stated if isinstance(stated, Mapping) else entry(task).commands
         found |= {name: Command(name, module, of_task=True) for name, module in own.items()}
     return found
+
+
+def named(words: Sequence[str]) -> tuple[Command | None, list[str]]:
+    """The command that the first word, or the first two, name, and what follows; None if there is no such command."""
+    for length in (2, 1):
+        if (name := " ".join(words[:length])) in commands():
+            return commands()[name], list(words[length:])
+    return None, list(words)
 
 
 def _placeholder(field: Field) -> str:

@@ -13,12 +13,12 @@ from headwise.schema import FilePath, argument
 
 @dataclass(frozen=True)
 class Options:
-    """Write report.html for a run, a comparison, scaling, control, sweep, ladder or out-of-distribution test.
+    """Write report.html for a run, a comparison, scaling, control, sweep, ladder, out-of-distribution test or claims.
 
     A page that needs nothing from outside: table, verdicts, learning curves, gates.
 
     Args:
-        directory: of the run, comparison, scaling, control, sweep, ladder or out-of-distribution test.
+        directory: of the run, comparison, scaling, control, sweep, ladder, out-of-distribution test or claims.
         markdown: a document that gets the table of a comparison or sweep too, between its lines
             <!-- result table --> and <!-- end of result table -->.
     """

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from headwise import files
 from headwise.errors import InputError
 from headwise.lab import shapes
-from headwise.lab.outputs import COMPARISON, CONTROL, LADDER, OOD, SCALING, SWEEP
+from headwise.lab.outputs import CLAIMS, COMPARISON, CONTROL, LADDER, OOD, SCALING, SWEEP
 from headwise.models.arm import Arm
 from headwise.models.sizes import ModelConfig
 from headwise.schema import build
@@ -210,6 +210,15 @@ def read_ladder(directory: Path) -> dict[str, Any]:
         InputError: it is damaged.
     """
     return _whole(directory / LADDER, shapes.LADDER, "ladder")
+
+
+def read_claims(directory: Path) -> dict[str, Any]:
+    """The content of claims.json in a directory.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    return _whole(directory / CLAIMS, shapes.CLAIMS, "claims run")
 
 
 def readable_settings(directory: Path) -> dict[str, Any]:

@@ -53,6 +53,25 @@ PROFILE: Shape = {
     "peak_memory_mb?": NUMBER,
     "parts": [{"part": str, **dict.fromkeys(("calls", "forward_ms", "backward_ms", "share", "kept_mb"), NUMBER)}],
 }
+VERDICT: Shape = {
+    **dict.fromkeys(("claim", "outcome", "date", "machine"), str),
+    "evidence": [{"outcome": str, "text": str}],
+    "commands": [{"name": str, "command": str, "seconds": NUMBER}],
+    "seconds": NUMBER,
+    "headwise": dict,
+    "quick": bool,
+}
+CLAIMS: Shape = {
+    "claims": [
+        {
+            **dict.fromkeys(("name", "title", "source", "says", "needed", "finding"), str),
+            "minutes": NUMBER,
+            "commands": {str: {"run": str}},
+            "verdict": (VERDICT, None),
+        }
+    ],
+    "quick": bool,
+}
 _ARM: Shape = {
     "values": [_VALUE],
     "mean": _VALUE,

@@ -138,14 +138,14 @@ def numbers(*titles: str) -> list[Column]:
     return [Column(titles[0], number=False), *(Column(title) for title in titles[1:])]
 
 
-def render(page: Page) -> str:
-    """The page as HTML. Labels and messages are escaped: they come from configurations and exceptions."""
+def render(page: Any, template: str = "page.html.j2") -> str:
+    """A page as HTML. Labels and messages are escaped: they come from configurations and exceptions."""
     context: Mapping[str, Any] = {"page": page, "light": plot_style.COLOURS, "dark": DARK, "few": FEW}
-    return _template().render(context)
+    return _template(template).render(context)
 
 
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("headwise.lab.report", "."),
         autoescape=select_autoescape(default=True),
@@ -153,7 +153,7 @@ def _template() -> Template:
     )
     environment.filters["breakable"] = breakable
     environment.filters["normalised"] = format_normalised
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def breakable(label: str) -> Markup:

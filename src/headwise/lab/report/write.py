@@ -1,13 +1,25 @@
-"""`report.html`: one page that needs nothing from outside, for a run or work on several: comparison, scaling, control,
-sweep, ladder, out-of-distribution test."""
+"""`report.html`: one page that needs nothing from outside, for a run or work on several."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from headwise.errors import InputError
 from headwise.files import write_text
-from headwise.lab.outputs import COMPARISON, CONFIRMATION, CONTROL, CONTROL_ARMS, LADDER, OOD, REPORT, SCALING, SWEEP
+from headwise.lab.outputs import (
+    CLAIMS,
+    COMPARISON,
+    CONFIRMATION,
+    CONTROL,
+    CONTROL_ARMS,
+    LADDER,
+    OOD,
+    REPORT,
+    SCALING,
+    SWEEP,
+)
 from headwise.lab.records import (
     is_run,
+    read_claims,
     read_comparison,
     read_control,
     read_ladder,
@@ -15,6 +27,7 @@ from headwise.lab.records import (
     read_scaling,
     read_sweep,
 )
+from headwise.lab.report.claims import claims_page
 from headwise.lab.report.comparison import comparison_page
 from headwise.lab.report.control import control_page
 from headwise.lab.report.ladder import ladder_page
@@ -29,46 +42,71 @@ from headwise.training.files import METRICS, SUMMARY
 def write_report(directory: Path | str) -> Path:
     """Write `report.html` into the directory of a run or of work on several; returns its path.
 
-    With a scaling, each of its sizes gets the page of its comparison, with a control its arms, and with a sweep its
-    confirmation. A page holds its plots, style and data: no script, no font, no file beside it.
+    Comparisons that are a part of the work (the sizes of a scaling, the arms of a control, the confirmation of a sweep)
+    get pages of their own. A page holds its plots, style and data: no script, no font, no file beside it.
 
     Raises:
         InputError: the directory holds none of them, or a damaged file of theirs.
     """
     directory = Path(directory)
-    if (directory / COMPARISON).is_file():
-        page = comparison_page(directory, read_comparison(directory))
-    elif (directory / SCALING).is_file():
-        result = read_scaling(directory)
-        for size in result["sizes"]:  # first, as the page of the scaling names those of its sizes
-            if (directory / size / COMPARISON).is_file():
-                write_report(directory / size)
-        page = scaling_page(directory, result)
-    elif (directory / CONTROL).is_file():
-        result = read_control(directory)
-        if (directory / CONTROL_ARMS / COMPARISON).is_file():
-            write_report(directory / CONTROL_ARMS)
-        page = control_page(directory, result)
-    elif (directory / SWEEP).is_file():
-        result = read_sweep(directory)
-        if (directory / CONFIRMATION / COMPARISON).is_file():
-            write_report(directory / CONFIRMATION)
-        page = sweep_page(directory, result)
-    elif (directory / LADDER).is_file():
-        page = ladder_page(directory, read_ladder(directory))
-    elif (directory / OOD).is_file():
-        result = read_ood(directory)
-        for name in result.get("comparisons", ()):
-            if (directory / name / COMPARISON).is_file():
-                write_report(directory / name)
-        page = ood_page(result)
-    elif is_run(directory):
-        page = run_page(directory)
-    else:
-        works = f"a comparison ({COMPARISON}), a scaling ({SCALING}), a control ({CONTROL}), a sweep ({SWEEP})"
-        works += f", a ladder ({LADDER}), an out-of-distribution test ({OOD})"
-        files = f"{works} nor a run ({SUMMARY} or {METRICS})"
-        raise InputError(f"{directory}: neither {files}")
+    page = next((page for file, (_, page) in PAGES.items() if (directory / file).is_file()), None)
+    if page is None and not is_run(directory):
+        works = ", ".join(f"{what} ({file})" for file, (what, _) in PAGES.items())
+        raise InputError(f"{directory}: neither {works} nor a run ({SUMMARY} or {METRICS})")
     file = directory / REPORT
-    write_text(file, render(page))
+    write_text(file, page(directory) if page is not None else render(run_page(directory)))
     return file
+
+
+def _comparison(directory: Path) -> str:
+    return render(comparison_page(directory, read_comparison(directory)))
+
+
+def _scaling(directory: Path) -> str:
+    result = read_scaling(directory)
+    _parts(directory, result["sizes"])  # first, as the page of the scaling names those of its sizes
+    return render(scaling_page(directory, result))
+
+
+def _control(directory: Path) -> str:
+    result = read_control(directory)
+    _parts(directory, [CONTROL_ARMS])
+    return render(control_page(directory, result))
+
+
+def _sweep(directory: Path) -> str:
+    result = read_sweep(directory)
+    _parts(directory, [CONFIRMATION])
+    return render(sweep_page(directory, result))
+
+
+def _ladder(directory: Path) -> str:
+    return render(ladder_page(directory, read_ladder(directory)))
+
+
+def _ood(directory: Path) -> str:
+    result = read_ood(directory)
+    _parts(directory, result.get("comparisons", ()))
+    return render(ood_page(result))
+
+
+def _claims(directory: Path) -> str:
+    return render(claims_page(read_claims(directory)), "claims.html.j2")
+
+
+def _parts(directory: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if (directory / name / COMPARISON).is_file():
+            write_report(directory / name)
+
+
+PAGES: dict[str, tuple[str, Callable[[Path], str]]] = {
+    COMPARISON: ("a comparison", _comparison),
+    SCALING: ("a scaling", _scaling),
+    CONTROL: ("a control", _control),
+    SWEEP: ("a sweep", _sweep),
+    LADDER: ("a ladder", _ladder),
+    OOD: ("an out-of-distribution test", _ood),
+    CLAIMS: ("claims", _claims),
+}
+"""The file by which work on several runs is known -> what it is, and what writes its page as HTML."""
