@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import headwise
 from headwise.commands.result import Result, key_values
 from headwise.commands.settings import every, find
 from headwise.errors import InputError
+from headwise.files import read_yaml
 from headwise.schema import argument, suggestion
 from headwise.sources import Instance, value
 from headwise.training.presets import presets
@@ -19,8 +22,8 @@ class Options:
     One line each.
 
     Args:
-        kinds: arms, tasks, routers, gates, controllers, halting, recipes, presets, sweeps, sizes, encoders, datasets,
-            settings; without any, all but settings.
+        kinds: arms, tasks, routers, gates, controllers, halting, recipes, presets, sweeps, claims, sizes, encoders,
+            datasets, settings; without any, all but settings.
     """
 
     kinds: tuple[str, ...] = argument(())
@@ -55,6 +58,11 @@ def _data_sets() -> dict[str, str]:
     return _described("headwise.tasks.data_sets:DATA_SETS", "{setting} ({licence})")
 
 
+def _claims() -> dict[str, str]:
+    folder = Path(headwise.__file__).parent / "conf" / "claims"
+    return {file.stem: read_yaml(file)["title"] for file in sorted(folder.glob("*.yaml"))}
+
+
 def _sizes() -> dict[str, str]:
     return _described("headwise.models.sizes:SIZES", "width {width}, {heads} heads, FFN {ffn}, {depth} blocks")
 
@@ -87,6 +95,7 @@ KINDS: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "recipes": ("training=...", lambda: presets("training")),
     "presets": ("training.preset=...", _choices("training.preset")),
     "sweeps": ("headwise sweep sweep=...", lambda: presets("sweep")),
+    "claims": ("headwise claims run ...", _claims),
     "sizes": ("model.size=...", _sizes),
     "encoders": ("task=parsing task.encoder=...", _encoders),
     "datasets": ("headwise data get", _data_sets),

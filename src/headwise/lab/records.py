@@ -24,6 +24,7 @@ from headwise.training.config import read
 from headwise.training.files import ANALYSIS, CONFIG, METRICS, PARTS, PROFILE, ROUTING, SUMMARY, TEST_VALUES
 
 log = logging.getLogger("headwise")
+_WITHOUT_ARMS = (shapes.LADDER, shapes.CLAIMS)
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ def _whole(file: Path, shape: shapes.Shape, command: str) -> dict[str, Any]:
     """
     try:
         content = files.read_mapping(file)
-        wrong = shapes.mismatch(content, shape) or (shapes.dangling(content) if shape is not shapes.LADDER else None)
+        wrong = shapes.mismatch(content, shape) or (shapes.dangling(content) if shape not in _WITHOUT_ARMS else None)
     except InputError as error:
         wrong = str(error).removeprefix(f"{file}: ").removeprefix("damaged, ")
     if wrong is not None:

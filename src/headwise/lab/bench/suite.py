@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +97,7 @@ def controller_over_loop() -> list[Result]:
 
 
 def controller_over_loop_compiled() -> list[Result]:
-    """As `controller_over_loop`, both compiled, which takes a minute or two each; so only when named."""
+    """As `controller_over_loop`, both compiled, a minute or two each; so only when named."""
     return [_over_loop(width, 4, compiled=True) for width in (64, 128)]
 
 
@@ -120,6 +121,15 @@ def gates() -> list[Result]:
         _on_one_thread(f"train/{name}_over_baseline", [Backbone(shape, each, True) for each in (arm, plain)], 64, 12)
         for name, arm in arms.items()
     ]
+
+
+def forward() -> list[Result]:
+    """Evaluation of `hrm` with 12 steps, beside one call of its controller."""
+    model, x = Backbone(SHAPE, hrm(12)).eval(), torch.randn(BATCH, LENGTH, SHAPE.width)
+    controller: Any = model.refiner.controller
+    calls = [torch.no_grad()(lambda: model(x)), torch.no_grad()(lambda: controller(x, None, None, None))]
+    whole, alone = map(statistics.median, _alternate(calls))
+    return [Result("forward/hrm_r12", BATCH / whole, "examples/s", BATCH / alone, alone / whole)]
 
 
 def gradient_last() -> list[Result]:
@@ -253,6 +263,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "controller_over_loop": controller_over_loop,
     "controller_over_loop_compiled": controller_over_loop_compiled,
     "gates": gates,
+    "forward": forward,
     "gradient_last": gradient_last,
     "reuse": reuse,
     "compaction": compaction,

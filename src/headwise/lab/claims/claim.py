@@ -8,6 +8,7 @@ from typing import Any
 
 from headwise.errors import InputError
 from headwise.files import read_mapping, read_yaml
+from headwise.lab import shapes
 from headwise.lab.claims.rules import RULES, Rule
 from headwise.schema import build, short, suggestion
 
@@ -27,6 +28,13 @@ class Command:
 
     run: str
     quick: str = ""
+
+    def __post_init__(self) -> None:
+        for key, text in (("run", self.run), ("quick", self.quick)):
+            try:
+                shlex.split(text)
+            except ValueError as error:
+                raise ValueError(f"{key}={short(text)}: {error}") from None
 
     def words(self, folder: Path, here: Path, quick: bool) -> list[str]:
         """The words behind `headwise`, in this directory of results."""
@@ -133,4 +141,9 @@ def last_verdict(file: Path) -> dict[str, Any]:
         InputError: it cannot be read.
     """
     kept = file.with_suffix(".json")
-    return read_mapping(kept) if kept.is_file() else {}
+    if not kept.is_file():
+        return {}
+    content = read_mapping(kept)
+    if wrong := shapes.mismatch(content, shapes.VERDICT):
+        raise InputError(f"{kept}: damaged: {wrong}; test the claim again with keep=true, or remove the file")
+    return content

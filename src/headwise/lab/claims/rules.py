@@ -113,12 +113,14 @@ class Measure:
     Args:
         of: the command.
         at: the way to it: keys, numbers of places in lists, and names of rows in lists of rows that have a name.
+        over: the way to another number, by which it is divided, or none.
         at_least, at_most: the bounds; null for none.
         unit: for the sentence.
     """
 
     of: str
     at: tuple[str, ...]
+    over: tuple[str, ...] = ()
     at_least: float | None = None
     at_most: float | None = None
     unit: str = ""
@@ -133,12 +135,15 @@ class Measure:
 
     def judge(self, results: Mapping[str, Any]) -> Judged:
         found = number(_at(results[self.of], self.at, self.of))
-        if found is None:
-            return Judged("undecided", f"{'.'.join(self.at)}: not measured")
+        whole = number(_at(results[self.of], self.over, self.of)) if self.over else 1.0
+        if found is None or not whole:
+            return Judged("undecided", f"{', '.join(self.at)}: not measured")
+        found /= whole
         unit = f" {self.unit}".rstrip()
         asked = [f"{sign} {_plain(bound)}" for sign, bound in self._bounds.items() if bound is not None]
         holds = (self.at_least is None or found >= self.at_least) and (self.at_most is None or found <= self.at_most)
-        said = f"{', '.join(self.at)}: {_plain(found)}{unit}; asked for: {' and '.join(asked)}{unit}"
+        what = ", ".join(self.at) + (f" over {', '.join(self.over)}" if self.over else "")
+        said = f"{what}: {_plain(found)}{unit}; asked for: {' and '.join(asked)}{unit}"
         return Judged("holds" if holds else "does not hold", said)
 
     @property
@@ -152,7 +157,7 @@ class KeepsLaws:
 
     Args:
         of: the command, a `check-laws`.
-        part: its kind and name, `gate mine`.
+        part: its kind and name, `gate function mine`.
     """
 
     of: str
