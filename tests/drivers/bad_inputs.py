@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import yaml
+
 from tests.drivers import damage
 from tests.drivers.endings import Outcome, run
 
@@ -194,6 +196,20 @@ def of_sweep(material: Material, folder: Path, rng: random.Random) -> tuple[list
     return rng.choice([SWEEP, ["report", "sweep"], ["report", "sweep", "markdown=table.md"]]), f"{file}: {how}"
 
 
+def of_claims(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """A claim, and what its last test said."""
+    claim = {"title": "a", "source": "b", "says": "c", "needed": "d", "minutes": 1}
+    claim |= {"commands": {"kinds": {"run": "list arms"}}}
+    claim |= {"rules": [{"name": "measure", "of": "kinds", "at": ["arms", "hrm"], "at_least": 1}]}
+    (folder / "claim.yaml").write_text(yaml.safe_dump(claim))
+    verdict = {"claim": "claim", "outcome": "holds", "date": "2026-01-01", "machine": "one", "seconds": 1.0}
+    verdict |= {"evidence": [], "commands": [], "headwise": {}, "quick": False}
+    (folder / "claim.json").write_text(json.dumps(verdict))
+    name = rng.choice(["claim.yaml", "claim.yaml", "claim.json"])
+    how = damage.in_file(folder / name, rng)
+    return ["claims", "claim.yaml"], f"{name}: {how}"
+
+
 def of_settings(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
     """YAML of a group, given by its path."""
     shutil.copy(material.folder / "arm.yaml", folder / "arm.yaml")
@@ -300,6 +316,7 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "controls": (of_control, 2),
     "ood": (of_ood, 2),
     "sweeps": (of_sweep, 2),
+    "claims": (of_claims, 1),
     "settings": (of_settings, 2),
     "words": (of_words, 3),
     "corpora": (of_corpora, 2),
@@ -307,7 +324,7 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "mazes": (of_mazes, 2),
     "graphs": (of_graphs, 2),
 }
-"""Kinds of input, with how many of 34 inputs are of this kind."""
+"""Kinds of input, each with its weight among the others."""
 
 
 def _in_table(file: Path, rng: random.Random) -> str:
