@@ -25,10 +25,12 @@ class Options:
     Args:
         names: of benchmarks.
         output: directory for bench.json, and bench_heads.svg beside it; null is the current one.
+        quick: time one round of each, to see that it works; the ratios are then no figures.
     """
 
     names: tuple[str, ...] = argument(())
     output: FilePath | None = None
+    quick: bool = False
 
 
 def run(options: Options) -> Result:
@@ -36,8 +38,10 @@ def run(options: Options) -> Result:
     folder = user_path(options.output or ".")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output={folder}: a file; choose a directory")
-    results = measure(options.names)
+    results = measure(options.names, quick=options.quick)
     text: list[RenderableType] = [columns(results, ["name", "value", "unit", "reference", "ratio"])]
+    if options.quick:
+        text.insert(0, "One round of each: these ratios are no figures.\n")
     ratios = {str(row["name"]): float(str(row["ratio"])) for row in results if str(row["name"]).startswith("heads/")}
     if ratios:
         text += ["", columns(heads.curve(ratios), CURVE), "", *heads.lines(ratios)]

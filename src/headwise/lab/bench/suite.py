@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from headwise.errors import InputError
+from headwise.lab.bench.timing import ROUNDS, alternate, cut_down
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.compilation import compile_backbone
@@ -26,7 +27,7 @@ from headwise.routing.gates import Sigmoid, TopK
 from headwise.routing.layout import Layout
 from headwise.routing.routers import LearnedRouter
 
-BATCH, LENGTH, ROUNDS = 64, 20, 9
+BATCH, LENGTH = 64, 20
 SHAPE = ModelConfig(width=128, heads=8, ffn=512)
 NARROW = replace(SHAPE, ffn=256)
 
@@ -128,7 +129,7 @@ def forward() -> list[Result]:
     model, x = Backbone(SHAPE, hrm(12)).eval(), torch.randn(BATCH, LENGTH, SHAPE.width)
     controller: Any = model.refiner.controller
     calls = [torch.no_grad()(lambda: model(x)), torch.no_grad()(lambda: controller(x, None, None, None))]
-    whole, alone = map(statistics.median, _alternate(calls))
+    whole, alone = map(statistics.median, alternate(calls))
     return [Result("forward/hrm_r12", BATCH / whole, "examples/s", BATCH / alone, alone / whole)]
 
 
@@ -149,7 +150,7 @@ def reuse() -> list[Result]:
         fresh, again = (
             {r: _update(Backbone(shape, hrm(r, reuse=kind))) for r in (4, 12)} for kind in ("none", "heads")
         )
-        times = _alternate([fresh[12], fresh[4], again[12], again[4]])
+        times = alternate([fresh[12], fresh[4], again[12], again[4]])
         slow = statistics.median((a - b) / 8 for a, b in zip(times[0], times[1], strict=True))
         fast = statistics.median((a - b) / 8 for a, b in zip(times[2], times[3], strict=True))
         results.append(Result(f"reuse/heads_per_step{suffix}", 1 / fast, "steps/s", 1 / slow, slow / fast))
@@ -174,7 +175,7 @@ def compaction() -> list[Result]:
         def run(model: Backbone) -> Callable[[], None]:
             return lambda: torch.no_grad()(model)(x) and None
 
-        times = _alternate([run(ours), run(full)], calls=2)
+        times = alternate([run(ours), run(full)], calls=2)
     fast, slow = map(statistics.median, times)
     ratio = statistics.median(b / a for a, b in zip(*times, strict=True))
     return [Result("compaction/throughput", batch / fast, "examples/s", batch / slow, ratio)]
@@ -191,7 +192,7 @@ def layout() -> list[Result]:
         half, plain = NARROW.heads // 2, Backbone(NARROW, Arm())
         for name, heads, radius in (("structural", half, 0), ("relative", 0, side - 1), ("both", half, side - 1)):
             ours = Backbone(replace(NARROW, structural_heads=heads, relative=radius), Arm())
-            times = _alternate([_update(model, side**2, known) for model in (ours, plain)], calls=1)
+            times = alternate([_update(model, side**2, known) for model in (ours, plain)], calls=1)
             fast, slow = map(statistics.median, times)
             ratio = statistics.median(b / a for a, b in zip(*times, strict=True))
             results.append(Result(f"layout/{name}_{side}x{side}", BATCH / fast, "examples/s", BATCH / slow, ratio))
@@ -279,8 +280,13 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
 ONLY_NAMED = {"controller_over_loop_compiled", "coverage", "decoding", "gates", "heads", "layout", "mazes"}
 
 
-def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
+def run(names: Iterable[str] = (), threads: int = 2, quick: bool = False) -> list[dict[str, object]]:
     """Run benchmarks by name (default: all but those that take minutes, `ONLY_NAMED`).
+
+    Args:
+        names: of benchmarks.
+        threads: of torch.
+        quick: one round of each, to see that it works; the ratios are then no figures.
 
     Returns:
         {name, value, unit, reference, ratio} each.
@@ -295,7 +301,8 @@ def run(names: Iterable[str] = (), threads: int = 2) -> list[dict[str, object]]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return [asdict(result) for name in chosen for result in BENCHMARKS[name]()]
+        with cut_down(quick):
+            return [asdict(result) for name in chosen for result in BENCHMARKS[name]()]
     finally:
         torch.set_num_threads(before)
 
@@ -316,7 +323,7 @@ def _on_one_thread(name: str, models: list[Backbone], length: int, batch: int) -
     torch.set_num_threads(1)
     try:
         updates = [_update(model, length, batch=batch) for model in models]
-        times = _alternate(updates, calls=1, rounds=6 * ROUNDS, clock=time.thread_time)
+        times = alternate(updates, calls=1, rounds=6 * ROUNDS, clock=time.thread_time)
     finally:
         torch.set_num_threads(threads)
     ours, plain = map(statistics.median, times)
@@ -339,27 +346,8 @@ def _update(model: nn.Module, length: int = LENGTH, *layout: Layout, batch: int 
     return update
 
 
-def _alternate(
-    parts: list[Callable[[], None]],
-    calls: int = 2,
-    rounds: int = ROUNDS,
-    clock: Callable[[], float] = time.perf_counter,
-) -> list[list[float]]:
-    """Seconds per call of each part, per round; the parts take turns within a round."""
-    for part in parts:
-        part()
-    times: list[list[float]] = [[] for _ in parts]
-    for _ in range(rounds):
-        for part, own in zip(parts, times, strict=True):
-            start = clock()
-            for _ in range(calls):
-                part()
-            own.append((clock() - start) / calls)
-    return times
-
-
 def _throughput(name: str, ours: nn.Module, reference: nn.Module) -> Result:
-    times = _alternate([_update(ours), _update(reference)])
+    times = alternate([_update(ours), _update(reference)])
     fast, slow = map(statistics.median, times)
     ratio = statistics.median(b / a for a, b in zip(*times, strict=True))
     return Result(name, BATCH / fast, "examples/s", BATCH / slow, ratio)
