@@ -55,7 +55,8 @@ def retest(file: Path, output: Path, quick: bool = False) -> dict[str, Any]:
     results, commands, spent = {}, [], list[float]()
     for key, command in claim.commands.items():
         words = command.words(folder, file.parent, quick)
-        typed = shlex.join(["headwise", *words])
+        # Without the place of the claim's file, which is another one elsewhere
+        typed = shlex.join(["headwise", *command.words(folder, Path("{here}"), quick)])
         began = time.monotonic()
         results[key] = _result_of(words, quick, f"claims {name}: command {key}", typed)
         spent.append(round(time.monotonic() - began, 1))

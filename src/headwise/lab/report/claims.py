@@ -11,6 +11,7 @@ from headwise.lab.report import captions
 from headwise.lab.report.page_tables import source_facts
 
 Plain = Mapping[str, Any]
+SEVERAL = {"holds": "hold", "does not hold": "do not hold", "no verdict": "without a verdict"}
 STYLES = {"holds": "better", "does not hold": "worse"}
 """Badges of the template by outcome; all others are open."""
 
@@ -56,7 +57,7 @@ def claims_page(result: Plain) -> ClaimsPage:
     """The page for the content of claims.json."""
     claims = [_shown(claim) for claim in result["claims"]]
     counted = Counter(claim.verdict for claim in claims)
-    headline = ", ".join(f"{count} {outcome}" for outcome, count in counted.most_common())
+    headline = ", ".join(f"{count} {SEVERAL.get(o, o) if count > 1 else o}" for o, count in counted.most_common())
     whole = f"{format_quantity(len(claims), 'claim')}: {headline}"
     return ClaimsPage("The book of claims", whole, captions.QUICK if result["quick"] else "", claims)
 
