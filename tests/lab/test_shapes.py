@@ -3,7 +3,7 @@
 import pytest
 
 from headwise.lab import shapes
-from headwise.lab.shapes import NUMBER, dangling, fitting, mismatch
+from headwise.lab.matching import NUMBER, dangling, fitting, mismatch
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import headwise
 from headwise.commands.result import Result, key_values
 from headwise.commands.settings import every, find
 from headwise.errors import InputError
@@ -59,7 +58,7 @@ def _data_sets() -> dict[str, str]:
 
 
 def _claims() -> dict[str, str]:
-    folder = Path(headwise.__file__).parent / "conf" / "claims"
+    folder = Path(__file__).parents[1] / "conf" / "claims"
     return {file.stem: read_yaml(file)["title"] for file in sorted(folder.glob("*.yaml"))}
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from headwise import files
 from headwise.errors import InputError
 from headwise.lab import shapes
+from headwise.lab.matching import NUMBER, Shape, dangling, fitting, mismatch
 from headwise.lab.outputs import CLAIMS, COMPARISON, CONTROL, LADDER, OOD, SCALING, SWEEP
 from headwise.models.arm import Arm
 from headwise.models.sizes import ModelConfig
@@ -145,7 +146,7 @@ def read_plan(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     content = files.read_mapping(file)
-    if wrong := shapes.mismatch(content, shapes.PLAN):
+    if wrong := mismatch(content, shapes.PLAN):
         raise InputError(f"{file}: damaged: {wrong}; choose another output")
     return content
 
@@ -257,7 +258,7 @@ def distinct(mappings: Iterable[Any]) -> list[dict[str, Any]]:
 
 def number(value: Any) -> float | None:
     """`value` as a finite float, or None."""
-    if shapes.mismatch(value, shapes.NUMBER) is None and math.isfinite(value):
+    if mismatch(value, NUMBER) is None and math.isfinite(value):
         return float(value)
     return None
 
@@ -269,7 +270,7 @@ def _check_arms(arms: Mapping[str, Any], where: str) -> None:
             build(cls, one[key], f"{where}.{label}.{key}")
 
 
-def _whole(file: Path, shape: shapes.Shape, command: str) -> dict[str, Any]:
+def _whole(file: Path, shape: Shape, command: str) -> dict[str, Any]:
     """What a command wrote on the runs in its output.
 
     Raises:
@@ -277,7 +278,7 @@ def _whole(file: Path, shape: shapes.Shape, command: str) -> dict[str, Any]:
     """
     try:
         content = files.read_mapping(file)
-        wrong = shapes.mismatch(content, shape) or (shapes.dangling(content) if shape not in _WITHOUT_ARMS else None)
+        wrong = mismatch(content, shape) or (dangling(content) if shape not in _WITHOUT_ARMS else None)
     except InputError as error:
         wrong = str(error).removeprefix(f"{file}: ").removeprefix("damaged, ")
     if wrong is not None:
@@ -286,15 +287,15 @@ def _whole(file: Path, shape: shapes.Shape, command: str) -> dict[str, Any]:
     return content
 
 
-def _fitting(content: dict[str, Any], shape: shapes.Shape, file: Path) -> dict[str, Any]:
+def _fitting(content: dict[str, Any], shape: Shape, file: Path) -> dict[str, Any]:
     """What of a file has the types that it should have; says what has not, and is left out."""
-    kept, wrong = shapes.fitting(content, shape)
+    kept, wrong = fitting(content, shape)
     for said in wrong:
         log.warning("%s: %s; left out", file, said)
     return kept
 
 
-def _readable_records(path: Path, shape: shapes.Shape) -> list[dict[str, Any]]:
+def _readable_records(path: Path, shape: Shape) -> list[dict[str, Any]]:
     """The lines of a JSONL file that can be read: damage to one hides no other."""
     records = []
     try:
@@ -306,7 +307,7 @@ def _readable_records(path: Path, shape: shapes.Shape) -> list[dict[str, Any]]:
             record = files.parse_mapping(line, str(path)) if line.strip() else None
         except InputError:
             continue
-        if record is not None and shapes.mismatch(record, shapes.RECORD) is None:
+        if record is not None and mismatch(record, shapes.RECORD) is None:
             records.append(_fitting(record, shape, path.with_name(f"{path.name}, line {number}")))
     return records
 

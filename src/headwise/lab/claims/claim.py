@@ -10,6 +10,7 @@ from headwise.errors import InputError
 from headwise.files import read_mapping, read_yaml
 from headwise.lab import shapes
 from headwise.lab.claims.rules import RULES, Rule
+from headwise.lab.matching import mismatch
 from headwise.schema import build, short, suggestion
 
 BOOK = Path(__file__).parents[2] / "conf" / "claims"
@@ -144,6 +145,6 @@ def last_verdict(file: Path) -> dict[str, Any]:
     if not kept.is_file():
         return {}
     content = read_mapping(kept)
-    if wrong := shapes.mismatch(content, shapes.VERDICT):
+    if wrong := mismatch(content, shapes.VERDICT):
         raise InputError(f"{kept}: damaged: {wrong}; test the claim again with keep=true, or remove the file")
     return content

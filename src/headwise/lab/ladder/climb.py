@@ -22,9 +22,9 @@ from headwise.lab.comparison.plan import check_alike, keep_plan, new_directory, 
 from headwise.lab.comparison.runs import PlannedRun, Train, train_run
 from headwise.lab.formatting import format_quantity
 from headwise.lab.ladder.checks import Check, Limits, Rung, check_rung
+from headwise.lab.matching import mismatch
 from headwise.lab.outputs import LADDER, arm_directory, run_directory
 from headwise.lab.records import read_run, readable_mapping
-from headwise.lab.shapes import mismatch
 from headwise.tasks.base import TaskModel
 from headwise.training.building import data_of, reproducible
 from headwise.training.checkpoints import read_checkpoint
