@@ -211,12 +211,17 @@ def test_a_damaged_verdict_beside_a_claim_is_one_line(tmp_path: Path, capsys: Ca
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("ignored", [False, True])  # as in the background of a shell
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_reaches_the_command_once_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_stop_reaches_the_command_once_and_says_how_to_go_on(
+    number: signal.Signals, ignored: bool, tmp_path: Path
+) -> None:
     run = "train task=sorting task.length=5 training.updates=100000 training.loggers=[] device=cpu output={folder}"
     file = written(tmp_path, commands={"kinds": {"run": run}})
     words = [sys.executable, "-m", "headwise", "claims", "run", str(file)]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
     process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     while not list(tmp_path.glob("claims/mine/*/metrics.jsonl")):
         assert process.poll() is None
         time.sleep(0.05)

@@ -28,6 +28,15 @@ from headwise.provenance import source_code
 from headwise.schema import to_plain
 
 QUICK = "no verdict"
+# `headwise`, in a process that does not outlive the one that waits for it
+COMMAND = """
+import sys
+from headwise.cli import main
+from headwise.training.orphans import end_with
+end_with(int(sys.argv[1]))
+sys.argv = ["headwise", *sys.argv[2:]]
+sys.exit(main())
+"""
 
 
 class CommandFailedError(RuntimeError):
@@ -89,7 +98,7 @@ def _result_of(words: Sequence[str], quick: bool, where: str, typed: str) -> Any
     environment = os.environ | ({"HEADWISE_QUICK": "1"} if quick else {})
     # A session of its own: Ctrl-C would reach it and us, and a command that hears it twice ends at once
     process = subprocess.Popen(
-        [sys.executable, "-m", "headwise", *words, "--json"],
+        [sys.executable, "-c", COMMAND, str(os.getpid()), *words, "--json"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
@@ -100,7 +109,7 @@ def _result_of(words: Sequence[str], quick: bool, where: str, typed: str) -> Any
         try:
             printed, _ = process.communicate()
         except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # which also reaches one that has not come to listen yet
             process.wait()
             raise
     try:
@@ -112,12 +121,14 @@ def _result_of(words: Sequence[str], quick: bool, where: str, typed: str) -> Any
 
 @contextlib.contextmanager
 def _heard() -> Iterator[None]:
-    """Inside the block, in the main thread, SIGTERM interrupts as Ctrl-C does, so that a command can be told."""
+    """Inside the block, in the main thread, Ctrl-C and SIGTERM interrupt, so that a command can be told: the latter
+    would end us, and a shell lets its background jobs ignore the former."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
