@@ -149,7 +149,11 @@ class WeightsAndBiases:
         self._run.summary.update(flat(summary))
 
     def close(self) -> None:
+        import wandb
+
         self._run.finish()  # else the next run of this process would be written into this one
+        if wandb.run is None:  # no run of somebody else's in this process
+            wandb.teardown()  # waits for the file, which is still being written when `finish` returns
 
 
 @contextlib.contextmanager

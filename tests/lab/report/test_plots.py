@@ -99,7 +99,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_every_colour_has_a_contrast_of_4_5_on_its_paper() -> None:
-    page = resources.files("headwise.lab.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    page = resources.files("headwise.lab.report").joinpath("head.html.j2").read_text(encoding="utf-8")
     light, dark = (
         dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
         for block in page.partition("@media print")[0].split("prefers-color-scheme: dark", 1)
