@@ -15,7 +15,7 @@ import yaml
 from headwise import cli
 from headwise.commands.claims_run import check
 from headwise.errors import InputError
-from headwise.lab.claims.claim import Command, book, file_of, read_claim
+from headwise.lab.claims.claim import Command, book, file_of, last_verdict, read_claim
 from headwise.lab.claims.retest import CommandFailedError, described, retest
 
 Captured = pytest.CaptureFixture[str]
@@ -108,7 +108,19 @@ def test_a_verdict_says_what_was_found_by_which_command_when_and_on_what(
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", verdict["date"])
     assert "cores" in verdict["machine"]
     assert "version" in verdict["headwise"]
-    assert retest(written(tmp_path), tmp_path / "out")["outcome"] == "does not hold"
+    # What is taken up again took what it took at first
+    file = tmp_path / "out" / "mine" / "verdict.json"
+    verdict["commands"][0]["seconds"] = 500.0
+    file.write_text(json.dumps(verdict), encoding="utf-8")
+    again = retest(written(tmp_path), tmp_path / "out")
+    assert (again["outcome"], again["seconds"]) == ("does not hold", 500.0)
+
+
+def test_no_kept_verdict_names_a_place_of_the_machine_that_it_was_tested_on() -> None:
+    kept = [json.loads(file.with_suffix(".json").read_text()) for file in book().values() if last_verdict(file)]
+    for verdict in kept:
+        assert not [each["command"] for each in verdict["commands"] if re.search(r"(=|\s)/", each["command"])]
+        assert not verdict["quick"]
 
 
 def test_a_quick_try_has_a_directory_of_its_own_and_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,10 +141,18 @@ def last_verdict(file: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read.
     """
-    kept = file.with_suffix(".json")
-    if not kept.is_file():
+    return read_verdict(file.with_suffix(".json"))
+
+
+def read_verdict(file: Path) -> dict[str, Any]:
+    """What a test said; empty if there is none.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if not file.is_file():
         return {}
-    content = read_mapping(kept)
+    content = read_mapping(file)
     if wrong := mismatch(content, shapes.VERDICT):
-        raise InputError(f"{kept}: damaged: {wrong}; test the claim again with keep=true, or remove the file")
+        raise InputError(f"{file}: damaged: {wrong}; remove it, and test the claim again")
     return content
