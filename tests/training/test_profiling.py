@@ -97,6 +97,7 @@ def test_a_profile_is_left_in_the_run_and_on_its_page_and_changes_no_weight(tmp_
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     found = json.loads((run / "profile" / "parts.json").read_text())
     assert found["updates"] == 10
+    assert {path.name for path in (run / "profile").iterdir()} == {"parts.json", "parts.csv", "trace.json.gz"}
     parts = {part["part"]: part for part in found["parts"]}
     assert {
         "embed",

@@ -185,7 +185,9 @@ def _writer(folder: Path, device: torch.device) -> Callable[[profile], None]:
             about["peak_memory_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
         make_folder(folder)
         with writes_to(folder / TRACE):
-            looking.export_chrome_trace(str(folder / TRACE))
+            unfinished = folder / f".{TRACE}"  # its ending says that it is compressed
+            looking.export_chrome_trace(str(unfinished))
+            unfinished.replace(folder / TRACE)
         table = io.StringIO()
         rows = csv.DictWriter(table, list(Part.__dataclass_fields__), lineterminator="\n")
         rows.writeheader()

@@ -155,6 +155,12 @@ def test_a_claim_of_ones_own_is_run_kept_and_shown(
     assert cli.main(["report", "claims"]) == 0
 
 
+def test_a_tilde_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = written(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert file_of("~/mine.yaml") == file
+
+
 def test_the_book_is_listed_and_a_claim_shown_in_full(capsys: Captured) -> None:
     assert cli.main(["claims", "--json"]) == 0
     assert {claim["name"] for claim in json.loads(capsys.readouterr().out)} == set(book())

@@ -102,6 +102,8 @@ def test_what_a_rule_looks_for_and_does_not_find_is_named(rule: Any, message: st
 def test_a_bound_is_needed() -> None:
     with pytest.raises(ValueError, match="at_least and at_most are both missing"):
         Measure("bench", ("x",))
+    with pytest.raises(ValueError, match="name two comparisons or more"):
+        Growth(("main",), "new", "old")
 
 
 def test_one_rule_that_does_not_hold_decides_and_an_open_one_leaves_it_open() -> None:

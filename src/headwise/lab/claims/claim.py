@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headwise.errors import InputError
-from headwise.files import read_mapping, read_yaml
+from headwise.files import read_mapping, read_yaml, user_path
 from headwise.lab import shapes
 from headwise.lab.claims.rules import RULES, Rule
 from headwise.lab.matching import mismatch
@@ -118,7 +118,7 @@ def file_of(name: str) -> Path:
     Raises:
         InputError: neither is there.
     """
-    own = Path(name)
+    own = user_path(name)
     if own.suffix == ENDING or "/" in name:
         if not own.is_file():
             raise InputError(f"claims {short(name)}: no such file")

@@ -89,6 +89,10 @@ class Growth:
     b: str
     at_least: float = 0.0
 
+    def __post_init__(self) -> None:
+        if len(self.of) < 2:
+            raise ValueError(f"of={list(self.of)}: name two comparisons or more, between which the lead grows")
+
     @property
     def reads(self) -> tuple[str, ...]:
         return self.of
