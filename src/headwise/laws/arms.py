@@ -176,7 +176,7 @@ def causal(arm: Arm) -> bool:
 
 def fitted(arm: Arm) -> Arm:
     """The arm for the four heads of these laws: at most two where it fixes a number."""
-    changes = {key: replace(part, k=2) for key, part in _parts(arm).items() if getattr(part, "k", 0) > 2}
+    changes = {key: replace(part, k=2) for key, part in _parts(arm).items() if (getattr(part, "k", None) or 0) > 2}
     return replace(arm, **changes)
 
 

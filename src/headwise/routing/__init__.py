@@ -29,6 +29,7 @@ GATES: Registry[type[GateFunction]] = Registry(
         "top_k": "headwise.routing.gates:TopK",
         "gumbel": "headwise.routing.gates:Gumbel",
         "sigmoid": "headwise.routing.gates:Sigmoid",
+        "unit": "headwise.routing.unit_gates:Unit",
         "shared_routed": "headwise.routing.mixtures:SharedRouted",
         "top_p": "headwise.routing.mixtures:TopP",
         "adaptive": "headwise.routing.mixtures:Adaptive",

@@ -254,7 +254,7 @@ def active_range(config: RunConfig) -> tuple[int, int]:
         return heads - config.model.n_structural, heads
     gate, shared = arm.gate, int(getattr(arm.gate, "shared", 0))
     if not gate.varies:
-        on = shared + int(getattr(gate, "k", heads))
+        on = shared + int(getattr(gate, "k", None) or heads)
         return on, on
     if not gate.selects:  # each head on its own
         return 0, heads
