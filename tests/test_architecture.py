@@ -16,6 +16,7 @@ LAYERS = [
     {"routing"},
     {"reasoning"},
     {"models"},
+    {"pretrained"},
     {"tasks"},
     {"training"},
     {"lab", "laws"},

@@ -11,7 +11,6 @@ Legend: B batch, L length, H heads, z head logits.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,13 +30,16 @@ class Unit(GateFunction):
 
     k: int | None = None
     threshold: float = 0.0
-    selects: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.k is not None and self.k < 1:
             raise ValueError(f"k={self.k}: choose at least 1, or null for the threshold")
         if self.k is not None and self.threshold:
             raise ValueError(f"threshold={self.threshold:g}: has no effect with k={self.k}; choose one of the two")
+
+    @property
+    def selects(self) -> bool:  # type: ignore[override]
+        return self.k is not None
 
     @property
     def varies(self) -> bool:  # type: ignore[override]
@@ -53,8 +55,10 @@ class Unit(GateFunction):
     ) -> Gates:
         raw = (logits - self.threshold) / temperature
         probs = raw.sigmoid()
-        ranked = raw if bias is None else raw + bias
-        on = ranked >= 0 if self.k is None else largest(ranked, self.k)
+        if self.k is None:
+            on = raw >= 0
+        else:
+            on = largest(raw if bias is None else raw + bias, self.k)
         weight = straight_through(on.to(probs.dtype), 2 * probs)
         return Gates(weight, on, probs, expected=probs.sum(-1) if self.k is None else None)
 
