@@ -4,6 +4,7 @@ Whether bf16 is faster depends on processor, build and size: with instructions f
 as fp32 at width 64, with matrix tiles half as long. So it is timed, once, at the shape in question.
 """
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -73,6 +74,20 @@ def chosen(seconds: dict[Precision, float]) -> Choice:
 def autocast(device: torch.device | str, precision: Precision) -> AbstractContextManager[object]:
     """Mixed precision as `precision` says: matrix products in bf16, or everything as it is."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@functools.cache
+def recurrent_in_bf16(device: str) -> bool:
+    """Whether an LSTM runs in bf16 on a kind of device; oneDNN has none for processors without AVX-512."""
+    with torch.device(device):
+        x, state = torch.zeros(1, 1, 1), (torch.zeros(1, 1, 1), torch.zeros(1, 1, 1))
+        weights = [torch.zeros(4, 1), torch.zeros(4, 1), torch.zeros(4), torch.zeros(4)]
+    try:
+        with torch.no_grad(), autocast(device, "bf16"):
+            torch.lstm(x, state, weights, True, 1, 0.0, False, False, True)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _seconds(step: Callable[[Precision], object], precision: Precision, device: torch.device) -> float:

