@@ -55,10 +55,7 @@ class Unit(GateFunction):
     ) -> Gates:
         raw = (logits - self.threshold) / temperature
         probs = raw.sigmoid()
-        if self.k is None:
-            on = raw >= 0
-        else:
-            on = largest(raw if bias is None else raw + bias, self.k)
+        on = raw >= 0 if self.k is None else largest(raw if bias is None else raw + bias, self.k)
         weight = straight_through(on.to(probs.dtype), 2 * probs)
         return Gates(weight, on, probs, expected=probs.sum(-1) if self.k is None else None)
 
