@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from headwise.models.arm import Arm as Arm
     from headwise.models.arm import check as check
     from headwise.models.backbone import Backbone as Backbone
+    from headwise.models.conversion import from_torch as from_torch
+    from headwise.models.conversion import to_torch as to_torch
     from headwise.models.refusals import TaskFacts as TaskFacts
     from headwise.models.sizes import ModelConfig as ModelConfig
     from headwise.plugins import load as load_plugin  # noqa: F401 - under its public name
@@ -106,6 +108,7 @@ _DEFINED = {
     "headwise.models": "ARMS",
     "headwise.models.arm": "Arm check",
     "headwise.models.backbone": "Backbone",
+    "headwise.models.conversion": "from_torch to_torch",
     "headwise.models.refusals": "TaskFacts",
     "headwise.models.sizes": "ModelConfig",
     "headwise.training.config": "RunConfig TrainingConfig",

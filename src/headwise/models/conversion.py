@@ -1,0 +1,350 @@
+"""torch's attention, encoder layer and encoder as headwise's attention, block and backbone, and back.
+
+    torch.nn.MultiheadAttention        <->  RoutedAttention
+    torch.nn.TransformerEncoderLayer   <->  Block
+    torch.nn.TransformerEncoder        <->  Backbone of one refinement step
+
+Weights are copied, not shared. What one side cannot say is refused by name; nothing is dropped on the way.
+
+Legend: H heads, E head width, D = H·E width.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import TypeVar, overload
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headwise.errors import InputError
+from headwise.models.arm import Arm, check
+from headwise.models.backbone import Backbone
+from headwise.models.blocks import Block
+from headwise.models.refusals import TaskFacts
+from headwise.models.sizes import ModelConfig
+from headwise.routing.attention import RoutedAttention
+from headwise.routing.fixed_routers import Static
+from headwise.routing.routers import Learned, Router
+
+PLAIN = Arm()
+M = TypeVar("M", bound=nn.Module)
+
+
+@overload
+def from_torch(module: nn.MultiheadAttention, arm: Arm = PLAIN, causal: bool = False) -> RoutedAttention: ...
+@overload
+def from_torch(module: nn.TransformerEncoderLayer, arm: Arm = PLAIN, causal: bool = False) -> Block: ...
+@overload
+def from_torch(module: nn.TransformerEncoder, arm: Arm = PLAIN, causal: bool = False) -> Backbone: ...
+def from_torch(module: nn.Module, arm: Arm = PLAIN, causal: bool = False) -> RoutedAttention | Block | Backbone:
+    """headwise's module with the weights, dropout, dtype, device and mode of torch's.
+
+    With gates of 1 it computes what torch's does, given the same masks: headwise's are True where a query may look,
+    torch's bool masks where it may not. So it does at the start under a learned router whose gate switches no head off
+    at a tie (soft, top_p, sigmoid, relu, ...). A query that may look nowhere gets zeros in place of NaN.
+
+    Whatever `batch_first` was, headwise takes [B, L, D]. Biases that torch's attention lacks are there, at zero and
+    frozen. A bias of keys shifts all scores of a query alike, so headwise has none; it is kept for `to_torch` in a
+    buffer `key_bias`, which is not saved with the weights.
+
+    Args:
+        module: torch's; an encoder's layers of one shape, with a LayerNorm behind the last.
+        arm: what routes it; default: nothing. An attention has no router of its own and takes gates from outside, so of
+            its arm only `output_gate` and `composition_rank` are used. A block takes the router, its gate and balance
+            too, and the router reads the context of the arm's controller; that and the rest of the arm are the
+            business of the model around it. A backbone takes all.
+        causal: position i sees only j <= i, in place of the causal mask that torch's module is called with.
+
+    Raises:
+        InputError: a setting that headwise does not have, an arm that does not fit (see `headwise.check`), or
+            parameters of more than one dtype or device.
+    """
+    if isinstance(module, nn.MultiheadAttention):
+        if arm != Arm(output_gate=arm.output_gate, composition_rank=arm.composition_rank):
+            raise InputError(
+                "arm: of an attention's only output_gate and composition_rank are used; convert its layer, or build a "
+                "router beside it: arm.router.build(arm.gate, width, heads)"
+            )
+        check_attention(module)
+        with _quietly():
+            gating, rank = arm.output_gate, arm.composition_rank
+            attention = RoutedAttention(
+                module.embed_dim, module.num_heads, causal=causal, output_gate=gating, composition_rank=rank
+            )
+        return _as(module, fill_attention(attention, module))
+    if isinstance(module, nn.TransformerEncoderLayer):
+        check_layer(module)
+        (block,) = _blocks(_backbone([module], arm, causal))
+        return _as(module, fill_block(block, module))
+    if isinstance(module, nn.TransformerEncoder):
+        layers = check_encoder(module)
+        backbone = _backbone(layers, arm, causal)
+        for block, layer in zip(_blocks(backbone), layers, strict=True):
+            fill_block(block, layer)
+        assert isinstance(module.norm, nn.LayerNorm)
+        backbone.norm = deepcopy(module.norm)
+        return _as(module, backbone)
+    raise _unknown(module, "torch.nn.MultiheadAttention, TransformerEncoderLayer or TransformerEncoder")
+
+
+@overload
+def to_torch(module: RoutedAttention, batch_first: bool = True, causal: bool = False) -> nn.MultiheadAttention: ...
+@overload
+def to_torch(module: Block, batch_first: bool = True, causal: bool = False) -> nn.TransformerEncoderLayer: ...
+@overload
+def to_torch(module: Backbone, batch_first: bool = True, causal: bool = False) -> nn.TransformerEncoder: ...
+def to_torch(module: nn.Module, batch_first: bool = True, causal: bool = False) -> nn.Module:
+    """torch's module with the weights, dropout, dtype, device and mode of headwise's: the inverse of `from_torch`.
+
+    Gates that do not depend on the input (of a static router, of a learned one per layer, or of one whose weights are
+    still zero) are multiplied into the output projection, as they are at evaluation. Others have no place in torch's
+    modules. `to_torch(block.attention)` takes the attention alone, as it is with gates of 1.
+
+    Args:
+        module: plain heads (mask_concat, a key/value head for each, no output gate, no composition); a block with a
+            feed-forward layer; a backbone of one refinement step without controller or halting.
+        batch_first: torch's module takes [B, L, D]; default yes, as headwise does.
+        causal: has to say what the module is. torch's has no such setting: whoever calls what was causal must give it
+            the causal mask.
+
+    Raises:
+        InputError: a setting that torch's module does not have, a router whose gates depend on the input, `causal` is
+            not what the module is, or parameters of more than one dtype or device.
+    """
+    if isinstance(module, RoutedAttention):
+        return _as(module, _attention(module, batch_first, causal))
+    if isinstance(module, Block):
+        return _as(module, _layer(module, batch_first, causal))
+    if isinstance(module, Backbone):
+        check_backbone(module)
+        layers = [_layer(block, batch_first, causal) for block in _blocks(module)]
+        # Nested tensors are for layers that norm last; asked for with others, torch warns.
+        encoder = nn.TransformerEncoder(layers[0], len(layers), enable_nested_tensor=False)
+        encoder.layers, encoder.norm = nn.ModuleList(layers), deepcopy(module.norm)
+        return _as(module, encoder)
+    raise _unknown(module, "headwise.RoutedAttention, Backbone, or one of its blocks")
+
+
+def fill_attention(attention: RoutedAttention, source: nn.MultiheadAttention) -> RoutedAttention:
+    """`attention` with the weights and dropout of `source`."""
+    attention.dropout, bias = source.dropout, source.in_proj_bias
+    query_bias, key_bias, value_bias = (None,) * 3 if bias is None else bias.detach().chunk(3)
+    trained = bias is not None and bias.requires_grad
+    _copy(attention.projection, source.in_proj_weight, source.in_proj_weight.requires_grad)
+    _copy(attention.query_bias, query_bias, trained)
+    _copy(attention.value_bias, value_bias, trained)
+    attention.register_buffer("key_bias", None if key_bias is None else key_bias.clone(), persistent=False)
+    _copy(attention.output.weight, source.out_proj.weight, source.out_proj.weight.requires_grad)
+    bias = source.out_proj.bias
+    _copy(attention.output.bias, bias, bias is not None and bias.requires_grad)
+    return attention
+
+
+def fill_block(block: Block, source: nn.TransformerEncoderLayer) -> Block:
+    """`block` with the weights and dropout of `source`."""
+    fill_attention(block.attention, source.self_attn)
+    block.dropout = deepcopy(source.dropout1)
+    # torch's layer drops behind the activation, too. Names of weights stay those of any block.
+    middle = nn.Sequential(nn.GELU(), deepcopy(source.dropout)) if source.dropout.p else nn.GELU()
+    block.ffn = nn.Sequential(deepcopy(source.linear1), middle, deepcopy(source.linear2))
+    block.attention_norm, block.ffn_norm = deepcopy(source.norm1), deepcopy(source.norm2)
+    return block
+
+
+def constant_gates(router: Router | None) -> Tensor | None:
+    """Gates [H] that a router gives at evaluation whatever it reads.
+
+    Raises:
+        InputError: they depend on what it reads.
+    """
+    if router is None:
+        return None
+    if type(router) is Static:
+        return router.chosen
+    if type(router) is Learned and not any(p.any() for p in router.parameters() if p.dim() > 1):
+        (logits,) = (p.detach() for p in router.parameters() if p.dim() == 1)  # the constant, or the bias
+        gates = router.gate(logits.view(1, 1, -1), router.temperature, None, False, router.ranking_bias)
+        return gates.weight[0, 0]
+    raise InputError(
+        f"router={type(router).__name__}: its gates depend on the input, and torch's layer has none; choose no router, "
+        "a static one or one per layer, or convert block.attention, which is the attention with gates of 1"
+    )
+
+
+def check_attention(module: nn.MultiheadAttention) -> None:
+    """Refuse what a RoutedAttention cannot say."""
+    _as_published(module, nn.MultiheadAttention, "forward")
+    width = module.embed_dim
+    for name in ("kdim", "vdim"):
+        if getattr(module, name) != width:
+            raise _refusal(
+                f"{name}={getattr(module, name)}", "queries, keys and values are made of one input", f"{name}={width}"
+            )
+    if module.bias_k is not None or module.bias_v is not None:
+        raise _refusal("add_bias_kv=True", "there is no learned key beside those of the input", "add_bias_kv=False")
+    if module.add_zero_attn:
+        raise _refusal(
+            "add_zero_attn=True", "there is no key of zeros beside those of the input", "add_zero_attn=False"
+        )
+
+
+def check_layer(module: nn.TransformerEncoderLayer) -> None:
+    """Refuse what a Block cannot say."""
+    _as_published(module, nn.TransformerEncoderLayer, "forward", "_sa_block", "_ff_block")
+    check_attention(module.self_attn)
+    if not module.norm_first:
+        raise _refusal("norm_first=False", "a block norms the input of each half, not its sum", "norm_first=True")
+    activation = module.activation
+    if activation is not F.gelu and not (isinstance(activation, nn.GELU) and activation.approximate == "none"):
+        name = getattr(activation, "__name__", repr(activation))
+        raise _refusal(f"activation={name}", "a block has exact GELU", 'activation="gelu"')
+    if module.dropout1.p != module.dropout2.p:
+        halves = f"dropout1={module.dropout1.p:g}, dropout2={module.dropout2.p:g}"
+        raise _refusal(halves, "a block has one dropout for both halves", "the same probability for both")
+    kinds = {nn.Linear: ("linear1", "linear2"), nn.LayerNorm: ("norm1", "norm2")}
+    for kind, names in kinds.items():
+        for name in names:
+            if type(getattr(module, name)) is not kind:
+                raise _refusal(f"{name}={type(getattr(module, name)).__name__}", "", f"torch.nn.{kind.__name__}")
+
+
+def check_encoder(module: nn.TransformerEncoder) -> list[nn.TransformerEncoderLayer]:
+    """Refuse what a Backbone cannot say; else the encoder's layers."""
+    _as_published(module, nn.TransformerEncoder, "forward")
+    if type(module.norm) is not nn.LayerNorm:
+        kind = None if module.norm is None else type(module.norm).__name__
+        raise _refusal(
+            f"norm={kind}", "a backbone ends in a LayerNorm", "norm=torch.nn.LayerNorm(width), or convert the layers"
+        )
+    layers = []
+    for layer in module.layers:
+        if not isinstance(layer, nn.TransformerEncoderLayer):
+            raise _unknown(layer, "torch.nn.TransformerEncoderLayer in an encoder")
+        check_layer(layer)
+        layers.append(layer)
+    shapes = {_shape([layer]) for layer in layers}
+    if len(shapes) != 1:
+        raise _refusal(f"layers of {len(shapes)} shapes", "a backbone's have one", "one shape, or convert the layers")
+    return layers
+
+
+def check_backbone(module: Backbone) -> None:
+    """Refuse what an encoder of torch cannot say."""
+    refiner, model = module.refiner, module.model
+    if refiner.config.steps_in_all > 1:
+        raise _refusal(f"arm.refinement.steps={refiner.config.steps_in_all}", "an encoder of torch passes once", "1")
+    if refiner.controller is not None or refiner.halting is not None:
+        raise _refusal("arm.controller or arm.halting", "an encoder of torch has neither", "none and fixed")
+    if model.n_structural or model.relative:
+        raise _refusal("structural_heads or relative", "an encoder of torch has neither", "0")
+
+
+def _attention(module: RoutedAttention, batch_first: bool, causal: bool) -> nn.MultiheadAttention:
+    shape = module.shape
+    if shape.combination != "mask_concat":
+        raise _refusal(f"combine={shape.combination}", "torch's heads have output rows of their own", "mask_concat")
+    if shape.kv_heads != shape.heads:
+        raise _refusal(f"kv_heads={shape.kv_heads}", "torch's heads share no keys and values", f"{shape.heads}")
+    if shape.output_gate:
+        raise _refusal("output_gate=elementwise", "torch's attention has no gates", "none")
+    if shape.rank:
+        raise _refusal(f"composition_rank={shape.rank}", "torch's heads attend by themselves", "0")
+    if shape.causal != causal:
+        raise InputError(
+            f"causal={causal}, but the module has causal={shape.causal}: torch's has no such setting; say "
+            f"to_torch(..., causal={shape.causal})" + (" and give it the causal mask" if shape.causal else "")
+        )
+    key_bias, biases = getattr(module, "key_bias", None), (module.query_bias, module.value_bias, module.output.bias)
+    biased = key_bias is not None or any(bias.requires_grad or bool(bias.any()) for bias in biases)
+    with _quietly():
+        out = nn.MultiheadAttention(shape.width, shape.heads, module.dropout, biased, batch_first=batch_first)
+    _copy(out.in_proj_weight, module.projection, module.projection.requires_grad)
+    _copy(out.out_proj.weight, module.output.weight, module.output.weight.requires_grad)
+    if biased:
+        keys = torch.zeros_like(module.query_bias) if key_bias is None else key_bias
+        trained = module.query_bias.requires_grad or module.value_bias.requires_grad
+        _copy(out.in_proj_bias, torch.cat([module.query_bias, keys, module.value_bias]), trained)
+        _copy(out.out_proj.bias, module.output.bias, module.output.bias.requires_grad)
+    return out
+
+
+def _layer(block: Block, batch_first: bool, causal: bool) -> nn.TransformerEncoderLayer:
+    if block.ffn is None or block.ffn_norm is None:
+        raise _refusal("ffn=0", "torch's layer has a feed-forward half", "at least 1")
+    attention, gates = _attention(block.attention, batch_first, causal), constant_gates(block.router)
+    if gates is not None:
+        with torch.no_grad():  # a column for each channel of the heads
+            attention.out_proj.weight.mul_(gates.repeat_interleave(attention.head_dim))
+    with _quietly():
+        out = nn.TransformerEncoderLayer(
+            attention.embed_dim, attention.num_heads, 1, 0.0, F.gelu, batch_first=batch_first, norm_first=True
+        )
+    first, middle, second = block.ffn
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.Linear)
+    out.self_attn, out.linear1, out.linear2 = attention, deepcopy(first), deepcopy(second)
+    out.norm1, out.norm2 = deepcopy(block.attention_norm), deepcopy(block.ffn_norm)
+    out.dropout1, out.dropout2 = deepcopy(block.dropout), deepcopy(block.dropout)
+    if isinstance(middle, nn.Sequential):
+        _, dropout = middle
+        assert isinstance(dropout, nn.Dropout)
+        out.dropout = deepcopy(dropout)
+    return out
+
+
+def _backbone(layers: list[nn.TransformerEncoderLayer], arm: Arm, causal: bool) -> Backbone:
+    """A backbone in the shape of the layers, not yet with their weights."""
+    model = ModelConfig(*_shape(layers), depth=len(layers), dropout=layers[0].dropout1.p)
+    if arm.combine != "mask_concat":
+        raise _refusal(f"arm.combine={arm.combine}", "torch's heads have output rows of their own", "mask_concat")
+    check(arm, TaskFacts(causal=causal), model)
+    with _quietly():
+        return Backbone(model, arm, causal)
+
+
+def _blocks(backbone: Backbone) -> list[Block]:
+    return [module for module in backbone.modules() if isinstance(module, Block)]
+
+
+def _shape(layers: list[nn.TransformerEncoderLayer]) -> tuple[int, int, int]:
+    first = layers[0]
+    return first.self_attn.embed_dim, first.self_attn.num_heads, first.linear1.out_features
+
+
+def _as(source: nn.Module, result: M) -> M:
+    """`result` on the device, in the dtype and in the mode (training or evaluation) of `source`."""
+    places = {(parameter.device, parameter.dtype) for parameter in source.parameters()}
+    if len(places) > 1:
+        raise _refusal("parameters of several dtypes or devices", "", "one dtype and one device")
+    ((device, dtype),) = places
+    return result.to(device, dtype).train(source.training)
+
+
+def _copy(target: Tensor, source: Tensor | None, trained: bool) -> None:
+    """Give `target` a copy of `source`, its dtype and device included; None is zeros."""
+    target.data = torch.zeros_like(target) if source is None else source.detach().clone()
+    target.requires_grad_(trained)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Build modules on the CPU, and leave the generator of the caller's random numbers as it was."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        yield
+
+
+def _as_published(module: nn.Module, kind: type[nn.Module], *methods: str) -> None:
+    """Refuse a subclass that computes something else."""
+    for name in methods:
+        if getattr(type(module), name) is not getattr(kind, name):
+            raise _refusal(f"{type(module).__name__}.{name}", "it is not torch's own", f"torch.nn.{kind.__name__}")
+
+
+def _refusal(what: str, why: str, allowed: str) -> InputError:
+    return InputError(f"{what}: {why + '; ' if why else ''}choose {allowed}")
+
+
+def _unknown(module: nn.Module, allowed: str) -> InputError:
+    return InputError(f"{type(module).__name__}: no counterpart; choose {allowed}")
