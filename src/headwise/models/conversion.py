@@ -62,30 +62,20 @@ def from_torch(module: nn.Module, arm: Arm = PLAIN, causal: bool = False) -> Rou
             parameters of more than one dtype or device.
     """
     if isinstance(module, nn.MultiheadAttention):
-        if arm != Arm(output_gate=arm.output_gate, composition_rank=arm.composition_rank):
-            raise InputError(
-                "arm: of an attention's only output_gate and composition_rank are used; convert its layer, or build a "
-                "router beside it: arm.router.build(arm.gate, width, heads)"
-            )
         check_attention(module)
-        with _quietly():
-            gating, rank = arm.output_gate, arm.composition_rank
-            attention = RoutedAttention(
-                module.embed_dim, module.num_heads, causal=causal, output_gate=gating, composition_rank=rank
-            )
-        return _as(module, fill_attention(attention, module))
+        return fill_attention(_bare(module, arm, causal), module).train(module.training)
     if isinstance(module, nn.TransformerEncoderLayer):
         check_layer(module)
-        (block,) = _blocks(_backbone([module], arm, causal))
-        return _as(module, fill_block(block, module))
+        (block,) = _blocks(_backbone(module, [module], arm, causal))
+        return fill_block(block, module).train(module.training)
     if isinstance(module, nn.TransformerEncoder):
         layers = check_encoder(module)
-        backbone = _backbone(layers, arm, causal)
+        backbone = _backbone(module, layers, arm, causal)
         for block, layer in zip(_blocks(backbone), layers, strict=True):
             fill_block(block, layer)
         assert isinstance(module.norm, nn.LayerNorm)
         backbone.norm = deepcopy(module.norm)
-        return _as(module, backbone)
+        return backbone.train(module.training)
     raise _unknown(module, "torch.nn.MultiheadAttention, TransformerEncoderLayer or TransformerEncoder")
 
 
@@ -114,16 +104,16 @@ def to_torch(module: nn.Module, batch_first: bool = True, causal: bool = False) 
             not what the module is, or parameters of more than one dtype or device.
     """
     if isinstance(module, RoutedAttention):
-        return _as(module, _attention(module, batch_first, causal))
+        return _attention(module, batch_first, causal).train(module.training)
     if isinstance(module, Block):
-        return _as(module, _layer(module, batch_first, causal))
+        return _layer(module, batch_first, causal).train(module.training)
     if isinstance(module, Backbone):
         check_backbone(module)
         layers = [_layer(block, batch_first, causal) for block in _blocks(module)]
         # Nested tensors are for layers that norm last; asked for with others, torch warns.
         encoder = nn.TransformerEncoder(layers[0], len(layers), enable_nested_tensor=False)
         encoder.layers, encoder.norm = nn.ModuleList(layers), deepcopy(module.norm)
-        return _as(module, encoder)
+        return encoder.train(module.training)
     raise _unknown(module, "headwise.RoutedAttention, Backbone, or one of its blocks")
 
 
@@ -224,7 +214,7 @@ def check_encoder(module: nn.TransformerEncoder) -> list[nn.TransformerEncoderLa
             raise _unknown(layer, "torch.nn.TransformerEncoderLayer in an encoder")
         check_layer(layer)
         layers.append(layer)
-    shapes = {_shape([layer]) for layer in layers}
+    shapes = {_shape(layer) for layer in layers}
     if len(shapes) != 1:
         raise _refusal(f"layers of {len(shapes)} shapes", "a backbone's have one", "one shape, or convert the layers")
     return layers
@@ -260,6 +250,7 @@ def _attention(module: RoutedAttention, batch_first: bool, causal: bool) -> nn.M
     biased = key_bias is not None or any(bias.requires_grad or bool(bias.any()) for bias in biases)
     with _quietly():
         out = nn.MultiheadAttention(shape.width, shape.heads, module.dropout, biased, batch_first=batch_first)
+    _like(module, out)
     _copy(out.in_proj_weight, module.projection, module.projection.requires_grad)
     _copy(out.out_proj.weight, module.output.weight, module.output.weight.requires_grad)
     if biased:
@@ -281,6 +272,7 @@ def _layer(block: Block, batch_first: bool, causal: bool) -> nn.TransformerEncod
         out = nn.TransformerEncoderLayer(
             attention.embed_dim, attention.num_heads, 1, 0.0, F.gelu, batch_first=batch_first, norm_first=True
         )
+    _like(block, out)
     first, middle, second = block.ffn
     assert isinstance(first, nn.Linear)
     assert isinstance(second, nn.Linear)
@@ -294,37 +286,50 @@ def _layer(block: Block, batch_first: bool, causal: bool) -> nn.TransformerEncod
     return out
 
 
-def _backbone(layers: list[nn.TransformerEncoderLayer], arm: Arm, causal: bool) -> Backbone:
+def _bare(module: nn.MultiheadAttention, arm: Arm, causal: bool) -> RoutedAttention:
+    """An attention in the shape of torch's, not yet with its weights."""
+    if arm != Arm(output_gate=arm.output_gate, composition_rank=arm.composition_rank):
+        raise InputError(
+            "arm: of an attention's only output_gate and composition_rank are used; convert its layer, or build a "
+            "router beside it: arm.router.build(arm.gate, width, heads)"
+        )
+    shape = {"width": module.embed_dim, "heads": module.num_heads, "composition_rank": arm.composition_rank}
+    with _quietly():
+        return _like(module, RoutedAttention(**shape, causal=causal, output_gate=arm.output_gate))
+
+
+def _backbone(source: nn.Module, layers: list[nn.TransformerEncoderLayer], arm: Arm, causal: bool) -> Backbone:
     """A backbone in the shape of the layers, not yet with their weights."""
-    model = ModelConfig(*_shape(layers), depth=len(layers), dropout=layers[0].dropout1.p)
+    model = ModelConfig(*_shape(layers[0]), depth=len(layers), dropout=layers[0].dropout1.p)
     if arm.combine != "mask_concat":
         raise _refusal(f"arm.combine={arm.combine}", "torch's heads have output rows of their own", "mask_concat")
     check(arm, TaskFacts(causal=causal), model)
     with _quietly():
-        return Backbone(model, arm, causal)
+        return _like(source, Backbone(model, arm, causal))
 
 
 def _blocks(backbone: Backbone) -> list[Block]:
     return [module for module in backbone.modules() if isinstance(module, Block)]
 
 
-def _shape(layers: list[nn.TransformerEncoderLayer]) -> tuple[int, int, int]:
-    first = layers[0]
-    return first.self_attn.embed_dim, first.self_attn.num_heads, first.linear1.out_features
+def _shape(layer: nn.TransformerEncoderLayer) -> tuple[int, int, int]:
+    """D, H and the feed-forward width."""
+    return layer.self_attn.embed_dim, layer.self_attn.num_heads, layer.linear1.out_features
 
 
-def _as(source: nn.Module, result: M) -> M:
-    """`result` on the device, in the dtype and in the mode (training or evaluation) of `source`."""
+def _like(source: nn.Module, result: M) -> M:
+    """`result` on the device and in the dtype of `source`, which has one of each."""
     places = {(parameter.device, parameter.dtype) for parameter in source.parameters()}
     if len(places) > 1:
         raise _refusal("parameters of several dtypes or devices", "", "one dtype and one device")
     ((device, dtype),) = places
-    return result.to(device, dtype).train(source.training)
+    return result.to(device, dtype)
 
 
 def _copy(target: Tensor, source: Tensor | None, trained: bool) -> None:
-    """Give `target` a copy of `source`, its dtype and device included; None is zeros."""
-    target.data = torch.zeros_like(target) if source is None else source.detach().clone()
+    """Write the values of `source` into `target`; None is zeros."""
+    with torch.no_grad():
+        _ = target.zero_() if source is None else target.copy_(source)
     target.requires_grad_(trained)
 
 
