@@ -43,7 +43,7 @@ def from_torch(module: nn.Module, arm: Arm = PLAIN, causal: bool = False) -> Rou
 
     With gates of 1 it computes what torch's does, given the same masks: headwise's are True where a query may look,
     torch's bool masks where it may not. So it does at the start under a learned router whose gate switches no head off
-    at a tie (soft, top_p, sigmoid, relu, ...). A query that may look nowhere gets zeros in place of NaN.
+    at a tie (soft, sigmoid, relu, top_p with a fallback). A query that may look nowhere gets zeros in place of NaN.
 
     Whatever `batch_first` was, headwise takes [B, L, D]. Biases that torch's attention lacks are there, at zero and
     frozen. A bias of keys shifts all scores of a query alike, so headwise has none; it is kept for `to_torch` in a
