@@ -34,6 +34,7 @@ ROOMS = {
     "sweep": FILES | {"comparison", "scaling"},
     "doctor": FILES | {"comparison", "ladder"},
     "ood": FILES | {"comparison", "scaling"},
+    "choices": FILES,
     "claims": FILES,
     "report": FILES | {"comparison", "scaling", "ladder", "control", "sweep", "ood"},
     "bench": FILES,

@@ -14,6 +14,7 @@ OWN = {
     "evaluate": "headwise.commands.evaluate",
     "compare": "headwise.commands.compare",
     "plan": "headwise.commands.plan",
+    "choices": "headwise.commands.choices",
     "scale": "headwise.commands.scale",
     "control": "headwise.commands.control",
     "ood": "headwise.commands.ood",

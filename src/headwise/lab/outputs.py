@@ -16,6 +16,7 @@ VERDICT, CLAIMS = "verdict.json", "claims.json"
 CONTROL, CONTROL_ARMS = "control.json", "arms"
 OOD, OOD_TABLE, MEASURED = "ood.json", "ood.csv", "measured"
 SWEEP, SWEEP_TABLE = "sweep.json", "sweep.csv"
+CHOICES = "choices.json"
 SEARCH, CONFIRMATION = "search", "confirmation"
 REPORT = "report.html"
 RUNS = "runs"
@@ -29,6 +30,7 @@ IDENTIFYING = {
     "a control": (CONTROL, f"{CONTROL_ARMS}/{PLAN}"),
     "an out-of-distribution test": (OOD,),  # or one with few training examples, whose comparisons lie below
     "a sweep": (SWEEP, f"{SEARCH}/{PLAN}"),
+    "a study of choices of heads": (CHOICES,),
     "a run": (SUMMARY, METRICS, CONFIG),
 }
 """The files by which a directory is known to hold a kind of work."""

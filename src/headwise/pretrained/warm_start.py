@@ -9,7 +9,7 @@ chosen by the error on tokens held out, layer by layer.
 Legend: B batch, L length, D width, H heads, T tokens.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -105,23 +105,23 @@ def warm_start(
     sites = retrofitted.sites
     fitted, tests = ([Moments(site.width, site.heads) for site in sites] for _ in range(2))
     lengths, held_out, number = [Moments(0, 1) for _ in sites], list[Mapping[str, Tensor]](), 0
-    with _streams(retrofitted) as streams:
+    with streams(retrofitted) as around:
         for number, batch in enumerate(batches, 1):
             given = {"input_ids": batch} if isinstance(batch, Tensor) else batch
             into = fitted if number % HELD_OUT else tests
             if into is tests:
                 held_out.append(given)
-            for layer, (x, norms) in _observe(retrofitted, given).items():
+            for layer, (x, norms) in observe(retrofitted, given).items():
                 into[layer].add(x, (norms + SMALLEST).log())
-                lengths[layer].add(x[:, :0], streams[layer])
+                lengths[layer].add(x[:, :0], around[layer])
     if number < HELD_OUT:
         raise ValueError(f"{number} batches of text: choose at least {HELD_OUT}, as every {HELD_OUT}th is held out")
     fits = [_fill(router, *both) for router, *both in zip(retrofitted.routers, fitted, tests, strict=True)]
-    _place(retrofitted, held_out, [float(length.xy[-1] / length.tokens) for length in lengths], keep, share)
+    place(retrofitted, held_out, [float(length.xy[-1] / length.tokens) for length in lengths], keep, share)
     return fits
 
 
-def _observe(retrofitted: Retrofitted, given: Mapping[str, Tensor]) -> dict[int, tuple[Tensor, Tensor]]:
+def observe(retrofitted: Retrofitted, given: Mapping[str, Tensor]) -> dict[int, tuple[Tensor, Tensor]]:
     """Inputs [T, D] and norms [T, H] of the real tokens at each layer, with every head on."""
     device, found = next(retrofitted.model.parameters()).device, dict[int, tuple[Tensor, Tensor]]()
 
@@ -135,7 +135,7 @@ def _observe(retrofitted: Retrofitted, given: Mapping[str, Tensor]) -> dict[int,
 
 
 @contextmanager
-def _streams(retrofitted: Retrofitted) -> Iterator[dict[int, Tensor]]:
+def streams(retrofitted: Retrofitted) -> Iterator[dict[int, Tensor]]:
     """Within the block, log lengths [T, 1] of what the real tokens' layer outputs were added to in the last pass: the
     input of the module around each layer."""
     found, handles = dict[int, Tensor](), list[Any]()
@@ -158,9 +158,9 @@ def _streams(retrofitted: Retrofitted) -> Iterator[dict[int, Tensor]]:
 
 
 @torch.no_grad()
-def _place(
+def place(
     retrofitted: Retrofitted,
-    held_out: list[Mapping[str, Tensor]],
+    held_out: Sequence[Mapping[str, Tensor]],
     lengths: list[float],
     keep: int | None,
     share: float | None,
@@ -168,18 +168,18 @@ def _place(
     """Move the routers' constants so that 0 parts heads that are on from those that are off, and set the gates."""
     predicted: list[list[Tensor]] = [[] for _ in retrofitted.sites]
     for given in held_out:
-        for layer, (x, _) in _observe(retrofitted, given).items():
+        for layer, (x, _) in observe(retrofitted, given).items():
             router = retrofitted.routers[layer]
             assert isinstance(router, Learned)
             predicted[layer].append(router.logits(x[None], None, None)[0])
     scores = [torch.cat(layer) for layer in predicted]
     if share is not None:
         scores = [layer - length for layer, length in zip(scores, lengths, strict=True)]
-        cut = _quantile(torch.cat([layer.flatten() for layer in scores]), 1 - share)
+        cut = quantile(torch.cat([layer.flatten() for layer in scores]), 1 - share)
         cuts = [cut + length for length in lengths]
     else:
         assert keep is not None
-        cuts = [_quantile(layer, 1 - keep / layer.shape[1]) for layer in scores]
+        cuts = [quantile(layer, 1 - keep / layer.shape[1]) for layer in scores]
     for router, cut in zip(retrofitted.routers, cuts, strict=True):
         assert isinstance(router, Learned)
         assert router.of_input is not None
@@ -187,7 +187,7 @@ def _place(
     retrofitted.set_k(keep)
 
 
-def _quantile(values: Tensor, share: float) -> float:
+def quantile(values: Tensor, share: float) -> float:
     """The value below which so many lie; of any number of values."""
     ranked = values.flatten().sort().values
     return float(ranked[min(int(share * len(ranked)), len(ranked) - 1)])

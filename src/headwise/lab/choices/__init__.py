@@ -1,0 +1,1 @@
+"""Ways of choosing heads in a pretrained model, side by side."""

@@ -1,0 +1,45 @@
+"""The tables of `headwise choices`: nats that each choice of heads adds to the untouched model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from headwise.lab.formatting import format_percent
+
+
+def choices_text(result: Mapping[str, Any]) -> Sequence[RenderableType]:
+    """A table for each text, and a line on what it says."""
+    parts: list[RenderableType] = []
+    for where, found in result["tables"].items():
+        name = result["settings"][where]
+        title = f"{name}: {found['blocks']} blocks, untouched {found['untouched']:.4f} nats a token"
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for column in ("heads", "chosen by", "when", "counted"):
+            table.add_column(column)
+        for column in ("nats added", "95 % interval", "of the best choice made once", "heads on"):
+            table.add_column(column, justify="right")
+        before = None
+        for row in found["rows"]:
+            if before not in (None, row["keep"]):
+                table.add_section()
+            before = row["keep"]
+            ratio = row.get("share_of_best_static")
+            table.add_row(
+                str(row["keep"]),
+                row["choice"],
+                row["when"],
+                row["counted"],
+                f"{row['added']:+.3f}",
+                _interval(row["interval"]),
+                "-" if ratio is None else f"{ratio:.2f}",
+                format_percent(row["on"]),
+            )
+        parts += [table, Text("")]
+    return parts
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return "-" if bounds is None else f"{bounds[0]:+.3f} to {bounds[1]:+.3f}"
