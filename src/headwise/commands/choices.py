@@ -39,7 +39,7 @@ class Options:
         output: directory of the result; null makes a new one in runs/.
     """
 
-    keep: list[int]
+    keep: tuple[int, ...]
     calibrate: FilePath
     model: FilePath = argument()
     text: FilePath = argument()
@@ -71,7 +71,7 @@ def run(options: Options) -> Result:
         text=options.text,
         calibrate=options.calibrate,
         other=options.other,
-        keep=tuple(options.keep),
+        keep=options.keep,
         blocks=options.blocks,
         context=options.context,
         calibration=options.calibration,

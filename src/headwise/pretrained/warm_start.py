@@ -117,7 +117,8 @@ def warm_start(
     if number < HELD_OUT:
         raise ValueError(f"{number} batches of text: choose at least {HELD_OUT}, as every {HELD_OUT}th is held out")
     fits = [_fill(router, *both) for router, *both in zip(retrofitted.routers, fitted, tests, strict=True)]
-    place(retrofitted, held_out, [float(length.xy[-1] / length.tokens) for length in lengths], keep, share)
+    means = [float(length.xy[-1] / length.tokens) for length in lengths]
+    place(retrofitted, predict(retrofitted, held_out), means, keep, share)
     return fits
 
 
@@ -158,28 +159,40 @@ def streams(retrofitted: Retrofitted) -> Iterator[dict[int, Tensor]]:
 
 
 @torch.no_grad()
-def place(
-    retrofitted: Retrofitted,
-    held_out: Sequence[Mapping[str, Tensor]],
-    lengths: list[float],
-    keep: int | None,
-    share: float | None,
-) -> None:
-    """Move the routers' constants so that 0 parts heads that are on from those that are off, and set the gates."""
+def predict(retrofitted: Retrofitted, texts: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
+    """Head logits [T, H] of the real tokens at each layer, with every head on."""
     predicted: list[list[Tensor]] = [[] for _ in retrofitted.sites]
-    for given in held_out:
+    for given in texts:
         for layer, (x, _) in observe(retrofitted, given).items():
             router = retrofitted.routers[layer]
             assert isinstance(router, Learned)
             predicted[layer].append(router.logits(x[None], None, None)[0])
-    scores = [torch.cat(layer) for layer in predicted]
+    return [torch.cat(layer) for layer in predicted]
+
+
+@torch.no_grad()
+def place(
+    retrofitted: Retrofitted,
+    predicted: Sequence[Tensor],
+    lengths: Sequence[float],
+    keep: int | None,
+    share: float | None,
+) -> None:
+    """Move the routers' constants so that 0 parts heads that are on from those that are off, and set the gates.
+
+    Args:
+        retrofitted: with fitted routers.
+        predicted: their head logits [T, H] at each layer, on held-out tokens.
+        lengths: mean logarithm of the length of what each layer's output is added to.
+        keep, share: as for `warm_start`.
+    """
     if share is not None:
-        scores = [layer - length for layer, length in zip(scores, lengths, strict=True)]
+        scores = [layer - length for layer, length in zip(predicted, lengths, strict=True)]
         cut = quantile(torch.cat([layer.flatten() for layer in scores]), 1 - share)
         cuts = [cut + length for length in lengths]
     else:
         assert keep is not None
-        cuts = [quantile(layer, 1 - keep / layer.shape[1]) for layer in scores]
+        cuts = [quantile(layer, 1 - keep / layer.shape[1]) for layer in predicted]
     for router, cut in zip(retrofitted.routers, cuts, strict=True):
         assert isinstance(router, Learned)
         assert router.of_input is not None

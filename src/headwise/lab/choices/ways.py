@@ -8,7 +8,7 @@ from torch import Tensor
 
 from headwise.pretrained import choices
 from headwise.pretrained.retrofit import Retrofitted
-from headwise.pretrained.warm_start import HELD_OUT, Fit, place, warm_start
+from headwise.pretrained.warm_start import HELD_OUT, Fit, place, predict, warm_start
 from headwise.routing.routers import Learned
 
 UNTOUCHED = "untouched"
@@ -39,13 +39,23 @@ class Sources:
         fits = warm_start(self.retrofitted, self.batches, keep=min(site.heads for site in self.retrofitted.sites))
         return [_constant(router).clone() for router in self.retrofitted.routers], fits
 
+    @cached_property
+    def predicted(self) -> list[Tensor]:
+        """What the fitted routers say of the held-out calibration blocks."""
+        self._restore()
+        held_out = [{"input_ids": batch} for batch in self.batches[HELD_OUT - 1 :: HELD_OUT]]
+        return predict(self.retrofitted, held_out)
+
     def placed(self, keep: int | None, share: float | None) -> choices.Rule:
         """The fitted routers, at so many heads."""
+        predicted = self.predicted
+        self._restore()
+        place(self.retrofitted, predicted, self.seen.lengths, keep, share)
+        return choices.routed(self.retrofitted)
+
+    def _restore(self) -> None:
         for router, constant in zip(self.retrofitted.routers, self.routers[0], strict=True):
             _constant(router).copy_(constant)
-        held_out = [{"input_ids": batch} for batch in self.batches[HELD_OUT - 1 :: HELD_OUT]]
-        place(self.retrofitted, held_out, self.seen.lengths, keep, share)
-        return choices.routed(self.retrofitted)
 
     def share(self, keep: int) -> float:
         """k heads of each layer as a share of all heads."""
