@@ -201,8 +201,10 @@ def place(
 
 
 def quantile(values: Tensor, share: float) -> float:
-    """The value below which so many lie; of any number of values."""
+    """The value below which so many lie; of any number of values. Below none: well below all, those to come too."""
     ranked = values.flatten().sort().values
+    if share <= 0:
+        return float(2 * ranked[0] - ranked[-1] - 1)
     return float(ranked[min(int(share * len(ranked)), len(ranked) - 1)])
 
 

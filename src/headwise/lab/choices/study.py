@@ -128,7 +128,7 @@ def summary(asked: Settings, measured: Mapping[str, Any]) -> dict[str, Any]:
                     pair = compare_pair(way.label, best, means, tests, bootstrap=False)
                     row["against"] = best
                     row["difference"], row["difference_interval"] = pair.difference, pair.interval
-                    row["share_of_best_static"] = float(np.mean(ours) / np.mean(theirs))
+                    row["share_of_best_static"] = float(np.mean(ours) / np.mean(theirs)) if np.mean(theirs) else None
         tables[where] = {"untouched": float(base.mean()), "blocks": len(base), "rows": rows}
     return {"settings": asdict(asked), "tables": tables, "fits": measured["fits"]}
 

@@ -1,0 +1,118 @@
+"""Choices of heads side by side: what each costs is what forcing its heads costs, and what was measured is kept."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from headwise.errors import InputError
+from headwise.lab.choices import study as module
+from headwise.lab.choices.study import MEASURED, Settings, study
+from headwise.lab.choices.ways import WAYS
+from headwise.lab.report.choices_table import choices_text
+from headwise.models.arm import Arm
+from headwise.pretrained import choices
+from headwise.pretrained.retrofit import retrofit
+from headwise.routing.routers import LearnedRouter
+from headwise.routing.unit_gates import Unit
+from tests.pretrained.architectures import tiny
+
+pytest.importorskip("transformers", reason="the extra hf is not installed")
+
+
+def by_characters(text: str, **settings: Any) -> dict[str, list[int]]:
+    """A tokenizer: a number between 3 and 63 for each character."""
+    return {"input_ids": [3 + ord(character) % 61 for character in text]}
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(module, "open_model", lambda name: (tiny("llama"), by_characters))
+    letters = np.random.default_rng(0).integers(97, 123, 900)
+    (tmp_path / "train.txt").write_text("".join(map(chr, letters)))
+    (tmp_path / "test.txt").write_text("".join(map(chr, letters[::-1])))
+    where = str(tmp_path / "test.txt"), str(tmp_path / "train.txt")
+    return Settings("tiny", *where, None, (4, 3), blocks=3, context=16, calibration=8, seeds=2)
+
+
+def test_every_way_is_scored_for_every_seed_and_nothing_is_lost_where_every_head_is_kept(
+    asked: Settings, tmp_path: Path
+) -> None:
+    result = study(asked, tmp_path / "out")
+    rows = result["tables"]["text"]["rows"]
+    assert len(rows) == 2 * len(WAYS)
+    for row in rows[: len(WAYS)]:  # 4 of 4
+        assert row["added"] == pytest.approx(0, abs=1e-6), row
+        assert row["on"] == 1
+    for row in rows[len(WAYS) :]:
+        # a threshold keeps its share on the texts that it was chosen from, on others about
+        assert row["on"] == pytest.approx(0.75, abs=1e-6 if row["counted"] == "per layer" else 0.15), row
+    assert json.loads((tmp_path / "out" / "choices.json").read_text())["tables"] == result["tables"]
+    assert choices_text(result)
+
+
+def test_what_was_measured_is_kept_and_seeds_may_be_added(
+    asked: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    first = study(replace(asked, seeds=1), tmp_path / "out")
+    scored: list[str] = []
+    second = study(asked, tmp_path / "out", scored.append)
+    assert {line.split("/")[1] for line in scored} == {"1"}
+    kept = json.loads((tmp_path / "out" / MEASURED).read_text())["points"]
+    assert len(kept) == 1 + 2 * 2 * len(WAYS)
+    assert second["tables"]["text"]["untouched"] == first["tables"]["text"]["untouched"]
+    with pytest.raises(InputError, match="blocks=3, not 2"):
+        study(replace(asked, blocks=2), tmp_path / "out")
+
+
+def test_a_rules_heads_are_gated_as_if_they_were_forced() -> None:
+    retrofitted = retrofit(tiny("llama"), Arm(router=LearnedRouter(), gate=Unit()))
+    tokens = torch.randint(3, 64, (2, 12), generator=torch.Generator().manual_seed(0))
+    on = [torch.tensor([1.0, 0.0, 1.0, 1.0]), torch.tensor([0.0, 1.0, 1.0, 0.0])]
+    with choices.ruled(retrofitted, lambda layer, x, norms: on[layer].bool()) as shares:
+        ruled = choices.nats(retrofitted.model, tokens)
+    with retrofitted.forced(on):
+        forced = choices.nats(retrofitted.model, tokens)
+    with retrofitted.all_on():
+        plain = choices.nats(retrofitted.model, tokens)
+    torch.testing.assert_close(ruled, forced, rtol=0, atol=1e-6)
+    assert (ruled - plain).abs().min() > 1e-6
+    assert torch.stack(shares).mean() == pytest.approx((0.75 + 0.5) / 2)
+
+
+def test_the_oracle_keeps_the_heads_that_add_most_and_chance_does_not_look() -> None:
+    norms = torch.tensor([[[3.0, 1.0, 2.0, 0.5], [0.1, 0.2, 0.4, 0.3]]])
+    seen = choices.Calibration([], [], [0.0], [norms[0].log()])
+    x = torch.zeros(1, 2, 8)
+    expected = [[[True, False, True, False], [False, False, True, True]]]
+    assert choices.oracle(seen, 2, None)(0, x, norms).tolist() == expected
+    assert choices.oracle(seen, None, 3 / 8)(0, x, norms).tolist() == [[[True, True, True, False], [False] * 4]]
+    drawn = choices.chance(2, 0)
+    assert (drawn(0, x, norms).sum(-1) == 2).all()
+    scores = [torch.tensor([0.1, 0.4, 0.3]), torch.tensor([0.2, 0.9, 0.8])]
+    once = choices.static(scores, None, 0.5)
+    assert [once(layer, x, norms).tolist() for layer in (0, 1)] == [[False, True, False], [False, True, True]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"keep": (5,)}, "keep=5: the layers have 4 heads; choose 1..4"),
+        ({"blocks": 99}, "has 56 blocks; choose blocks=1..56"),
+        ({"calibration": 99}, "choose calibration=4..56"),
+        ({"context": 5000}, "less than one block of 5000"),
+        ({"text": "nowhere.txt"}, "data=nowhere.txt: cannot be read as text"),
+    ],
+)
+def test_bad_input_is_said_and_nothing_is_written(
+    asked: Settings, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+
+    with pytest.raises(InputError, match=said.replace("(", r"\(")):
+        study(replace(asked, **changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
