@@ -95,9 +95,8 @@ def study(asked: Settings, output: Path, progress: Progress = lambda line: None)
         if "routers" in vars(sources):  # fitted, if anything was left to do
             measured["fits"][str(seed)] = choices.fits_summary(sources.routers[1])
             write_json(output / MEASURED, measured)
-    result = summary(asked, measured) | {"provenance": source_code()}
-    write_json(output / CHOICES, result)
-    return result
+    write_json(output / CHOICES, summary(asked, measured) | {"provenance": source_code()})
+    return dict(read_mapping(output / CHOICES))
 
 
 def summary(asked: Settings, measured: Mapping[str, Any]) -> dict[str, Any]:
