@@ -4,15 +4,14 @@ the derivatives of its gate, and, on request, by leaving it out.
 Measures are cheap (one pass forward and back for each example) and only guesses; what a head is worth alone is what its
 ablation says. The rank correlation of each measure with ablation says how good a guess it is on this model and text.
 
-Legend: T tokens, H heads, G key/value groups, U units (heads, or groups), E width of a head's output, D width of the
-model, L length, P derived scalars.
+Legend: H heads, U units (heads, or key/value groups), L length, P scalars that are derived.
 """
 
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from headwise.errors import InputError
 from headwise.models.arm import Arm
+from headwise.pretrained.contributions import observed
 from headwise.pretrained.objectives import Objective
 from headwise.pretrained.retrofit import Retrofitted, retrofit
 from headwise.pretrained.sites import Site
@@ -90,12 +90,13 @@ class Importance:
         sites: names of the attention layers.
         heads: of every head.
         groups: of every key/value group, the heads that share keys and values; None where no heads do.
-        value: mean loss of the untouched model, where the objective has one.
+        value: the objective's of the untouched model, mean over examples: its loss, or the distance 0.
     """
 
     sites: Sequence[str]
     heads: Units
     groups: Units | None
+    value: float
 
 
 def importance(
@@ -124,28 +125,34 @@ def importance(
     if not examples:
         raise InputError("no examples to measure importance on")
     with _unrouted(model) as routed:
-        heads = [site.heads for site in routed.sites]
-        groups = [site.groups for site in routed.sites]
-        if ablate not in (None, "all") and not 1 <= int(ablate) <= sum(heads):
-            raise InputError(f"ablate={ablate}: the model has {sum(heads)} heads; choose 1..{sum(heads)}, or all")
-        by_heads, by_groups = _Means(heads), _Means(groups)
-        both = (by_heads, by_groups) if groups != heads else (by_heads,)
+        total = sum(site.heads for site in routed.sites)
+        if ablate not in (None, "all") and not 1 <= int(ablate) <= total:
+            raise InputError(f"ablate={ablate}: the model has {total} heads; choose 1..{total}, or all")
+        kinds = {"heads": _Means(routed.sites)}
+        if any(site.groups != site.heads for site in routed.sites):
+            kinds["groups"] = _Means([_by_groups(site) for site in routed.sites])
         kept: list[Tensor] = []
         for number, tokens in enumerate(examples):
-            kept.append(_measure(routed, tokens.to(_device(model)), number, objective, both))
+            kept.append(_measure(routed, tokens.to(_device(model)), number, objective, list(kinds.values())))
             progress(f"measures: {number + 1} of {len(examples)} examples")
-        found = [
-            Units(means.counts, means.result(objective), _ablations(routed, means, examples, objective, kept, ablate, seed, progress))
-            for means in both
-        ]
-        return Importance([site.name for site in routed.sites], found[0], found[1] if len(found) > 1 else None)
+        found = {}
+        for kind, means in kinds.items():
+            drawn = _draw(means.counts, ablate, seed)
+            ablation: dict[tuple[int, int], tuple[float, float]] = {}
+            for site, unit in drawn:
+                ablation[site, unit] = _ablate(routed, means.counts[site], site, unit, examples, objective, kept)
+                progress(f"ablation: {len(ablation)} of {len(drawn)} {kind}")
+            found[kind] = Units(means.counts, means.result(objective), ablation)
+        return Importance(
+            [site.name for site in routed.sites], found["heads"], found.get("groups"), objective.value(kept)
+        )
 
 
 class _Means:
-    """Running means over examples of the measures of all units."""
+    """Running means over examples of the measures of all units; `sites` has a unit for a head."""
 
-    def __init__(self, counts: Sequence[int]) -> None:
-        self.counts = list(counts)
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self.sites, self.counts = list(sites), [site.heads for site in sites]
         self.sums: dict[str, list[Tensor]] = {}
         self.number = 0
 
@@ -158,25 +165,33 @@ class _Means:
                 sums[site] += value.detach().double().cpu()
 
     def result(self, objective: Objective) -> dict[str, list[Tensor]]:
-        means = [{name: sums[site] / self.number for name, sums in self.sums.items()} for site in range(len(self.counts))]
+        """Means over examples, and what follows from them: name -> [U] of each site."""
+        means = [
+            {name: sums[site] / self.number for name, sums in self.sums.items()} for site in range(len(self.counts))
+        ]
         whole = [own | objective.derived(own) for own in means]
         return {name: [own[name] for own in whole] for name in whole[0]}
 
 
-def _measure(
-    routed: Retrofitted, tokens: Tensor, number: int, objective: Objective, both: Sequence[_Means]
-) -> Tensor:
+def _by_groups(site: Site) -> Site:
+    """The site with the heads that share keys and values, which lie side by side, as one wide head."""
+    return replace(site, heads=site.groups, head_width=site.heads // site.groups * site.head_width)
+
+
+def _measure(routed: Retrofitted, tokens: Tensor, number: int, objective: Objective, kinds: Sequence[_Means]) -> Tensor:
     """One pass forward and back on one example: the measures of each kind of unit; returns what is kept of it."""
     gates = [
         torch.ones(1, tokens.shape[1], site.heads, dtype=_dtype(site), device=tokens.device, requires_grad=True)
         for site in routed.sites
     ]
-    lengths: list[list[Tensor]] = [[] for _ in routed.sites]
+    lengths: dict[tuple[int, int], Tensor] = {}  # (kind, site) -> [U]
+    with torch.enable_grad(), routed.forced(gates), ExitStack() as stack:
+        for kind, means in enumerate(kinds):
 
-    def record(place: int, outputs: Tensor) -> None:
-        lengths[place] = [_contributions(routed.sites[place], outputs, means.counts[place]) for means in both]
+            def see(site: int, x: Tensor, norms: Tensor, kind: int = kind) -> None:
+                lengths[kind, site] = norms.mean((0, 1))
 
-    with torch.enable_grad(), routed.forced(gates), _read(routed.sites, record):
+            stack.enter_context(observed(means.sites, see))
         output = routed.model(input_ids=tokens)
         kept = objective.keep(output, tokens).detach()
         scalars = objective.scalars(output, tokens, number)
@@ -185,10 +200,10 @@ def _measure(
             for place, scalar in enumerate(scalars)
         ]
     gradients = [torch.cat(one) for one in zip(*taken, strict=True)]  # [P, L, H] of each site
-    for place, means in enumerate(both):
+    for kind, means in enumerate(kinds):
         means.add(
             [
-                {CONTRIBUTION: lengths[site][place]}
+                {CONTRIBUTION: lengths[kind, site]}
                 | objective.measures(gradient.unflatten(-1, (means.counts[site], -1)).sum(-1))
                 for site, gradient in enumerate(gradients)
             ]
@@ -196,50 +211,38 @@ def _measure(
     return kept
 
 
-def _contributions(site: Site, outputs: Tensor, units: int) -> Tensor:
-    """Mean over tokens of ||W_o,u out_u|| [U]; a group's heads lie side by side and count as one sum."""
-    weight = site.projection.weight
-    assert isinstance(weight, Tensor)
-    weight = weight if type(site.projection).__name__ == "Conv1D" else weight.T  # [H·E, D]
-    own = outputs.detach().flatten(0, -2).unflatten(-1, (units, -1))  # [T, U, H/U·E]
-    added = torch.einsum("tue,ued->tud", own, weight.detach().unflatten(0, (units, -1)))
-    return added.float().norm(dim=-1).mean(0)
+def _draw(counts: Sequence[int], ablate: int | Literal["all"] | None, seed: int) -> list[tuple[int, int]]:
+    """The units that are left out in turn, in their order."""
+    units = [(site, unit) for site, count in enumerate(counts) for unit in range(count)]
+    if ablate is None or ablate == "all":
+        return units if ablate else []
+    return sorted(random.Random(seed).sample(units, min(ablate, len(units))))
 
 
 @torch.no_grad()
-def _ablations(
+def _ablate(
     routed: Retrofitted,
-    means: _Means,
+    count: int,
+    site: int,
+    unit: int,
     examples: Sequence[Tensor],
     objective: Objective,
     kept: Sequence[Tensor],
-    ablate: int | Literal["all"] | None,
-    seed: int,
-    progress: Progress,
-) -> dict[tuple[int, int], tuple[float, float]]:
-    """The cost of leaving out units that are drawn, in their order: its mean over examples and standard error."""
-    units = [(site, unit) for site, count in enumerate(means.counts) for unit in range(count)]
-    if ablate is None:
-        return {}
-    if ablate != "all":
-        units = sorted(random.Random(seed).sample(units, min(int(ablate), len(units))))
-    found = {}
-    kind = "heads" if means.counts == [site.heads for site in routed.sites] else "groups"
-    for number, (site, unit) in enumerate(units, 1):
-        on = torch.ones(means.counts[site], dtype=_dtype(routed.sites[site]))
-        on[unit] = 0
-        gates: list[Tensor | None] = [None] * len(routed.sites)
-        gates[site] = on.repeat_interleave(routed.sites[site].heads // means.counts[site])
-        with routed.forced(gates):
-            changes = [
-                objective.change(routed.model(input_ids=tokens.to(own.device)), tokens.to(own.device), own)
-                for tokens, own in zip(examples, kept, strict=True)
-            ]
-        mean = sum(changes) / len(changes)
-        spread = math.sqrt(sum((x - mean) ** 2 for x in changes) / max(1, len(changes) - 1))
-        found[site, unit] = (mean, spread / math.sqrt(len(changes)))
-        progress(f"ablation: {number} of {len(units)} {kind}")
-    return found
+) -> tuple[float, float]:
+    """The cost of leaving out one of the `count` units of a site: mean over examples, and its standard error."""
+    on = torch.ones(count, dtype=_dtype(routed.sites[site]))
+    on[unit] = 0
+    gates: list[Tensor | None] = [None] * len(routed.sites)
+    gates[site] = on.repeat_interleave(routed.sites[site].heads // count)
+    with routed.forced(gates):
+        moved = [tokens.to(own.device) for tokens, own in zip(examples, kept, strict=True)]
+        changes = [
+            objective.change(routed.model(input_ids=tokens), tokens, own)
+            for tokens, own in zip(moved, kept, strict=True)
+        ]
+    mean = sum(changes) / len(changes)
+    variance = sum((change - mean) ** 2 for change in changes) / max(1, len(changes) - 1)
+    return mean, math.sqrt(variance / len(changes))
 
 
 @contextmanager
@@ -256,20 +259,6 @@ def _unrouted(model: nn.Module) -> Iterator[Retrofitted]:
     finally:
         model.train(training)
         routed.remove()
-
-
-@contextmanager
-def _read(sites: Sequence[Site], record: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """Within the block, the number of a site and the head outputs [..., H·E] go to `record` before each projection."""
-    handles = [
-        site.projection.register_forward_pre_hook(lambda _, args, number=number: record(number, args[0]))
-        for number, site in enumerate(sites)
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _agreement(values: Sequence[float], changes: Sequence[float]) -> Agreement:
@@ -289,8 +278,7 @@ def _interval(correlation: float, number: int) -> tuple[float, float] | None:
 
 
 def _dtype(site: Site) -> torch.dtype:
-    found = next((p.dtype for p in site.projection.parameters() if p.is_floating_point()), torch.float32)
-    return found
+    return next((p.dtype for p in site.projection.parameters() if p.is_floating_point()), torch.float32)
 
 
 def _device(model: nn.Module) -> torch.device:

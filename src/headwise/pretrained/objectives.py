@@ -6,7 +6,8 @@ what a change of the model has cost.
 Legend: P scalars that are derived, L length, U units (heads, or key/value groups), V vocabulary, D width.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -33,6 +34,9 @@ class Objective(Protocol):
 
     def keep(self, output: Any, tokens: Tensor) -> Tensor:
         """What is kept of the untouched model's output, for `change`."""
+
+    def value(self, kept: Sequence[Tensor]) -> float:
+        """The mean over examples of what is measured, of the untouched model."""
 
     def change(self, output: Any, tokens: Tensor, kept: Tensor) -> float:
         """What a change of the model has cost on one example."""
@@ -70,6 +74,9 @@ class NextToken:
     def keep(self, output: Any, tokens: Tensor) -> Tensor:
         return _losses(output.logits, tokens).mean()
 
+    def value(self, kept: Sequence[Tensor]) -> float:
+        return float(torch.stack(list(kept)).mean())
+
     def change(self, output: Any, tokens: Tensor, kept: Tensor) -> float:
         return float(_losses(output.logits, tokens).mean() - kept)
 
@@ -94,7 +101,7 @@ class OwnEmbedding:
 
     probes: int = 8
     seed: int = 0
-    unit: str = field(default="1 - cosine")
+    unit: str = "1 - cosine"
 
     def scalars(self, output: Any, tokens: Tensor, number: int) -> Tensor:
         embedding = _embedding(output)
@@ -115,6 +122,9 @@ class OwnEmbedding:
 
     def keep(self, output: Any, tokens: Tensor) -> Tensor:
         return _embedding(output)
+
+    def value(self, kept: Sequence[Tensor]) -> float:
+        return 0.0
 
     def change(self, output: Any, tokens: Tensor, kept: Tensor) -> float:
         return float((_embedding(output) - kept).square().sum() / 2)
