@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -20,39 +21,37 @@ FACTOR = 1e4
 
 
 def maps(measures: Mapping[str, Sequence[Sequence[float | None]]], unit: str) -> Figure:
-    """Layers by heads, a map for each measure; a layer with fewer heads leaves cells empty.
+    """Layers by heads, a map for each measure, in shares of its largest value; a layer with fewer heads leaves cells
+    empty.
 
     Args:
         measures: name -> for each layer the values of its heads, none below 0.
         unit: what a column is.
     """
+    shares = {name: _shares(layers) for name, layers in measures.items()}
+    known = np.concatenate([values[values > 0] for values in shares.values()])  # nan is not above 0
+    norm = LogNorm(min(0.5, max(float(known.min()), 1 / FACTOR)) if known.size else 0.5, 1.0)
     rows = max(map(len, measures.values()))
     with rc_context(style.STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(style.WIDTH, 1.1 + 0.14 * max(rows, 6)), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, len(measures), squeeze=False)[0]
-        for axis, (name, layers) in zip(axes, measures.items(), strict=True):
-            values = _padded(layers)
-            norm = _norm(values)
-            mesh = axis.pcolormesh(
-                np.ma.masked_invalid(np.maximum(values, norm.vmin)),
-                cmap=COLOURS,
-                norm=norm,
-                edgecolors="none",
-                linewidth=0,
-            )
+        for axis, (name, values) in zip(axes, shares.items(), strict=True):
+            drawn = np.ma.masked_invalid(np.maximum(values, norm.vmin))
+            axis.pcolormesh(drawn, cmap=COLOURS, norm=norm, edgecolors="none", linewidth=0)
             axis.set_title(name.replace("_", " "))
             axis.invert_yaxis()
             axis.set_xlabel(unit)
-            axis.set_ylabel("layer")
             for line, size in ((axis.xaxis, values.shape[1]), (axis.yaxis, values.shape[0])):
                 step = max(1, math.ceil(size / 16))
                 line.set_ticks([place + 0.5 for place in range(0, size, step)], [str(n) for n in range(0, size, step)])
             axis.tick_params(length=0)
             for side in axis.spines.values():
                 side.set_visible(False)
-            bar = figure.colorbar(mesh, ax=axis, shrink=0.9, aspect=24, pad=0.02)
-            bar.outline.set_visible(False)
+        axes[0].set_ylabel("layer")
+        bar = figure.colorbar(ScalarMappable(norm, COLOURS), ax=list(axes), shrink=0.9, aspect=24, pad=0.015)
+        bar.set_label("share of the largest")
+        bar.outline.set_visible(False)
         return figure
 
 
@@ -73,15 +72,10 @@ def against_ablation(
         return figure
 
 
-def _padded(layers: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
+def _shares(layers: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
+    """Values over their largest [layers, heads], nan where there is none."""
     values = np.full((len(layers), max(map(len, layers))), np.nan)
     for row, own in enumerate(layers):
         values[row, : len(own)] = [math.nan if value is None else value for value in own]
-    return values
-
-
-def _norm(values: NDArray[np.float64]) -> LogNorm:
-    known = values[np.isfinite(values) & (values > 0)]
-    high = float(known.max()) if known.size else 1.0
-    low = max(float(known.min()), high / FACTOR) if known.size else 0.1
-    return LogNorm(low if low < high else high / 2, high)
+    known = values[values > 0]
+    return values / known.max() if known.size else values
