@@ -24,6 +24,7 @@ OWN = {
     "claims": "headwise.commands.claims",
     "claims run": "headwise.commands.claims_run",
     "doctor": "headwise.commands.doctor",
+    "heads": "headwise.commands.heads",
     "report": "headwise.commands.report",
     "bench": "headwise.commands.bench",
     "data get": "headwise.commands.data_get",

@@ -15,6 +15,7 @@ LADDER = "ladder.json"
 VERDICT, CLAIMS = "verdict.json", "claims.json"
 CONTROL, CONTROL_ARMS = "control.json", "arms"
 OOD, OOD_TABLE, MEASURED = "ood.json", "ood.csv", "measured"
+HEADS = "heads.json"
 SWEEP, SWEEP_TABLE = "sweep.json", "sweep.csv"
 CHOICES = "choices.json"
 SEARCH, CONFIRMATION = "search", "confirmation"
@@ -29,6 +30,7 @@ IDENTIFYING = {
     "a scaling": (SCALING, *(f"{size}/{PLAN}" for size in SIZES)),
     "a control": (CONTROL, f"{CONTROL_ARMS}/{PLAN}"),
     "an out-of-distribution test": (OOD,),  # or one with few training examples, whose comparisons lie below
+    "a measurement of heads": (HEADS,),
     "a sweep": (SWEEP, f"{SEARCH}/{PLAN}"),
     "a study of choices of heads": (CHOICES,),
     "a run": (SUMMARY, METRICS, CONFIG),

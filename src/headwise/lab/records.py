@@ -17,7 +17,7 @@ from headwise import files
 from headwise.errors import InputError
 from headwise.lab import shapes
 from headwise.lab.matching import NUMBER, Shape, dangling, fitting, mismatch
-from headwise.lab.outputs import CLAIMS, COMPARISON, CONTROL, LADDER, OOD, SCALING, SWEEP
+from headwise.lab.outputs import CLAIMS, COMPARISON, CONTROL, HEADS, LADDER, OOD, SCALING, SWEEP
 from headwise.models.arm import Arm
 from headwise.models.sizes import ModelConfig
 from headwise.schema import build
@@ -25,7 +25,7 @@ from headwise.training.config import read
 from headwise.training.files import ANALYSIS, CONFIG, METRICS, PARTS, PROFILE, ROUTING, SUMMARY, TEST_VALUES
 
 log = logging.getLogger("headwise")
-_WITHOUT_ARMS = (shapes.LADDER, shapes.CLAIMS)
+_WITHOUT_ARMS = (shapes.LADDER, shapes.CLAIMS, shapes.HEADS)
 
 
 @dataclass(frozen=True)
@@ -214,6 +214,20 @@ def read_ladder(directory: Path) -> dict[str, Any]:
     return _whole(directory / LADDER, shapes.LADDER, "ladder")
 
 
+def read_heads(directory: Path) -> dict[str, Any]:
+    """The content of heads.json in a directory that has one.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    file = directory / HEADS
+    content = _whole(file, shapes.HEADS, "heads")
+    for kind in ("heads", "groups"):
+        if content[kind] and (wrong := _misplaced(content[kind], len(content["sites"]))):
+            raise InputError(f"{file}: damaged: {kind}.{wrong}; run `headwise heads` again with the same output")
+    return content
+
+
 def read_claims(directory: Path) -> dict[str, Any]:
     """The content of claims.json in a directory.
 
@@ -268,6 +282,17 @@ def _check_arms(arms: Mapping[str, Any], where: str) -> None:
     for label, one in arms.items():
         for key, cls in (("arm", Arm), ("model", ModelConfig)):
             build(cls, one[key], f"{where}.{label}.{key}")
+
+
+def _misplaced(units: Mapping[str, Any], sites: int) -> str | None:
+    """What is said of heads or groups that are not there, in words; None if nothing."""
+    counts = [list(map(len, values)) for values in units["measures"].values()]
+    if not counts or not sites or any(len(own) != sites or own != counts[0] for own in counts):
+        return f"measures do not have the same units at each of {sites} sites"
+    for number, one in enumerate(units["ablation"]):
+        if not (0 <= one["site"] < sites and 0 <= one["unit"] < counts[0][one["site"]]):
+            return f"ablation[{number}] is of no such unit"
+    return None
 
 
 def _whole(file: Path, shape: Shape, command: str) -> dict[str, Any]:

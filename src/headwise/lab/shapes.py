@@ -259,3 +259,17 @@ LADDER: Shape = {
         }
     ],
 }
+_UNITS: Shape = {
+    "measures": {str: [[_VALUE]]},
+    "ablation": [{"site": int, "unit": int, "change": _VALUE, "error": _VALUE}],
+    "agreement": {str: {"correlation": _VALUE, "interval": _INTERVAL, "number": int}},
+}
+HEADS: Shape = {
+    **dict.fromkeys(("model", "architecture", "kind", "text", "unit", "directory?"), str),
+    **dict.fromkeys(("parameters", "examples", "tokens", "context", "seed"), int),
+    **dict.fromkeys(("value", "seconds"), _VALUE),
+    "sites": [str],
+    "heads": _UNITS,
+    "groups": (_UNITS, None),
+    "headwise": dict,
+}

@@ -104,6 +104,7 @@ class Page:
     how: Sequence[tuple[str, str]]
     settings: str
     settings_title: str = "Settings in full"
+    task_title: str = ""
     banner: str = ""
     result_notes: Sequence[str] = ()
     result_figures: Sequence[Picture] = ()

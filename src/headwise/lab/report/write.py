@@ -11,6 +11,7 @@ from headwise.lab.outputs import (
     CONFIRMATION,
     CONTROL,
     CONTROL_ARMS,
+    HEADS,
     LADDER,
     OOD,
     REPORT,
@@ -22,6 +23,7 @@ from headwise.lab.records import (
     read_claims,
     read_comparison,
     read_control,
+    read_heads,
     read_ladder,
     read_ood,
     read_scaling,
@@ -30,6 +32,7 @@ from headwise.lab.records import (
 from headwise.lab.report.claims import claims_page
 from headwise.lab.report.comparison import comparison_page
 from headwise.lab.report.control import control_page
+from headwise.lab.report.heads import heads_page
 from headwise.lab.report.ladder import ladder_page
 from headwise.lab.report.ood import ood_page
 from headwise.lab.report.page import render
@@ -90,6 +93,10 @@ def _ood(directory: Path) -> str:
     return render(ood_page(result))
 
 
+def _heads(directory: Path) -> str:
+    return render(heads_page(read_heads(directory)))
+
+
 def _claims(directory: Path) -> str:
     return render(claims_page(read_claims(directory)), "claims.html.j2")
 
@@ -107,6 +114,7 @@ PAGES: dict[str, tuple[str, Callable[[Path], str]]] = {
     SWEEP: ("a sweep", _sweep),
     LADDER: ("a ladder", _ladder),
     OOD: ("an out-of-distribution test", _ood),
+    HEADS: ("a measurement of heads", _heads),
     CLAIMS: ("claims", _claims),
 }
 """The file by which work on several runs is known -> what it is, and what writes its page as HTML."""
