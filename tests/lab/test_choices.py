@@ -12,10 +12,11 @@ import torch
 from headwise.errors import InputError
 from headwise.lab.choices import study as module
 from headwise.lab.choices.study import MEASURED, Settings, study
-from headwise.lab.choices.ways import WAYS
+from headwise.lab.choices.ways import WAYS, Sources
 from headwise.lab.report.choices_table import choices_text
 from headwise.models.arm import Arm
 from headwise.pretrained import choices
+from headwise.pretrained.objectives import NextToken
 from headwise.pretrained.retrofit import retrofit
 from headwise.routing.routers import LearnedRouter
 from headwise.routing.unit_gates import Unit
@@ -31,7 +32,7 @@ def by_characters(text: str, **settings: Any) -> dict[str, list[int]]:
 
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setattr(module, "open_model", lambda name: (tiny("llama"), by_characters))
+    monkeypatch.setattr(module, "open_any", lambda name: (tiny("llama"), by_characters, True))
     letters = np.random.default_rng(0).integers(97, 123, 900)
     (tmp_path / "train.txt").write_text("".join(map(chr, letters)))
     (tmp_path / "test.txt").write_text("".join(map(chr, letters[::-1])))
@@ -64,7 +65,7 @@ def test_what_was_measured_is_kept_and_seeds_may_be_added(
     second = study(asked, tmp_path / "out", scored.append)
     assert {line.split("/")[1] for line in scored} == {"1"}
     kept = json.loads((tmp_path / "out" / MEASURED).read_text())["points"]
-    assert len(kept) == 1 + 2 * 2 * len(WAYS)
+    assert len(kept) == 2 * 2 * len(WAYS)
     assert second["tables"]["text"]["untouched"] == first["tables"]["text"]["untouched"]
     with pytest.raises(InputError, match="blocks=3, not 2"):
         study(replace(asked, blocks=2), tmp_path / "out")
@@ -72,16 +73,15 @@ def test_what_was_measured_is_kept_and_seeds_may_be_added(
 
 def test_a_rules_heads_are_gated_as_if_they_were_forced() -> None:
     retrofitted = retrofit(tiny("llama"), Arm(router=LearnedRouter(), gate=Unit()))
-    tokens = torch.randint(3, 64, (2, 12), generator=torch.Generator().manual_seed(0))
+    tokens = list(torch.randint(3, 64, (2, 1, 12), generator=torch.Generator().manual_seed(0)))
+    kept = choices.untouched(retrofitted, tokens, NextToken())
     on = [torch.tensor([1.0, 0.0, 1.0, 1.0]), torch.tensor([0.0, 1.0, 1.0, 0.0])]
     with choices.ruled(retrofitted, lambda layer, x, norms: on[layer].bool()) as shares:
-        ruled = choices.nats(retrofitted.model, tokens)
+        ruled = torch.tensor(choices.costs(retrofitted.model, tokens, NextToken(), kept))
     with retrofitted.forced(on):
-        forced = choices.nats(retrofitted.model, tokens)
-    with retrofitted.all_on():
-        plain = choices.nats(retrofitted.model, tokens)
+        forced = torch.tensor(choices.costs(retrofitted.model, tokens, NextToken(), kept))
     torch.testing.assert_close(ruled, forced, rtol=0, atol=1e-6)
-    assert (ruled - plain).abs().min() > 1e-6
+    assert ruled.abs().min() > 1e-6
     assert torch.stack(shares).mean() == pytest.approx((0.75 + 0.5) / 2)
 
 
@@ -103,7 +103,7 @@ def test_the_oracle_keeps_the_heads_that_add_most_and_chance_does_not_look() -> 
     ("changes", "said"),
     [
         ({"keep": (5,)}, "keep=5: the layers have 4 heads; choose 1..4"),
-        ({"blocks": 99}, "has 56 blocks; choose blocks=1..56"),
+        ({"blocks": 99}, "has 56 examples; choose blocks=1..56"),
         ({"calibration": 99}, "choose calibration=4..56"),
         ({"context": 5000}, "less than one block of 5000"),
         ({"text": "nowhere.txt"}, "data=nowhere.txt: cannot be read as text"),
@@ -116,3 +116,21 @@ def test_bad_input_is_said_and_nothing_is_written(
     with pytest.raises(InputError, match=said.replace("(", r"\(")):
         study(replace(asked, **changes), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_routers_over_layers_share_one_threshold_on_what_they_were_fitted_to() -> None:
+    """Placed layer by layer first, they would no longer be comparable."""
+    retrofitted = retrofit(tiny("llama"), Arm(router=LearnedRouter(), gate=Unit()))
+    texts = torch.randint(3, 64, (8, 1, 12), generator=torch.Generator().manual_seed(0))
+    sources = Sources(retrofitted, list(texts), NextToken(), 0)
+    sources.placed(2, None)
+    sources.placed(None, 0.5)
+    found, constants, _ = sources.fitted
+    for router, constant, length in zip(retrofitted.routers, constants, found.lengths, strict=True):
+        moved = router.of_input.bias + length - constant
+        torch.testing.assert_close(moved - moved[0], torch.zeros(4), rtol=0, atol=1e-5)
+    first, second = (
+        (router.of_input.bias - constant + length)[0]
+        for router, constant, length in zip(retrofitted.routers, constants, found.lengths, strict=True)
+    )
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-4)

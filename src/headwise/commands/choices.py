@@ -18,7 +18,7 @@ from headwise.schema import FilePath, argument
 
 @dataclass(frozen=True)
 class Options:
-    """Say what a pretrained language model loses with fewer heads, by how they are chosen; nothing is trained.
+    """Say what a pretrained model loses with fewer heads, by how they are chosen; nothing is trained.
 
     Choices made once, for all tokens, stand beside choices at each token: by chance, by a router fitted in closed form
     to what heads contribute, and by an oracle that knows what they contribute before it is computed. Each keeps as many
@@ -27,14 +27,15 @@ class Options:
     on where it stopped; seeds and numbers of heads may be added.
 
     Args:
-        model: smollm2, the folder of a causal language model, or its name on the hub.
+        model: smollm2, minilm, the folder of a model, or its name on the hub. Of a causal language model the loss of
+            the next token counts, of an encoder 1 - cosine to its own embeddings.
         text: held-out text that choices are scored on: a file of text, .jsonl (field text) or .conllu.
         calibrate: the text they are made from.
         other: another text that they are scored on.
         keep: numbers of heads of each layer.
-        blocks: of each text, that are scored.
-        context: tokens of a block.
-        calibration: blocks of the calibration text; every fourth is held out from the fit.
+        blocks: of each text, that are scored; of an encoder lines.
+        context: tokens of a block; of a line at most so many.
+        calibration: blocks, or lines, of the calibration text; every fourth is held out from the fit.
         seeds: draws of the calibration text, and of what is random.
         output: directory of the result; null makes a new one in runs/.
     """

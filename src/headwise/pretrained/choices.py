@@ -8,7 +8,7 @@ are computed.
 A rule keeps k heads of each layer, or a share of all heads of the model under one threshold, so that layers where heads
 say more keep more of them.
 
-Legend: B batch, L length, H heads, D width, N blocks of text.
+Legend: B batch, L length, H heads, D width.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from headwise.pretrained.contributions import observed
+from headwise.pretrained.objectives import Objective
 from headwise.pretrained.retrofit import Retrofitted
 from headwise.pretrained.warm_start import SMALLEST, Fit, observe, quantile, streams
 from headwise.routing.gates import Gates, largest
@@ -141,12 +142,20 @@ def ruled(retrofitted: Retrofitted, rule: Rule) -> Iterator[list[Tensor]]:
 
 
 @torch.no_grad()
-def nats(model: Any, blocks: Tensor) -> Tensor:
-    """Mean loss of each block of tokens [N, L], in nats a token: [N], float64."""
+def costs(model: Any, examples: Sequence[Tensor], objective: Objective, kept: Sequence[Tensor]) -> list[float]:
+    """What each example [1, L] costs more than the untouched model, of which `kept` tells."""
     device = next(model.parameters()).device
-    return torch.tensor(
-        [float(model(input_ids=b[None], labels=b[None]).loss) for b in blocks.to(device)], dtype=torch.float64
-    )
+    moved = [tokens.to(device) for tokens in examples]
+    return [objective.change(model(input_ids=tokens), tokens, own) for tokens, own in zip(moved, kept, strict=True)]
+
+
+@torch.no_grad()
+def untouched(retrofitted: Retrofitted, examples: Sequence[Tensor], objective: Objective) -> list[Tensor]:
+    """What is kept of the model with every head on, for `costs`."""
+    model, device = retrofitted.model, next(retrofitted.model.parameters()).device
+    with retrofitted.all_on():
+        moved = [tokens.to(device) for tokens in examples]
+        return [objective.keep(model(input_ids=tokens), tokens) for tokens in moved]
 
 
 def fits_summary(fits: Sequence[Fit]) -> dict[str, float]:

@@ -64,9 +64,9 @@ def open_any(name: str) -> tuple[Any, Any, bool]:
     return model.eval(), tokenizer, False
 
 
-def lines(texts: Sequence[str], tokenizer: Any, length: int, at_most: int) -> list[Tensor]:
-    """The first lines of texts that are not empty, as an encoder reads them: int64 [1, L], L at most `length`; what a
-    line has beyond that is left out.
+def lines(texts: Sequence[str], tokenizer: Any, length: int, at_most: int | None) -> list[Tensor]:
+    """The first lines of texts that are not empty, or all of them, as an encoder reads them: int64 [1, L], L at most
+    `length`; what a line has beyond that is left out.
 
     Raises:
         InputError: there is none.

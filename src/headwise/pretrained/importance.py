@@ -148,6 +148,14 @@ def importance(
         )
 
 
+def head_measures(routed: Retrofitted, examples: Sequence[Tensor], objective: Objective) -> dict[str, list[Tensor]]:
+    """The measures of every head of a model with routers, all heads on: name -> [H] of each site."""
+    means = _Means(routed.sites)
+    for number, tokens in enumerate(examples):
+        _measure(routed, tokens.to(_device(routed.model)), number, objective, [means])
+    return means.result(objective)
+
+
 class _Means:
     """Running means over examples of the measures of all units; `sites` has a unit for a head."""
 

@@ -102,6 +102,32 @@ def warm_start(
             be; fewer than HELD_OUT batches.
     """
     _check(retrofitted, keep, share)
+    fitted = fit(retrofitted, batches)
+    place(retrofitted, predict(retrofitted, fitted.held_out), fitted.lengths, keep, share)
+    return fitted.fits
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit leaves beside the routers' weights.
+
+    Attributes:
+        fits: how well each layer predicts.
+        held_out: the batches that were not fitted to.
+        lengths: mean logarithm of the length of what each layer's output is added to.
+    """
+
+    fits: list[Fit]
+    held_out: list[Mapping[str, Tensor]]
+    lengths: list[float]
+
+
+def fit(retrofitted: Retrofitted, batches: Iterable[Mapping[str, Tensor] | Tensor]) -> Fitted:
+    """Fit every router; head logits are then log norms, and `place` says how many heads stay on.
+
+    Raises:
+        ValueError: fewer than HELD_OUT batches.
+    """
     sites = retrofitted.sites
     fitted, tests = ([Moments(site.width, site.heads) for site in sites] for _ in range(2))
     lengths, held_out, number = [Moments(0, 1) for _ in sites], list[Mapping[str, Tensor]](), 0
@@ -117,9 +143,7 @@ def warm_start(
     if number < HELD_OUT:
         raise ValueError(f"{number} batches of text: choose at least {HELD_OUT}, as every {HELD_OUT}th is held out")
     fits = [_fill(router, *both) for router, *both in zip(retrofitted.routers, fitted, tests, strict=True)]
-    means = [float(length.xy[-1] / length.tokens) for length in lengths]
-    place(retrofitted, predict(retrofitted, held_out), means, keep, share)
-    return fits
+    return Fitted(fits, held_out, [float(length.xy[-1] / length.tokens) for length in lengths])
 
 
 def observe(retrofitted: Retrofitted, given: Mapping[str, Tensor]) -> dict[int, tuple[Tensor, Tensor]]:

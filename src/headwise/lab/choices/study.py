@@ -1,11 +1,12 @@
-"""What it costs a pretrained language model to keep fewer heads, by how they are chosen; nothing is trained.
+"""What it costs a pretrained model to keep fewer heads, by how they are chosen; nothing is trained.
 
-Every choice is made from calibration texts, drawn anew for each seed, and scored on the same blocks of held-out text as
-the untouched model, so that differences are paired by block. What is measured is kept, and the same command goes on.
+Every choice is made from calibration texts, drawn anew for each seed, and scored on the same held-out examples as the
+untouched model, so that differences are paired. What is measured is kept, and the same command goes on.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,20 @@ from torch import Tensor
 
 from headwise.errors import InputError
 from headwise.files import make_folder, read_mapping, write_json
-from headwise.lab.choices.ways import UNTOUCHED, WAYS, Sources
+from headwise.lab.choices.ways import WAYS, Sources
 from headwise.lab.outputs import CHOICES
 from headwise.lab.statistics import compare_pair, mean_interval
 from headwise.models.arm import Arm
 from headwise.pretrained import choices
-from headwise.pretrained.opening import blocks, open_model, read_texts
+from headwise.pretrained.encoders import lines, open_any
+from headwise.pretrained.objectives import NextToken, Objective, OwnEmbedding
+from headwise.pretrained.opening import blocks, read_texts
 from headwise.pretrained.retrofit import Retrofitted, retrofit
 from headwise.provenance import source_code
 from headwise.routing.routers import LearnedRouter
 from headwise.routing.unit_gates import Unit
 
-MEASURED = "measured.json"
+MEASURED, PLACES = "measured.json", ("text", "other")
 Progress = Callable[[str], None]
 
 
@@ -40,8 +43,8 @@ class Settings:
         calibrate: the text they are made from.
         other: another text that they are scored on, or None.
         keep: heads of each layer that are kept, or as large a share of all.
-        blocks, context: how much text is scored: so many blocks of so many tokens.
-        calibration: blocks that choices are made from.
+        blocks, context: how much text is scored: so many blocks of so many tokens, or lines of at most so many.
+        calibration: blocks, or lines, that choices are made from.
         seeds: how many draws of the calibration text, and of what is random.
     """
 
@@ -72,44 +75,47 @@ def study(asked: Settings, output: Path, progress: Progress = lambda line: None)
             a study with other settings.
     """
     measured = _kept(asked, output)
-    model, texts, source = _opened(asked)
-    retrofitted = _retrofitted(model, asked)
+    retrofitted, texts, source, objective = _opened(asked)
     make_folder(output)
+    kept: dict[str, list[Tensor]] = {}
 
-    def score(key: str, rule: Callable[[], choices.Rule | None]) -> None:
-        for where, tokens in texts.items():
+    def score(key: str, rule: Callable[[], choices.Rule]) -> None:
+        for where, examples in texts.items():
             place = f"{where}/{key}"
             if place not in measured["points"]:
-                measured["points"][place] = _score(retrofitted, tokens, rule())
+                if where not in kept:
+                    kept[where] = choices.untouched(retrofitted, examples, objective)
+                    measured["untouched"][where] = objective.value(kept[where])
+                with choices.ruled(retrofitted, rule()) as shares:
+                    found = choices.costs(retrofitted.model, examples, objective, kept[where])
+                measured["points"][place] = {"costs": found, "on": float(torch.stack(shares).mean())}
                 write_json(output / MEASURED, measured)
-                found = measured["points"][place]
-                progress(f"{place}: {np.mean(found['losses']):.4f} nats, {100 * found['on']:.0f} % of heads on")
+                progress(f"{place}: {np.mean(found):+.4f} {objective.unit}")
 
-    score(f"0/0/{UNTOUCHED}", lambda: None)
     for seed in range(asked.seeds):
         order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))[: asked.calibration]
-        sources = Sources(retrofitted, source[order], seed)
+        sources = Sources(retrofitted, [source[place] for place in order], objective, seed)
         for keep in asked.keep:
             for way in WAYS:
-                score(f"{seed}/{keep}/{way.label}", lambda way=way, keep=keep, at=sources: way.rule(at, keep))  # type: ignore[misc]
-        if "routers" in vars(sources):  # fitted, if anything was left to do
-            measured["fits"][str(seed)] = choices.fits_summary(sources.routers[1])
+                score(f"{seed}/{keep}/{way.label}", partial(way.rule, sources, keep))
+        if "fitted" in vars(sources):  # if anything was left to do
+            measured["fits"][str(seed)] = choices.fits_summary(sources.fitted[0].fits)
             write_json(output / MEASURED, measured)
+    measured["unit"] = objective.unit
     write_json(output / CHOICES, summary(asked, measured) | {"provenance": source_code()})
     return dict(read_mapping(output / CHOICES))
 
 
 def summary(asked: Settings, measured: Mapping[str, Any]) -> dict[str, Any]:
-    """The table: nats added to the untouched model, with 95 % intervals over seeds and blocks; and every choice at each
-    token against the best of those made once, paired."""
+    """The table: what is added to the cost of the untouched model, with 95 % intervals over seeds and examples; and
+    every choice at each token against the best of those made once, paired."""
     points, tables = measured["points"], dict[str, Any]()
-    for where in ("text", "other") if asked.other else ("text",):
-        base = np.array(points[f"{where}/0/0/{UNTOUCHED}"]["losses"])
+    for where in measured["untouched"]:
         rows, added = list[dict[str, Any]](), dict[tuple[int, str], list[Any]]()
         for keep in asked.keep:
             for way in WAYS:
                 found = [points[f"{where}/{seed}/{keep}/{way.label}"] for seed in range(asked.seeds)]
-                parts = [np.array(point["losses"]) - base for point in found]
+                parts = [np.array(point["costs"]) for point in found]
                 added[keep, way.label] = parts
                 mean = mean_interval([float(part.mean()) for part in parts], [np.stack(parts)])
                 on = float(np.mean([point["on"] for point in found]))
@@ -128,54 +134,49 @@ def summary(asked: Settings, measured: Mapping[str, Any]) -> dict[str, Any]:
                     row["against"] = best
                     row["difference"], row["difference_interval"] = pair.difference, pair.interval
                     row["share_of_best_static"] = float(np.mean(ours) / np.mean(theirs)) if np.mean(theirs) else None
-        tables[where] = {"untouched": float(base.mean()), "blocks": len(base), "rows": rows}
-    return {"settings": asdict(asked), "tables": tables, "fits": measured["fits"]}
+        number = len(added[asked.keep[0], WAYS[0].label][0])
+        tables[where] = {"untouched": measured["untouched"][where], "examples": number, "rows": rows}
+    return {"settings": asdict(asked), "unit": measured["unit"], "tables": tables, "fits": measured["fits"]}
 
 
-def _opened(asked: Settings) -> tuple[Any, dict[str, Tensor], Tensor]:
-    """The model, the texts that are scored, and the one that choices are made from, as blocks."""
+def _opened(asked: Settings) -> tuple[Retrofitted, dict[str, list[Tensor]], list[Tensor], Objective]:
+    """The model with routers, the examples that are scored, those that choices are made from, and what counts."""
     for key in ("text", "calibrate", "other"):
         if (path := getattr(asked, key)) is not None:
             read_texts(path)  # before the model, which takes its time
-    model, tokenizer = open_model(asked.model)
-    texts = {"text": blocks(read_texts(asked.text), tokenizer, asked.context, asked.blocks)}
-    if asked.other is not None:
-        texts["other"] = blocks(read_texts(asked.other), tokenizer, asked.context, asked.blocks)
+    model, tokenizer, causal = open_any(asked.model)
+
+    def examples(path: str, at_most: int | None) -> list[Tensor]:
+        if causal:
+            return list(blocks(read_texts(path), tokenizer, asked.context, at_most)[:, None].unbind(0))
+        return lines(read_texts(path), tokenizer, asked.context, at_most)
+
+    texts = {where: examples(path, asked.blocks) for where in PLACES if (path := getattr(asked, where)) is not None}
     for where, found in texts.items():
         if len(found) < asked.blocks:
-            raise InputError(f"{where}={getattr(asked, where)}: has {len(found)} blocks; choose blocks=1..{len(found)}")
-    source = blocks(read_texts(asked.calibrate), tokenizer, asked.context)
+            raise InputError(
+                f"{where}={getattr(asked, where)}: has {len(found)} examples; choose blocks=1..{len(found)}"
+            )
+    source = examples(asked.calibrate, None)
     if len(source) < asked.calibration:
-        raise InputError(f"calibrate={asked.calibrate}: has {len(source)} blocks; choose calibration=4..{len(source)}")
-    return model, texts, source
-
-
-def _retrofitted(model: Any, asked: Settings) -> Retrofitted:
+        raise InputError(
+            f"calibrate={asked.calibrate}: has {len(source)} examples; choose calibration=4..{len(source)}"
+        )
     try:
-        found = retrofit(model, Arm(router=LearnedRouter(), gate=Unit()))
+        retrofitted = retrofit(model, Arm(router=LearnedRouter(), gate=Unit()))
     except ValueError as error:
         raise InputError(f"model={asked.model}: {error}") from error
-    least = min(site.heads for site in found.sites)
+    least = min(site.heads for site in retrofitted.sites)
     if wrong := [k for k in asked.keep if not 1 <= k <= least]:
         raise InputError(f"keep={wrong[0]}: the layers have {least} heads; choose 1..{least}")
-    return found
-
-
-def _score(retrofitted: Retrofitted, tokens: Tensor, rule: choices.Rule | None) -> dict[str, Any]:
-    """The loss of each block, and the share of heads that were on."""
-    if rule is None:
-        with retrofitted.all_on():
-            return {"losses": choices.nats(retrofitted.model, tokens).tolist(), "on": 1.0}
-    with choices.ruled(retrofitted, rule) as shares:
-        losses = choices.nats(retrofitted.model, tokens)
-    return {"losses": losses.tolist(), "on": float(torch.stack(shares).mean())}
+    return retrofitted, texts, source, NextToken() if causal else OwnEmbedding()
 
 
 def _kept(asked: Settings, output: Path) -> dict[str, Any]:
     """What an earlier call has measured there with the same settings; more seeds and numbers of heads may be added."""
     own = {key: value for key, value in asdict(asked).items() if key not in ("keep", "seeds")}
     if not (output / MEASURED).is_file():
-        return {"settings": own, "points": {}, "fits": {}}
+        return {"settings": own, "untouched": {}, "points": {}, "fits": {}}
     found = dict(read_mapping(output / MEASURED))
     for key, value in own.items():
         if (before := found.get("settings", {}).get(key)) != value:

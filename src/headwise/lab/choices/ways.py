@@ -1,19 +1,20 @@
 """The ways of choosing that are compared. A way makes its rule from what was seen on the calibration texts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 
 from headwise.pretrained import choices
+from headwise.pretrained.importance import head_measures
+from headwise.pretrained.objectives import GRADIENT, Objective
 from headwise.pretrained.retrofit import Retrofitted
-from headwise.pretrained.warm_start import HELD_OUT, Fit, place, predict, warm_start
+from headwise.pretrained.warm_start import Fitted, fit, place, predict
 from headwise.routing.routers import Learned
 
-UNTOUCHED = "untouched"
 FOR_MEANS = 20
-"""Calibration blocks that means are taken of; routers are fitted to all."""
+"""Calibration examples that means are taken of; routers are fitted to all."""
 
 
 class Sources:
@@ -21,41 +22,38 @@ class Sources:
 
     Args:
         retrofitted: with learned routers and the gate `unit`.
-        texts: the calibration blocks [N, L].
+        examples: of the calibration text, [1, L] each.
+        objective: what importance is measured by.
         seed: of what is random.
     """
 
-    def __init__(self, retrofitted: Retrofitted, texts: Tensor, seed: int) -> None:
-        self.retrofitted, self.seed, self.batches = retrofitted, seed, [texts[n : n + 1] for n in range(len(texts))]
+    def __init__(self, retrofitted: Retrofitted, examples: Sequence[Tensor], objective: Objective, seed: int) -> None:
+        self.retrofitted, self.examples, self.objective, self.seed = retrofitted, examples, objective, seed
 
     @cached_property
     def seen(self) -> choices.Calibration:
         """What heads contribute, with every head on."""
-        return choices.calibrate(self.retrofitted, self.batches[:FOR_MEANS])
+        return choices.calibrate(self.retrofitted, self.examples[:FOR_MEANS])
 
     @cached_property
-    def routers(self) -> tuple[list[Tensor], list[Fit]]:
-        """Constants of the routers as they were fitted, and how well they predict."""
-        fits = warm_start(self.retrofitted, self.batches, keep=min(site.heads for site in self.retrofitted.sites))
-        return [_constant(router).clone() for router in self.retrofitted.routers], fits
+    def importance(self) -> list[Tensor]:
+        """[H] of each layer: mean absolute derivative of the loss by a token's gate."""
+        return head_measures(self.retrofitted, self.examples[:FOR_MEANS], self.objective)[GRADIENT]
 
     @cached_property
-    def predicted(self) -> list[Tensor]:
-        """What the fitted routers say of the held-out calibration blocks."""
-        self._restore()
-        held_out = [{"input_ids": batch} for batch in self.batches[HELD_OUT - 1 :: HELD_OUT]]
-        return predict(self.retrofitted, held_out)
+    def fitted(self) -> tuple[Fitted, list[Tensor], list[Tensor]]:
+        """The routers' fit, their constants as they were fitted, and what they say of the held-out blocks."""
+        found = fit(self.retrofitted, self.examples)
+        constants = [_constant(router).clone() for router in self.retrofitted.routers]
+        return found, constants, predict(self.retrofitted, found.held_out)
 
     def placed(self, keep: int | None, share: float | None) -> choices.Rule:
         """The fitted routers, at so many heads."""
-        predicted = self.predicted
-        self._restore()
-        place(self.retrofitted, predicted, self.seen.lengths, keep, share)
-        return choices.routed(self.retrofitted)
-
-    def _restore(self) -> None:
-        for router, constant in zip(self.retrofitted.routers, self.routers[0], strict=True):
+        found, constants, predicted = self.fitted
+        for router, constant in zip(self.retrofitted.routers, constants, strict=True):
             _constant(router).copy_(constant)
+        place(self.retrofitted, predicted, found.lengths, keep, share)
+        return choices.routed(self.retrofitted)
 
     def share(self, keep: int) -> float:
         """k heads of each layer as a share of all heads."""
@@ -95,6 +93,8 @@ LAYER, ALL = "per layer", "over layers"
 WAYS = (
     Way("mean contribution", "once", LAYER, lambda at, k: choices.static(at.seen.means, k, None)),
     Way("mean contribution", "once", ALL, lambda at, k: choices.static(at.seen.levels, None, at.share(k))),
+    Way("gate gradient", "once", LAYER, lambda at, k: choices.static(at.importance, k, None)),
+    Way("gate gradient", "once", ALL, lambda at, k: choices.static(at.importance, None, at.share(k))),
     Way("chance", "each token", LAYER, lambda at, k: choices.chance(k, at.seed)),
     Way("router in closed form", "each token", LAYER, lambda at, k: at.placed(k, None)),
     Way("router in closed form", "each token", ALL, lambda at, k: at.placed(None, at.share(k))),

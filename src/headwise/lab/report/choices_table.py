@@ -1,4 +1,4 @@
-"""The tables of `headwise choices`: nats that each choice of heads adds to the untouched model."""
+"""The tables of `headwise choices`: what each choice of heads adds to the cost of the untouched model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ def choices_text(result: Mapping[str, Any]) -> Sequence[RenderableType]:
     parts: list[RenderableType] = []
     for where, found in result["tables"].items():
         name = result["settings"][where]
-        title = f"{name}: {found['blocks']} blocks, untouched {found['untouched']:.4f} nats a token"
+        title = f"{name}: {found['examples']} examples, untouched {found['untouched']:.4f} {result['unit']}"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for column in ("heads", "chosen by", "when", "counted"):
             table.add_column(column)
-        for column in ("nats added", "95 % interval", "of the best choice made once", "heads on"):
+        for column in (f"{result['unit']} added", "95 % interval", "of the best choice made once", "heads on"):
             table.add_column(column, justify="right")
         before = None
         for row in found["rows"]:
@@ -32,7 +32,7 @@ def choices_text(result: Mapping[str, Any]) -> Sequence[RenderableType]:
                 row["choice"],
                 row["when"],
                 row["counted"],
-                f"{row['added']:+.3f}",
+                f"{row['added']:+.4f}",
                 _interval(row["interval"]),
                 "-" if ratio is None else f"{ratio:.2f}",
                 format_percent(row["on"]),
@@ -42,4 +42,4 @@ def choices_text(result: Mapping[str, Any]) -> Sequence[RenderableType]:
 
 
 def _interval(bounds: Sequence[float] | None) -> str:
-    return "-" if bounds is None else f"{bounds[0]:+.3f} to {bounds[1]:+.3f}"
+    return "-" if bounds is None else f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
