@@ -53,6 +53,7 @@ ALLOWED = {
     "routing": NUMERIC,
     "reasoning": NUMERIC,
     "models": NUMERIC | {"safetensors"},
+    "pretrained": NUMERIC | {"safetensors", "transformers", "tokenizers", "gguf"},
 }
 CONFINED = {
     "lightning": "training/module.py",

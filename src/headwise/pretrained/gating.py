@@ -8,7 +8,8 @@ The module becomes a child of the attention layer, so that no name of the model 
 Legend: B batch, L length, H heads, E width of a head's output, D width.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -56,17 +57,27 @@ class GatedHeads(nn.Module):
         router: from the layer's input [B, L, D] to gates [B, L|1, H]; None where every gate is 1 unless forced.
         shared: what the layers of a model share.
         decoder: whether the layer belongs to the decoder of an encoder-decoder.
+        kept: of the router's heads, the numbers of those that the layer still has; None: all.
     """
 
     role = "controller"
 
-    def __init__(self, site: Site, number: int, router: Router | None, shared: Pass, decoder: bool) -> None:
+    def __init__(
+        self,
+        site: Site,
+        number: int,
+        router: Router | None,
+        shared: Pass,
+        decoder: bool,
+        kept: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.router = router
         self.name, self.number, self.heads, self.head_width = site.name, number, site.heads, site.head_width
         self.shared, self.decoder = shared, decoder
         self.weight: Tensor | None = None  # lives from one hook to the next
         self.handles: list[Any] = []
+        self.kept = None if kept is None else list(kept)
 
     def attach(self, site: Site) -> None:
         """Become part of the layer."""
@@ -116,7 +127,7 @@ class GatedHeads(nn.Module):
         own = next((p for p in (*self.router.parameters(), *self.router.buffers()) if p.is_floating_point()), x)
         with torch.autocast(x.device.type, enabled=False):
             gates, losses = self.router(x.to(own.dtype), None, mask)
-        return gates, losses
+        return (gates if self.kept is None else _of(gates, self.kept)), losses
 
     def mask(self, x: Tensor) -> Tensor | None:
         """The mask of the tokens that the layer is given; with a cache these are the last of all tokens."""
@@ -124,3 +135,13 @@ class GatedHeads(nn.Module):
         if mask is None or mask.shape[0] != x.shape[0] or mask.shape[1] < x.shape[1]:
             return None
         return mask[:, -x.shape[1] :]
+
+
+def _of(gates: Gates, kept: Sequence[int]) -> Gates:
+    """The gates of the heads that are left; `probs`, which may count fewer than all heads, stays as the router has it.
+
+    A softmax over the heads runs over the removed ones, too, so that the others weigh what they weighed with them.
+    """
+    index = torch.tensor(kept, device=gates.weight.device)
+    chosen = None if gates.chosen is None else gates.chosen[..., index]
+    return replace(gates, weight=gates.weight[..., index], active=gates.active[..., index], chosen=chosen)

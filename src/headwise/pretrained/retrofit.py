@@ -16,13 +16,15 @@ from torch import Tensor, nn
 
 from headwise.models.arm import Arm
 from headwise.pretrained.gating import CHILD, GatedHeads, Pass
+from headwise.pretrained.removal import By, Keep, masks, remove_heads
 from headwise.pretrained.sites import Site, find_sites
 from headwise.reasoning.controllers import NoController
 from headwise.reasoning.halting import FixedHalting
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.balance import BalanceConfig, steer
-from headwise.routing.gates import Gates
-from headwise.routing.routers import Router
+from headwise.routing.gates import Gates, Sigmoid
+from headwise.routing.mixtures import ReLU
+from headwise.routing.routers import Learned, Router
 
 if TYPE_CHECKING:
     from headwise.pretrained.warm_start import Fit
@@ -58,10 +60,23 @@ class Retrofitted:
         sites: its attention layers, in order.
         heads: the modules that were added, one for each site; their `router` is None where the arm has none.
         shared: what the layers share about the last forward pass.
+        weights: of the routing losses, by name.
+
+    Args:
+        model, arm, losses: as for `retrofit`.
+        kept: by a layer's name, where heads were removed behind its router: how many heads the router has, and the
+            numbers of those that are left.
     """
 
-    def __init__(self, model: nn.Module, arm: Arm, losses: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        arm: Arm,
+        losses: Mapping[str, float] | None = None,
+        kept: Mapping[str, tuple[int, Sequence[int]]] | None = None,
+    ) -> None:
         _check(model, arm)
+        kept = kept or {}
         self.model, self.arm, self.weights = model, arm, dict(losses or {})
         self.sites, self.shared = find_sites(model), Pass()
         if not arm.router.learned and not arm.router.scores:
@@ -69,9 +84,13 @@ class Retrofitted:
         shared_by_two = {id(site.attention): site.name for site in self.sites}
         assert len(shared_by_two) == len(self.sites)
         both = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
-        routers = [self._router(site, number) for number, site in enumerate(self.sites)]
+        counts = [kept[site.name][0] if site.name in kept else site.heads for site in self.sites]
+        routers = [self._router(site, number, counts[number]) for number, site in enumerate(self.sites)]
         self.heads = [
-            GatedHeads(site, number, router, self.shared, both and "decoder" in site.name.split("."))
+            GatedHeads(
+                *(site, number, router, self.shared, both and "decoder" in site.name.split(".")),
+                kept=kept[site.name][1] if site.name in kept else None,
+            )
             for number, (site, router) in enumerate(zip(self.sites, routers, strict=True))
         ]
         for site, added in zip(self.sites, self.heads, strict=True):
@@ -82,16 +101,16 @@ class Retrofitted:
             model.register_forward_hook(self._end),
         ]
 
-    def _router(self, site: Site, number: int) -> Router | None:
+    def _router(self, site: Site, number: int, heads: int) -> Router | None:
         arm = self.arm
         if arm.router.granularity == "sequence" and not site.sees_ahead:
             raise ValueError(
                 f"arm.router.granularity=sequence: {site.name} must not see ahead, and such a router reads all tokens; "
                 "choose token or layer"
             )
-        arm.router.validate(site.heads)
+        arm.router.validate(heads)
         with torch.device(next(site.projection.parameters()).device):
-            return arm.router.build(arm.gate, site.width, site.heads, 0, number, arm.balance)
+            return arm.router.build(arm.gate, site.width, heads, 0, number, arm.balance)
 
     @property
     def routers(self) -> list[Router]:
@@ -199,6 +218,54 @@ class Retrofitted:
         from headwise.pretrained.warm_start import warm_start
 
         return warm_start(self, batches, keep, share)
+
+    def prune(self, keep: Keep, by: By = "groups") -> None:
+        """Remove heads for good (`headwise.pretrained.removal.prune`); the routers of the others gate on as they did.
+
+        A router whose gates know nothing of each other (ReLU, sigmoid) loses the rows of removed heads. Any other keeps
+        all: a softmax over fewer heads would have another scale, and the k best of fewer would be others. Where such a
+        router still chooses a removed head, that choice has no effect.
+
+        Args:
+            keep: for each layer bool [H], true for heads that stay, or None for all; `used_heads` finds it.
+            by: groups (default) or heads.
+
+        Raises:
+            ValueError: as `headwise.pretrained.removal.prune`.
+        """
+        before, chosen = self.sites, masks(self.sites, keep)
+        self.sites = remove_heads(self.model, keep, by)
+        for number, (old, new, added, mask) in enumerate(zip(before, self.sites, self.heads, chosen, strict=True)):
+            if mask.all():
+                continue
+            index = mask.nonzero().flatten()
+            added.heads = new.heads
+            if added.router is None:
+                continue
+            if added.kept is None and isinstance(added.router.gate, (ReLU, Sigmoid)):
+                if (fewer := self._with_rows(added.router, new, number, index)) is not None:
+                    added.router = fewer
+                    continue
+            added.kept = [(added.kept or range(old.heads))[head] for head in index.tolist()]
+
+    def _with_rows(self, router: Router, site: Site, number: int, index: Tensor) -> Router | None:
+        """The router with the rows in `index` only; None where it is of a kind that cannot do without the others."""
+        if not isinstance(router, Learned):
+            return None
+        try:
+            fewer = self._router(site, number, site.heads)
+        except ValueError:  # a target of more heads than are left
+            return None
+        assert fewer is not None
+        rows = {
+            name: value[index.to(value.device)] if value.dim() and value.shape[0] == router.heads else value
+            for name, value in router.state_dict().items()
+        }
+        fewer.load_state_dict(rows)
+        fewer.gate, fewer.reports_entropy = router.gate, router.reports_entropy
+        for new, old in zip(fewer.parameters(), router.parameters(), strict=True):
+            new.requires_grad_(old.requires_grad)
+        return fewer.train(router.training)
 
     def remove(self) -> nn.Module:
         """Give the model back as it was; the handle is of no use afterwards."""
