@@ -24,8 +24,8 @@ class Projections:
     """The maps of one layer.
 
     Attributes:
-        queries, keys, values: names of maps to [H·E] and [G·E], relative to the layer; where all three are the same one,
-            it is GPT-2's, to [3·H·E].
+        queries, keys, values: names of maps to [H·E] and [G·E], relative to the layer; where all three are the same
+            one, it is GPT-2's, to [3·H·E].
         output: name of the map from [H·E].
     """
 
@@ -59,7 +59,9 @@ def projections(model: nn.Module, site: Site) -> Projections:
 
 def output_width(module: nn.Module) -> int:
     """Output features of nn.Linear, or of GPT-2's Conv1D."""
-    return int(module.weight.shape[1 if is_conv1d(module) else 0])  # type: ignore[union-attr,arg-type]
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight.shape[1 if is_conv1d(module) else 0]
 
 
 def is_conv1d(module: nn.Module) -> bool:
@@ -111,7 +113,7 @@ def _of_weights(model: nn.Module, site: Site, names: Projections) -> str | None:
         module = site.attention.get_submodule(name)
         if type(module) is not nn.Linear and not is_conv1d(module):
             return f"{name} is of the class {type(module).__name__}, not a plain linear map: quantised, or an adapter"
-        if type(module.weight.data) is not torch.Tensor or not module.weight.is_floating_point():  # type: ignore[union-attr,operator]
+        if type(module.weight.data) is not torch.Tensor or not module.weight.is_floating_point():  # type: ignore[operator]
             return f"the weights of {name} are quantised"
     if getattr(getattr(model, "config", None), "quantization_config", None) is not None:
         return "the weights of the model are quantised; load it without"
@@ -129,7 +131,9 @@ def _of_weights(model: nn.Module, site: Site, names: Projections) -> str | None:
         if name.rpartition(".")[0] not in NORMS or parameter.numel() != site.head_width:
             return f"{name} {list(parameter.shape)} belongs to all heads together"
     wide, narrow = site.heads * site.head_width, site.groups * site.head_width
-    expected = {names.queries: 3 * wide} if names.fused else {names.queries: wide, names.keys: narrow, names.values: narrow}
+    expected = (
+        {names.queries: 3 * wide} if names.fused else {names.queries: wide, names.keys: narrow, names.values: narrow}
+    )
     for name, width in expected.items():
         if (found := output_width(site.attention.get_submodule(name))) != width:
             return f"{name} has {found} outputs, and {site.heads} heads over {site.groups} key/value heads have {width}"

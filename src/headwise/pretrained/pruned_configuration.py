@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from headwise.pretrained.gating import CHILD
+from headwise.pretrained.projections import output_width
+from headwise.pretrained.pruned_shape import shape_attention
 from headwise.pretrained.sites import COUNTS, Site, input_width
 
 GROUP_COUNTS = ("num_kv_heads", "num_key_value_heads")
@@ -22,7 +24,9 @@ WIDTHS_OF_ALL = ("all_head_size", "split_size")
 
 def counted(layer: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """What in an attention layer depends on how many heads it has: name of a part, the part, an attribute of it."""
-    parts = {"": layer} | {name: part for name, part in layer.named_children() if type(part).__name__.endswith("Attention")}
+    parts = {"": layer} | {
+        name: part for name, part in layer.named_children() if type(part).__name__.endswith("Attention")
+    }
     for place, part in parts.items():
         for name in (*COUNTS, *GROUP_COUNTS, *WIDTHS_OF_ALL, "num_key_value_groups"):
             if isinstance(getattr(part, name, None), int):
@@ -53,7 +57,7 @@ def tell_configuration(model: nn.Module, sites: Sequence[Site]) -> None:
 
 
 def beyond_configuration(model: nn.Module, sites: Sequence[Site]) -> dict[str, Any]:
-    """What of the attention layers does not follow from the model's configuration, for `shape_attention`; {} if all does.
+    """What of the attention layers does not follow from the model's configuration, for `shape_attention`; {} for none.
 
     Raises:
         ValueError: another part of the model differs from what its configuration says.
@@ -62,10 +66,10 @@ def beyond_configuration(model: nn.Module, sites: Sequence[Site]) -> dict[str, A
     for site in sites:
         other = twin.get_submodule(site.name)
         maps = {
-            name: [input_width(module), _outputs(module)]
+            name: [input_width(module), output_width(module)]
             for name, module in site.attention.named_modules()
             if not name.startswith(CHILD) and input_width(module) is not None and hasattr(module, "weight")
-            if module.weight.shape != other.get_submodule(name).weight.shape  # type: ignore[union-attr]
+            if module.weight.shape != other.get_submodule(name).weight.shape
         }
         attributes: dict[str, dict[str, int]] = {}
         for place, part, name in counted(site.attention):
@@ -73,14 +77,14 @@ def beyond_configuration(model: nn.Module, sites: Sequence[Site]) -> dict[str, A
                 attributes.setdefault(place, {})[name] = value
         if maps or attributes:
             layers[site.name] = {"maps": maps, "attributes": attributes}
-    from headwise.pretrained.pruned_shape import shape_attention
-
     with torch.device("meta"):
         shape_attention(twin, layers)
     own, built = _shapes(model), _shapes(twin)
     for name in sorted(own.keys() | built.keys()):
         if own.get(name) != built.get(name):
-            raise ValueError(f"{type(model).__name__}: {name} is not what its configuration says; it cannot be saved so")
+            raise ValueError(
+                f"{type(model).__name__}: {name} is not what its configuration says; it cannot be saved so"
+            )
     return layers
 
 
@@ -102,11 +106,6 @@ def _built(model: nn.Module, config: Any) -> nn.Module:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         built: nn.Module = plain_class(model)(again)
     return built
-
-
-def _outputs(module: Any) -> int:
-    shape = module.weight.shape
-    return int(shape[1] if type(module).__name__ == "Conv1D" else shape[0])
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -44,7 +44,9 @@ def prune(model: nn.Module, keep: Keep, by: By = "groups") -> list[Site]:
             without heads, or with `by="groups"` one that splits groups unevenly.
     """
     if any(isinstance(module, GatedHeads) for module in model.modules()):
-        raise ValueError(f"{type(model).__name__} has routers, which must lose what its layers lose; call Retrofitted.prune")
+        raise ValueError(
+            f"{type(model).__name__} has routers, which must lose what its layers lose; call Retrofitted.prune"
+        )
     return remove_heads(model, keep, by)
 
 
@@ -74,8 +76,8 @@ def masks(sites: Sequence[Site], keep: Keep) -> list[Tensor]:
         mask = torch.ones(site.heads, dtype=torch.bool) if given is None else torch.as_tensor(given).cpu()
         if mask.dtype != torch.bool or tuple(mask.shape) != (site.heads,):
             raise ValueError(
-                f"keep of {site.name}: {mask.dtype} {list(mask.shape)}; the layer has {site.heads} heads now, so choose "
-                f"bool [{site.heads}]"
+                f"keep of {site.name}: {mask.dtype} {list(mask.shape)}; the layer has {site.heads} heads now: "
+                f"choose bool [{site.heads}]"
             )
         if not mask.any():
             raise ValueError(
@@ -106,7 +108,7 @@ def widened(mask: Tensor, groups: int) -> Tensor:
 def _planned(
     model: nn.Module, sites: Sequence[Site], chosen: Sequence[Tensor], by: By
 ) -> list[tuple[Site, Tensor, Projections, Tensor, Tensor]]:
-    """For each layer its choice, its maps, and the query and key/value heads that it will have, by their old numbers."""
+    """For each layer its choice, its maps, and the query and key/value heads it will have, by their old numbers."""
     plans = []
     for site, mask in zip(sites, chosen, strict=True):
         heads = mask.nonzero().flatten()
@@ -118,9 +120,8 @@ def _planned(
         counts = [count for count in mask.view(site.groups, -1).sum(1).tolist() if count]
         if by == "groups" and len(set(counts)) > 1:
             raise ValueError(
-                f"keep of {site.name}: its key/value groups keep {', '.join(map(str, counts))} query heads, and must keep "
-                'as many each, or none; choose so (headwise.pretrained.removal.widened), or by="heads", which copies '
-                "key/value heads"
+                f"keep of {site.name}: its key/value groups keep {', '.join(map(str, counts))} query heads, and must "
+                'keep as many each, or none; choose so (`widened`), or by="heads", which copies key/value heads'
             )
         sharing = math.gcd(*counts)
         # kept heads in their order; each run of `sharing` of them lies in one group

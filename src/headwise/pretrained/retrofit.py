@@ -25,6 +25,7 @@ from headwise.routing.balance import BalanceConfig, steer
 from headwise.routing.gates import Gates, Sigmoid
 from headwise.routing.mixtures import ReLU
 from headwise.routing.routers import Learned, Router
+from headwise.routing.unit_gates import Unit
 
 if TYPE_CHECKING:
     from headwise.pretrained.warm_start import Fit
@@ -222,9 +223,9 @@ class Retrofitted:
     def prune(self, keep: Keep, by: By = "groups") -> None:
         """Remove heads for good (`headwise.pretrained.removal.prune`); the routers of the others gate on as they did.
 
-        A router whose gates know nothing of each other (ReLU, sigmoid) loses the rows of removed heads. Any other keeps
-        all: a softmax over fewer heads would have another scale, and the k best of fewer would be others. Where such a
-        router still chooses a removed head, that choice has no effect.
+        A router whose gates know nothing of each other (ReLU, sigmoid, unit gates above a threshold) loses the rows of
+        removed heads. Any other keeps all: a softmax over fewer heads would have another scale, and the k best of fewer
+        would be others. Where such a router still chooses a removed head, that choice has no effect.
 
         Args:
             keep: for each layer bool [H], true for heads that stay, or None for all; `used_heads` finds it.
@@ -242,15 +243,17 @@ class Retrofitted:
             added.heads = new.heads
             if added.router is None:
                 continue
-            if added.kept is None and isinstance(added.router.gate, (ReLU, Sigmoid)):
-                if (fewer := self._with_rows(added.router, new, number, index)) is not None:
-                    added.router = fewer
-                    continue
-            added.kept = [(added.kept or range(old.heads))[head] for head in index.tolist()]
+            fewer = self._with_rows(added.router, new, number, index) if added.kept is None else None
+            if fewer is not None:
+                added.router = fewer
+            else:
+                added.kept = [(added.kept or range(old.heads))[head] for head in index.tolist()]
 
     def _with_rows(self, router: Router, site: Site, number: int, index: Tensor) -> Router | None:
         """The router with the rows in `index` only; None where it is of a kind that cannot do without the others."""
-        if not isinstance(router, Learned):
+        gate = router.gate
+        apart = isinstance(gate, (ReLU, Sigmoid)) or (isinstance(gate, Unit) and gate.k is None)
+        if not (apart and isinstance(router, Learned)):
             return None
         try:
             fewer = self._router(site, number, site.heads)
@@ -261,8 +264,8 @@ class Retrofitted:
             name: value[index.to(value.device)] if value.dim() and value.shape[0] == router.heads else value
             for name, value in router.state_dict().items()
         }
-        fewer.load_state_dict(rows)
-        fewer.gate, fewer.reports_entropy = router.gate, router.reports_entropy
+        fewer.to(router.temperature.dtype).load_state_dict(rows)
+        fewer.gate, fewer.reports_entropy = gate, router.reports_entropy
         for new, old in zip(fewer.parameters(), router.parameters(), strict=True):
             new.requires_grad_(old.requires_grad)
         return fewer.train(router.training)
