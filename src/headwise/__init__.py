@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from headwise.models.refusals import TaskFacts as TaskFacts
     from headwise.models.sizes import ModelConfig as ModelConfig
     from headwise.plugins import load as load_plugin  # noqa: F401 - under its public name
+    from headwise.pretrained.pruned_files import load_pruned as load_pruned
+    from headwise.pretrained.pruned_files import save_pruned as save_pruned
+    from headwise.pretrained.removal import prune as prune
+    from headwise.pretrained.saving import load_retrofitted as load_retrofitted
+    from headwise.pretrained.saving import save_retrofitted as save_retrofitted
+    from headwise.pretrained.usage import used_heads as used_heads
     from headwise.reasoning import CONTROLLERS as CONTROLLERS
     from headwise.reasoning import HALTING as HALTING
     from headwise.reasoning.controllers import ClassicalConfig as ClassicalConfig
@@ -111,6 +117,10 @@ _DEFINED = {
     "headwise.models.conversion": "from_torch to_torch",
     "headwise.models.refusals": "TaskFacts",
     "headwise.models.sizes": "ModelConfig",
+    "headwise.pretrained.pruned_files": "load_pruned save_pruned",
+    "headwise.pretrained.removal": "prune",
+    "headwise.pretrained.saving": "load_retrofitted save_retrofitted",
+    "headwise.pretrained.usage": "used_heads",
     "headwise.training.config": "RunConfig TrainingConfig",
     "headwise.training.configuration": "load_arms",
     "headwise.training.module": "HeadwiseModule",

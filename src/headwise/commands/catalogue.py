@@ -27,6 +27,7 @@ OWN = {
     "heads": "headwise.commands.heads",
     "report": "headwise.commands.report",
     "bench": "headwise.commands.bench",
+    "prune": "headwise.commands.prune",
     "data get": "headwise.commands.data_get",
     "check-laws": "headwise.commands.check_laws",
     "list": "headwise.commands.listing",

