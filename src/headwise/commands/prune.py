@@ -4,6 +4,8 @@ import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rich.console import RenderableType
+
 from headwise.commands.result import Result, columns
 from headwise.errors import InputError
 from headwise.files import user_path
@@ -36,9 +38,9 @@ class Options:
         rounds: how often each model is timed.
     """
 
-    folder: FilePath = argument()
     data: FilePath
     output: FilePath
+    folder: FilePath = argument()
     test: FilePath | None = None
     by: Literal["groups", "heads"] = "groups"
     length: int = 256
@@ -59,7 +61,8 @@ def run(options: Options) -> Result:
         raise InputError(f"output={output}: there already; choose a new folder")
     texts = {"data": read_texts(options.data)} | ({"test": read_texts(options.test)} if options.test else {})
     routed = load_retrofitted(options.folder)
-    if not getattr(routed.model, "can_generate", lambda: False)() or routed.model.config.is_encoder_decoder:
+    model: Any = routed.model
+    if not model.can_generate() or model.config.is_encoder_decoder:
         raise InputError(f"{options.folder}: {type(routed.model).__name__} is no causal language model")
     tokenizer = load_tokenizer(options.folder)
     read = {name: blocks(text, tokenizer, options.length, options.blocks) for name, text in texts.items()}
@@ -83,28 +86,20 @@ def run(options: Options) -> Result:
     dense = copy.deepcopy(routed, dict(shared)).remove()
     models = {"dense": dense, "with routers": routed.model, "pruned": pruned.model}
     table = _rows(costs(models, prompt, rounds=options.rounds))
-    heads = [{"layer": s.name, "before": before.heads, "unused": int((~mask).sum()), "after": s.heads, "groups": s.groups}
-             for s, before, mask in zip(pruned.sites, routed.sites, used, strict=True)]  # fmt: skip
+    removed = [before.heads - after.heads for before, after in zip(routed.sites, pruned.sites, strict=True)]
+    layers = [
+        {"layer": site.name, "unused": int((~mask).sum()), "removed": gone, "heads": site.heads, "groups": site.groups}
+        for site, mask, gone in zip(pruned.sites, used, removed, strict=True)
+    ]
     figures = {f"{row['cost']}, pruned/dense": row["pruned/dense"] for row in table}
-    figures |= {
-        f"nats a token on {name}, {when}": value for name, each in losses.items() for when, value in each.items()
-    }
+    for name, each in losses.items():
+        figures |= {f"nats a token on {name}, {when}": value for when, value in each.items()}
     save_retrofitted(pruned, output, tokenizer=tokenizer, figures=figures)
-    told = [
-        f"nats a token on {name}: {each['before']:.4f} before, {each['after']:.4f} after"
-        for name, each in losses.items()
-    ]
-    removed = sum(row["before"] - row["after"] for row in heads)
-    text = [
-        columns(heads, list(heads[0])),
-        "",
-        columns(table, list(table[0])),
-        "",
-        *told,
-        f"removed {removed} of {sum(row['before'] for row in heads)} heads",
-        f"written: {output}",
-    ]
-    return Result({"heads": heads, "costs": table, "losses": losses, "written": str(output)}, text)
+    text: list[RenderableType] = [columns(layers, list(layers[0])), "", columns(table, list(table[0])), ""]
+    for name, each in losses.items():
+        text.append(f"nats a token on {name}: {each['before']:.4f} before, {each['after']:.4f} after")
+    text.append(f"removed {sum(removed)} of {sum(site.heads for site in routed.sites)} heads; written: {output}")
+    return Result({"layers": layers, "costs": table, "losses": losses, "written": str(output)}, text)
 
 
 def _rows(found: dict[str, dict[str, float]]) -> list[dict[str, Any]]:

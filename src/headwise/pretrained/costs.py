@@ -65,12 +65,10 @@ def _now(tokens: Tensor) -> float:
 
 def _tensors(cache: Any) -> list[Tensor]:
     """Keys and values of all layers."""
-    layers = getattr(cache, "layers", None)
-    pairs = (
-        [(layer.keys, layer.values) for layer in layers]
-        if layers is not None
-        else zip(cache.key_cache, cache.value_cache)
-    )
+    if hasattr(cache, "layers"):
+        pairs = [(layer.keys, layer.values) for layer in cache.layers]
+    else:  # transformers before 4.54
+        pairs = list(zip(cache.key_cache, cache.value_cache, strict=True))
     return [tensor for pair in pairs for tensor in pair if tensor is not None]
 
 

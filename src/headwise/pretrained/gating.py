@@ -61,6 +61,7 @@ class GatedHeads(nn.Module):
     """
 
     role = "controller"
+    kept: Tensor | None
 
     def __init__(
         self,
@@ -77,7 +78,11 @@ class GatedHeads(nn.Module):
         self.shared, self.decoder = shared, decoder
         self.weight: Tensor | None = None  # lives from one hook to the next
         self.handles: list[Any] = []
-        self.kept = None if kept is None else list(kept)
+        self.keep_only(kept)
+
+    def keep_only(self, kept: Sequence[int] | None) -> None:
+        """Leave only these of the router's heads to the layer; None: all. Not among its weights: a setting."""
+        self.register_buffer("kept", None if kept is None else torch.tensor(kept), persistent=False)
 
     def attach(self, site: Site) -> None:
         """Become part of the layer."""
@@ -137,11 +142,10 @@ class GatedHeads(nn.Module):
         return mask[:, -x.shape[1] :]
 
 
-def _of(gates: Gates, kept: Sequence[int]) -> Gates:
+def _of(gates: Gates, kept: Tensor) -> Gates:
     """The gates of the heads that are left; `probs`, which may count fewer than all heads, stays as the router has it.
 
     A softmax over the heads runs over the removed ones, too, so that the others weigh what they weighed with them.
     """
-    index = torch.tensor(kept, device=gates.weight.device)
-    chosen = None if gates.chosen is None else gates.chosen[..., index]
-    return replace(gates, weight=gates.weight[..., index], active=gates.active[..., index], chosen=chosen)
+    chosen = None if gates.chosen is None else gates.chosen[..., kept]
+    return replace(gates, weight=gates.weight[..., kept], active=gates.active[..., kept], chosen=chosen)

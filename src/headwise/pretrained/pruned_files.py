@@ -97,7 +97,7 @@ def load_model(where: str, name: str) -> Any:
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if where == SMOLLM2:
         return smollm2.load()[0]
-    cls = getattr(transformers, name, None) if name.isidentifier() else None
+    cls: Any = getattr(transformers, name, None) if name.isidentifier() else None
     if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
         raise InputError(
             f"{where}: class {short(name)} is none of the models of transformers {transformers.__version__}"

@@ -247,7 +247,9 @@ class Retrofitted:
             if fewer is not None:
                 added.router = fewer
             else:
-                added.kept = [(added.kept or range(old.heads))[head] for head in index.tolist()]
+                before_it = range(old.heads) if added.kept is None else added.kept.tolist()
+                added.keep_only([before_it[head] for head in index.tolist()])
+                added.to(next(new.projection.parameters()).device)
 
     def _with_rows(self, router: Router, site: Site, number: int, index: Tensor) -> Router | None:
         """The router with the rows in `index` only; None where it is of a kind that cannot do without the others."""

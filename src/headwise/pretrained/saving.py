@@ -74,7 +74,11 @@ def save_retrofitted(
     arm = replace(retrofitted.arm, gate=routers[0].gate) if routers else retrofitted.arm
     layers = [
         {"name": added.name, "heads": added.heads}
-        | ({"router_heads": added.router.heads, "kept": added.kept} if added.router and added.kept is not None else {})
+        | (
+            {"router_heads": added.router.heads, "kept": added.kept.tolist()}
+            if added.router and added.kept is not None
+            else {}
+        )
         for added in retrofitted.heads
     ]
     settings = {
