@@ -3,6 +3,7 @@
 Models are timed in turns, so that what else the machine does meets all of them, and the median counts.
 """
 
+import inspect
 import time
 from collections.abc import Mapping
 from statistics import median
@@ -44,14 +45,16 @@ def costs(models: Mapping[str, Any], tokens: Tensor, written: int = 16, rounds: 
 
 def _timed(model: Any, tokens: Tensor, written: int) -> tuple[tuple[float, float], float]:
     """Milliseconds of the prompt and of a token after it, and the cache's KiB for each token of the prompt."""
+    # what newer versions of transformers call it
+    name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
     start = _now(tokens)
     output = model(input_ids=tokens, use_cache=True)
     read = _now(tokens)
-    size = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(output.past_key_values))
+    size = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(output[name]))
     begin = _now(tokens)
     for _ in range(written):
         following = output.logits[:, -1:].argmax(-1)
-        output = model(input_ids=following, past_key_values=output.past_key_values, use_cache=True)
+        output = model(input_ids=following, use_cache=True, **{name: output[name]})
     end = _now(tokens)
     return ((read - start) * 1e3, (end - begin) * 1e3 / written), size / tokens.shape[1] / 1024
 
