@@ -175,7 +175,7 @@ def test_settings_that_are_not_understood_are_refused(folder: Path, settings: di
 
 
 def test_folders_of_another_kind_and_damaged_ones_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected a folder that headwise.save_retrofitted wrote"):
+    with pytest.raises(InputError, match=r"expected a folder that headwise\.save_retrofitted wrote"):
         load_retrofitted(folder / "base")
     with pytest.raises(InputError, match=r"no config\.json there"):
         load_retrofitted(tmp_path / "nowhere")

@@ -25,7 +25,7 @@ from headwise.pretrained.sites import find_sites
 from headwise.schema import short
 
 FORMAT = 1
-"""Of what is written under `headwise_pruned`; rises when a folder of an earlier headwise would be read wrongly."""
+"""Number of the format of what stands under `headwise_pruned`; rises when an earlier folder would be read wrongly."""
 PRUNED, CODE = "headwise_pruned", "modeling_headwise.py"
 AUTOS = (
     *("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForMaskedLM", "AutoModelForSequenceClassification"),

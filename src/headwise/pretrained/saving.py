@@ -33,7 +33,7 @@ from headwise.pretrained.retrofit import Retrofitted
 from headwise.schema import build, short, to_plain
 
 FORMAT = 1
-"""Of the settings; rises when a folder of an earlier headwise would be read wrongly."""
+"""Number of the settings' format; rises when a folder of an earlier headwise would be read wrongly."""
 MODEL_TYPE, KEY, ROUTERS, BASE = "headwise_retrofitted", "headwise", "routers.safetensors", "base"
 SAMPLE = 1024
 """Numbers of each weight that go into the fingerprint of a model that is named, not saved."""
