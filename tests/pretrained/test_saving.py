@@ -124,6 +124,9 @@ def test_routers_in_float32_stay_so_beside_weights_in_bfloat16(tmp_path: Path) -
     assert next(again.parameters()).dtype == torch.float32
     assert again.model.lm_head.weight.dtype == torch.bfloat16  # type: ignore[union-attr]
     assert again.arm.gate == TopK(2)
+    again.routers[0].double()
+    once_more = load_retrofitted(save_retrofitted(again, tmp_path / "double"))
+    assert next(once_more.parameters()).dtype == torch.float64
 
 
 def test_a_base_that_is_named_is_not_written_and_must_be_what_it_was(tmp_path: Path) -> None:
