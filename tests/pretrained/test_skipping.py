@@ -1,5 +1,6 @@
 """Heads left out of a retrofitted model: the outputs of the gated one, and nothing computed of what is off."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +45,14 @@ def routed(name: str, attention: str = "sdpa", **settings: Any) -> Retrofitted:
         for parameter in retrofitted.parameters():
             parameter.copy_(1.5 * torch.randn(parameter.shape, generator=generator))
     return retrofitted
+
+
+def cached() -> dict[str, Any]:
+    """An empty cache under the name that this version of transformers has for it."""
+    from transformers import DynamicCache, LlamaForCausalLM
+
+    names = inspect.signature(LlamaForCausalLM.forward).parameters
+    return {"cache" if "cache" in names else "past_key_values": DynamicCache()}
 
 
 def logits(retrofitted: Retrofitted, given: dict[str, Any]) -> Tensor:
@@ -93,11 +102,10 @@ def test_a_later_token_finds_keys_of_groups_that_were_off() -> None:
     gates = torch.stack([none, none, every, none, none, none, every])
 
     def by_token() -> Tensor:
-        cache, found = None, []
+        cache, found = cached(), []
         for place in range(7):
             with retrofitted.forced([gates[place : place + 1]] * 2):
-                out = retrofitted.model(input_ids=tokens[:, place : place + 1], past_key_values=cache, use_cache=True)
-            cache = out.past_key_values
+                out = retrofitted.model(input_ids=tokens[:, place : place + 1], use_cache=True, **cache)
             found.append(out.logits)
         return torch.cat(found, 1)
 
@@ -132,16 +140,17 @@ def test_weights_of_heads_that_are_off_are_not_touched(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(F, "linear", spied)
     with retrofitted.forced([gates] * 2), skipping(retrofitted, "always"):
-        cache = retrofitted.model(input_ids=torch.arange(5, 11)[None], use_cache=True).past_key_values
-        assert rows == [(6, 2, 3), (6, 4, 5), (6, 5, 6)] * 2
+        cache = cached()
+        retrofitted.model(input_ids=torch.arange(5, 11)[None], use_cache=True, **cache)
+        assert rows == [(6, 2, 3), (6, 4, 6)] * 2
         rows.clear()
-        retrofitted.model(input_ids=torch.tensor([[7]]), past_key_values=cache, use_cache=True)
+        retrofitted.model(input_ids=torch.tensor([[7]]), use_cache=True, **cache)
         assert rows == [(1, 2, 3), (1, 4, 6)] * 2
 
 
 @torch.no_grad()
-def test_queries_are_gathered_across_tiles_and_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headwise.pretrained.skipping.TILE", 3)
+def test_queries_are_gathered_across_blocks_and_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headwise.pretrained.pairs.BLOCK", 3)
     retrofitted, given = routed("mistral"), inputs("mistral", length=19, padded=True)
     gated = logits(retrofitted, given)
     with skipping(retrofitted, "always"):
