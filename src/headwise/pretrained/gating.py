@@ -125,9 +125,10 @@ class GatedHeads(nn.Module):
         assert self.router is not None
         weights = chain(self.router.parameters(), self.router.buffers())
         own = next((p for p in weights if p.is_floating_point()), x)
+        if not torch.is_autocast_enabled(x.device.type):
+            return self.router(x.to(own.dtype), None, mask)  # type: ignore[no-any-return]
         with torch.autocast(x.device.type, enabled=False):
-            gates, losses = self.router(x.to(own.dtype), None, mask)
-        return gates, losses
+            return self.router(x.to(own.dtype), None, mask)  # type: ignore[no-any-return]
 
     def _mask(self, x: Tensor) -> Tensor | None:
         """The mask of the tokens that the layer is given; with a cache these are the last of all tokens."""

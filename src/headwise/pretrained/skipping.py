@@ -180,7 +180,8 @@ class SkippingAttention:
     ) -> Tensor:
         """The layer's output [B, 1, D] for one token of each example."""
         batch, e = x.shape[0], self.site.head_width
-        used = head_set(tuple((weight != 0).flatten(0, 1).any(0).tolist()), self.site.groups, x.device)
+        by_example = weight.flatten(0, 1).tolist()  # [B][H]
+        used = head_set(tuple(map(any, zip(*by_example, strict=True))), self.site.groups, x.device)
         if not used.heads:
             self._keys_values(x, rotation, kwargs)
             return self._bias(x.new_zeros(batch, 1, self.columns.shape[1]))
@@ -193,7 +194,8 @@ class SkippingAttention:
         queries = (parts[0] if len(parts) == 1 else torch.cat(parts, -1)).view(batch, -1, 1, e)  # [B, u, 1, E]
         queries, keys, values = self._keys_values(x, rotation, kwargs, queries)
         out = _by_group(queries.squeeze(2), keys, values, mask, used, self.scale)  # [B, u, E]
-        out = out * (weight.squeeze(1) if used.all_on else weight.squeeze(1).index_select(-1, used.index)).unsqueeze(-1)
+        own = weight if used.all_on else weight.index_select(-1, used.index)  # [B, 1, u]
+        out = out * own.transpose(1, 2)
         rows, start, made = out.flatten(1), 0, None
         for a, b in used.runs:
             part, start = rows[:, start : start + (b - a) * e], start + (b - a) * e

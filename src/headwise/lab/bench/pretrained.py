@@ -26,7 +26,7 @@ from headwise.pretrained.skipping import skipping
 from headwise.routing.gates import TopK
 from headwise.routing.routers import LearnedRouter
 
-LENGTH, STEPS, ROUNDS = 512, 8, {"prefill": 5, "decode": 9}
+LENGTH, STEPS, ROUNDS = 512, 8, {"prefill": 3, "decode": 7}
 WIDTH, HEADS, GROUPS, FFN, LAYERS, VOCABULARY = 576, 9, 3, 1536, 30, 49152
 UNEVEN = 1.2  # spread between a layer's heads over that of a head's own logits
 WAYS = (
@@ -48,7 +48,7 @@ class Measured:
 
 
 def measure() -> Iterator[Measured]:
-    """Prefill of 512 tokens and decoding of one token after them; six minutes on an idle core."""
+    """Prefill of 512 tokens and decoding of one token after them; three minutes on an idle core."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
