@@ -13,10 +13,9 @@ from headwise.models.arm import Arm
 from headwise.pretrained.head_sets import head_set, stretches
 from headwise.pretrained.retrofit import Retrofitted, retrofit
 from headwise.pretrained.skipping import LAYERS, skipping
-from headwise.routing.gates import TopK
 from headwise.routing.mixtures import ReLU
 from headwise.routing.routers import LearnedRouter
-from tests.pretrained.architectures import ARCHITECTURES, CAUSAL, inputs, tiny
+from tests.pretrained.architectures import CAUSAL, inputs, tiny
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 KNOWN = ["llama", "mistral", "qwen2", "qwen3", "smollm3"]

@@ -19,7 +19,7 @@ class GroupRun:
     Attributes:
         first, last: the key/value heads, last excluded.
         start, end: the heads in use that read them, as places among the u, end excluded.
-        pack: places among the u, so many for each group, where groups have different numbers of heads in use; else None.
+        pack: places among the u, so many for each group, where groups have different numbers of heads on; else None.
         unpack: places of the heads in use among what `pack` has arranged; None where that is all, in order.
     """
 

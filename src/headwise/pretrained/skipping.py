@@ -1,7 +1,7 @@
 """Leaving out heads that are off in a retrofitted model, so that a choice per token saves time at evaluation.
 
-The hooks of `headwise.pretrained.gating` multiply heads that were computed. Within `skipping(retrofitted)` the attention
-layers compute the same output from the heads that are on. Keys and values of all groups are made and go into the cache,
+The hooks of `headwise.pretrained.gating` multiply heads that were computed. Within `skipping(retrofitted)` the
+attention layers compute the same output from the heads that are on. Keys and values of all groups are made and go into the cache,
 as a later token may need them.
 
     one token    queries, scores and output rows of the heads that some example of the batch uses
@@ -320,7 +320,9 @@ def _by_group(
 def _no_weights(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     asked = kwargs.get("output_attentions")
     if asked if asked is not None else getattr(getattr(model, "config", None), "output_attentions", False):
-        raise ValueError("output_attentions=True: heads that are left out have no attention weights; ask outside skipping")
+        raise ValueError(
+            "output_attentions=True: heads that are left out have no attention weights; ask outside skipping"
+        )
 
 
 def _check(model: nn.Module, site: Site) -> None:

@@ -286,7 +286,16 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "pretrained": pretrained,
     "coverage": coverage,
 }
-ONLY_NAMED = {"controller_over_loop_compiled", "coverage", "decoding", "gates", "heads", "layout", "mazes", "pretrained"}
+ONLY_NAMED = {
+    "controller_over_loop_compiled",
+    "coverage",
+    "decoding",
+    "gates",
+    "heads",
+    "layout",
+    "mazes",
+    "pretrained",
+}
 
 
 def run(names: Iterable[str] = (), threads: int = 2, quick: bool = False) -> list[dict[str, object]]:
