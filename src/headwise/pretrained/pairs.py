@@ -81,9 +81,9 @@ class Visible:
     def of(self, mask: Tensor | None, length: int, keys: Tensor) -> "Visible":
         """Prepared for the mask [B|1, 1, L, M] of a pass, bool or added to scores, or None for a causal one."""
         (_, _, number, _), known = keys.shape, self.added
-        if known is not None and mask is self.given and known.shape[1:] == (length, number):
-            if (known.dtype, known.device) == (keys.dtype, keys.device):
-                return self
+        like = (length, number, keys.dtype, keys.device)
+        if known is not None and mask is self.given and (*known.shape[1:], known.dtype, known.device) == like:
+            return self
         places = torch.arange(number, device=keys.device)
         if mask is None:
             sees = (places[:length, None] >= places).unsqueeze(0)  # [1, L, M]; the queries are the first tokens
