@@ -1,8 +1,8 @@
 """Leaving out heads that are off in a retrofitted model, so that a choice per token saves time at evaluation.
 
 The hooks of `headwise.pretrained.gating` multiply heads that were computed. Within `skipping(retrofitted)` the
-attention layers compute the same output from the heads that are on. Keys and values of all groups are made and go into the cache,
-as a later token may need them.
+attention layers compute the same output from the heads that are on. Keys and values of all groups are made and go into
+the cache, as a later token may need them.
 
     one token    queries, scores and output rows of the heads that some example of the batch uses
     many tokens  scores of the (token, head) pairs that are on, gathered block by block of 64 tokens; queries and output
@@ -41,7 +41,7 @@ ALLOWED = {"position_ids", "use_cache", "cache_position", "logits_to_keep", *CAC
 LAYER_COST, CALL_COST, KEPT = 1e7, 5e5, 0.5
 """What skipping costs a layer in a pass of many tokens, in multiply-accumulates of one CPU thread (20 a nanosecond):
 sorting the pairs, half a millisecond; each group's call for a block of tokens, 25 microseconds; and what it saves of
-the products that are left out, as heads that most tokens use are projected for all. Fitted to one layer of 9 heads of 64
+the products that are left out, as heads that most tokens use are projected for all. Fitted to a layer of 9 heads of 64
 at 32 to 512 tokens with 56 to 89 % of the pairs on: it skips where that paid and nowhere else."""
 
 When = Literal["auto", "always"]
