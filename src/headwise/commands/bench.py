@@ -18,9 +18,9 @@ CURVE = ("selection", "mode", "heads on", "median", "lowest", "highest", "dense 
 class Options:
     """Measure speed and memory against plain layers.
 
-    All benchmarks but coverage, decoding, gates, heads, layout and mazes, which take longer, or the named. A part of
-    them is written only where output= is given, so that it does not replace a complete bench.json. coverage times
-    nothing: it simulates comparisons and counts how often their statistics are right.
+    All benchmarks but coverage, decoding, gates, heads, layout, mazes and pretrained, which take longer, or the named.
+    A part of them is written only where output= is given, so that it does not replace a complete bench.json. coverage
+    times nothing: it simulates comparisons and counts how often their statistics are right.
 
     Args:
         names: of benchmarks.

@@ -10,6 +10,7 @@ Legend: B batch, L length, H heads, E width of a head's output, D width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -31,13 +32,15 @@ class Pass:
     Attributes:
         masks: by whether a layer belongs to the decoder of an encoder-decoder: bool [B, L] of real tokens, or None.
         gates: of each layer that has run, detached.
-        loads: [H] of each layer, share of real tokens that used each head.
+        padding: bool [B, L] of real tokens, or None, of each layer whose own router made the gates.
+        loads: [H] of each layer, share of real tokens that used each head; at evaluation only once asked for (`load`).
         losses: routing losses of each layer, by name, unweighted, with gradient.
         forced: gates from outside, by the number of the layer; a layer that is not there makes its own.
     """
 
     masks: dict[bool, Tensor | None] = field(default_factory=dict)
     gates: dict[int, Gates] = field(default_factory=dict)
+    padding: dict[int, Tensor | None] = field(default_factory=dict)
     loads: dict[int, Tensor] = field(default_factory=dict)
     losses: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     forced: dict[int, Tensor] = field(default_factory=dict)
@@ -45,7 +48,13 @@ class Pass:
     def begin(self, masks: dict[bool, Tensor | None]) -> None:
         """Forget the pass before, for one with these masks; what is forced stays."""
         self.masks = masks
-        self.gates, self.loads, self.losses = {}, {}, {}
+        self.gates, self.padding, self.loads, self.losses = {}, {}, {}, {}
+
+    def load(self, number: int) -> Tensor:
+        """[H], share of real tokens that used each head of a layer."""
+        if number not in self.loads:
+            self.loads[number] = head_loads(self.gates[number], self.padding[number])
+        return self.loads[number]
 
 
 class GatedHeads(nn.Module):
@@ -108,11 +117,12 @@ class GatedHeads(nn.Module):
             mask = self.mask(x)
             gates, losses = self._routed(x, mask)
             # a second run under gradient checkpointing replaces what the first has left
-            shared.losses[self.number] = losses
-            shared.loads[self.number] = head_loads(gates, mask)
+            shared.losses[self.number], shared.padding[self.number] = losses, mask
+            if self.training:  # at once, as it may be a sum over processes; decoding would spend its time on it
+                shared.loads[self.number] = head_loads(gates, mask)
         else:
             return
-        shared.gates[self.number] = gates.detach()
+        shared.gates[self.number] = gates.detach() if torch.is_grad_enabled() else gates
         self.weight = gates.weight
 
     def scale(self, projection: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -129,8 +139,12 @@ class GatedHeads(nn.Module):
     def _routed(self, x: Tensor, mask: Tensor | None) -> tuple[Gates, dict[str, Tensor]]:
         """The router computes in its own precision, which is float32 also in a model in bf16."""
         assert self.router is not None
-        own = next((p for p in (*self.router.parameters(), *self.router.buffers()) if p.is_floating_point()), x)
-        with torch.autocast(x.device.type, enabled=False):
+        weights = chain(self.router.parameters(), self.router.buffers())
+        own = next((p for p in weights if p.is_floating_point()), x)
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                gates, losses = self.router(x.to(own.dtype), None, mask)
+        else:  # at one token entering the block is what costs
             gates, losses = self.router(x.to(own.dtype), None, mask)
         return (gates if self.kept is None else _of(gates, self.kept)), losses
 

@@ -148,7 +148,7 @@ class Retrofitted:
 
     def loads(self) -> list[Tensor]:
         """Share of real tokens of the last forward pass that used each head, [H] for each layer."""
-        return [self.shared.loads[number] for number in sorted(self.shared.loads)]
+        return [self.shared.load(number) for number in sorted(self.shared.padding)]
 
     def steer(self) -> None:
         """Write the routers' slow scalars (ranking bias, multiplier of the budget) after an update."""

@@ -260,6 +260,8 @@ def within(scores: Tensor, on: Tensor) -> Tensor:
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     """Forward `hard`, backward the gradient of `soft`, so that heads that are off still teach the router.
 
-    Where `hard` is 0 the result is exactly 0: soft - soft cancels in floating point.
+    Where `hard` is 0 the result is exactly 0: soft - soft cancels in floating point. Without a gradient it is `hard`.
     """
+    if not soft.requires_grad:
+        return hard
     return soft + (hard - soft).detach()

@@ -294,7 +294,7 @@ class ReLU(GateFunction):
     ) -> Gates:
         raw = 1 + logits / temperature
         weight = raw.relu()
-        norm = straight_through(weight, F.softplus(raw)).sum(-1)
+        norm = (straight_through(weight, F.softplus(raw)) if raw.requires_grad else weight).sum(-1)
         return Gates(weight, weight > 0, weight, expected=norm)
 
 

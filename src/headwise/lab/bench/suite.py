@@ -251,6 +251,14 @@ def heads() -> list[Result]:
     return [Result(one.cell.name, one.ours, "ms", one.dense, one.ratio) for one in measure()]
 
 
+def pretrained() -> list[Result]:
+    """A retrofitted Llama of 135 million parameters whose tokens use a part of their heads, over the plain one, on one
+    thread; minutes, so only when named."""
+    from headwise.lab.bench.pretrained import measure
+
+    return [Result(f"pretrained/{one.name}", one.ours, one.unit, one.plain, one.ratio) for one in measure()]
+
+
 def coverage() -> list[Result]:
     """Shares of simulated comparisons, over what the statistics promise; a minute, and nothing is timed."""
     from headwise.lab.bench.coverage import rows
@@ -275,9 +283,19 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "mazes": mazes,
     "decoding": decoding,
     "heads": heads,
+    "pretrained": pretrained,
     "coverage": coverage,
 }
-ONLY_NAMED = {"controller_over_loop_compiled", "coverage", "decoding", "gates", "heads", "layout", "mazes"}
+ONLY_NAMED = {
+    "controller_over_loop_compiled",
+    "coverage",
+    "decoding",
+    "gates",
+    "heads",
+    "layout",
+    "mazes",
+    "pretrained",
+}
 
 
 def run(names: Iterable[str] = (), threads: int = 2, quick: bool = False) -> list[dict[str, object]]:
