@@ -65,7 +65,7 @@ def test_what_was_measured_is_kept_and_seeds_may_be_added(
     second = study(asked, tmp_path / "out", scored.append)
     assert {line.split("/")[1] for line in scored} == {"1"}
     kept = json.loads((tmp_path / "out" / MEASURED).read_text())["points"]
-    assert len(kept) == 2 * 2 * len(WAYS)
+    assert len(kept) == 2 * (len(WAYS) + sum(way.random for way in WAYS))
     assert second["tables"]["text"]["untouched"] == first["tables"]["text"]["untouched"]
     with pytest.raises(InputError, match="blocks=3, not 2"):
         study(replace(asked, blocks=2), tmp_path / "out")

@@ -1,7 +1,8 @@
 """What it costs a pretrained model to keep fewer heads, by how they are chosen; nothing is trained.
 
-Every choice is made from calibration texts, drawn anew for each seed, and scored on the same held-out examples as the
-untouched model, so that differences are paired. What is measured is kept, and the same command goes on.
+Every choice is made from calibration texts, those at each token from texts drawn anew for each seed, and scored on the
+same held-out examples as the untouched model, so that differences are paired. What is measured is kept, and the same
+command goes on.
 """
 
 from collections.abc import Callable, Mapping
@@ -97,7 +98,8 @@ def study(asked: Settings, output: Path, progress: Progress = lambda line: None)
         sources = Sources(retrofitted, [source[place] for place in order], objective, seed)
         for keep in asked.keep:
             for way in WAYS:
-                score(f"{seed}/{keep}/{way.label}", partial(way.rule, sources, keep))
+                if way.random or seed == 0:
+                    score(f"{seed}/{keep}/{way.label}", partial(way.rule, sources, keep))
         if "fitted" in vars(sources):  # if anything was left to do
             measured["fits"][str(seed)] = choices.fits_summary(sources.fitted[0].fits)
             write_json(output / MEASURED, measured)
@@ -114,7 +116,8 @@ def summary(asked: Settings, measured: Mapping[str, Any]) -> dict[str, Any]:
         rows, added = list[dict[str, Any]](), dict[tuple[int, str], list[Any]]()
         for keep in asked.keep:
             for way in WAYS:
-                found = [points[f"{where}/{seed}/{keep}/{way.label}"] for seed in range(asked.seeds)]
+                seeds = [seed if way.random else 0 for seed in range(asked.seeds)]
+                found = [points[f"{where}/{seed}/{keep}/{way.label}"] for seed in seeds]
                 parts = [np.array(point["costs"]) for point in found]
                 added[keep, way.label] = parts
                 mean = mean_interval([float(part.mean()) for part in parts], [np.stack(parts)])

@@ -76,12 +76,14 @@ class Way:
         when: once, or at each token.
         counted: whether each layer keeps as many, or all layers together.
         rule: from the sources of a seed and the number of heads.
+        random: whether it is measured for every seed; the others' calibration text is that of seed 0.
     """
 
     name: str
     when: str
     counted: str
     rule: Callable[[Sources, int], choices.Rule]
+    random: bool = False
 
     @property
     def label(self) -> str:
@@ -95,9 +97,9 @@ WAYS = (
     Way("mean contribution", "once", ALL, lambda at, k: choices.static(at.seen.levels, None, at.share(k))),
     Way("gate gradient", "once", LAYER, lambda at, k: choices.static(at.importance, k, None)),
     Way("gate gradient", "once", ALL, lambda at, k: choices.static(at.importance, None, at.share(k))),
-    Way("chance", "each token", LAYER, lambda at, k: choices.chance(k, at.seed)),
-    Way("router in closed form", "each token", LAYER, lambda at, k: at.placed(k, None)),
-    Way("router in closed form", "each token", ALL, lambda at, k: at.placed(None, at.share(k))),
+    Way("chance", "each token", LAYER, lambda at, k: choices.chance(k, at.seed), True),
+    Way("router in closed form", "each token", LAYER, lambda at, k: at.placed(k, None), True),
+    Way("router in closed form", "each token", ALL, lambda at, k: at.placed(None, at.share(k)), True),
     Way("oracle", "each token", LAYER, lambda at, k: choices.oracle(at.seen, k, None)),
     Way("oracle", "each token", ALL, lambda at, k: choices.oracle(at.seen, None, at.share(k))),
 )
