@@ -40,7 +40,7 @@ class PretrainedStack(RoutedStack):
 
     def __init__(self, language_model: Any, model: ModelConfig, arm: Arm, trains: bool) -> None:
         super().__init__(model, arm)
-        self.causal = True
+        self.causal, self._checkpointing = True, False
         # In a list, as the task has it for a part
         self._language_model = [language_model]
         self.retrofitted: Retrofitted = retrofit(language_model.base_model, arm)
@@ -80,15 +80,16 @@ class PretrainedStack(RoutedStack):
     @property
     def checkpointing(self) -> bool:
         """Whether activations are computed once more in the backward pass."""
-        return bool(getattr(self._language_model[0], "is_gradient_checkpointing", False))
+        return self._checkpointing
 
     @checkpointing.setter
     def checkpointing(self, on: bool) -> None:
         model = self._language_model[0]
         if on:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        elif self.checkpointing:
+        elif self._checkpointing:
             model.gradient_checkpointing_disable()
+        self._checkpointing = on
 
     def set_steps(self, steps: int) -> None:
         """Take so many refinement steps: one, as the model is applied once."""
