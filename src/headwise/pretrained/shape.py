@@ -1,6 +1,7 @@
 """The shape of a pretrained model, known before its weights are read."""
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,14 +43,16 @@ def _configuration(name: str) -> Mapping[str, Any]:
         return found if isinstance(found, dict) else {}
     try:
         import transformers
+
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports every try
     except ImportError:
         raise InputError(f"model={name}: needs the package transformers; install headwise[hf]") from None
     try:
         return dict(transformers.AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict())
     except Exception as error:  # code of two hundred models runs in there, and each fails in its own way
         raise InputError(
-            f"model={name}: neither a folder nor a model that the hub gave ({_line(error)}); give a folder, a name with "
-            "network, or smollm2"
+            f"model={name}: neither a folder nor a model that the hub gave ({_line(error)}); give a folder, a name "
+            "with network, or smollm2"
         ) from error
 
 

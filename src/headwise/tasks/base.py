@@ -26,6 +26,7 @@ from headwise.routing.layout import Layout
 
 if TYPE_CHECKING:
     from headwise.models.arm import Arm
+    from headwise.models.backbone import RoutedStack
     from headwise.models.sizes import ModelConfig
     from headwise.reasoning.refinement import Trace
 
@@ -219,8 +220,8 @@ class Task(nn.Module, ABC):
         """
         return arm, model
 
-    def stack(self, model: ModelConfig, arm: Arm) -> Any:
-        """What stands between `embed` and `read_out`: by default a `Backbone`, or what has its methods and attributes."""
+    def stack(self, model: ModelConfig, arm: Arm) -> RoutedStack:
+        """What stands between `embed` and `read_out`: a `Backbone`, or a `RoutedStack` of the task's own."""
         from headwise.models.backbone import Backbone
 
         return Backbone(model, arm, causal=self.causal)

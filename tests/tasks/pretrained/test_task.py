@@ -1,4 +1,4 @@
-"""task=pretrained: equal to the model at the start, trains what it is told, saves what it trains, resumes bit for bit."""
+"""task=pretrained: equal to the model at the start, trains what it is told, saves that, resumes bit for bit."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ from headwise.routing.fixed_routers import StaticRouter
 from headwise.routing.gates import Sigmoid, Soft, TopK
 from headwise.routing.mixtures import ReLU, SharedRouted
 from headwise.routing.routers import LearnedRouter
-from headwise.tasks.pretrained import language_model
+from headwise.tasks.pretrained import data, language_model
 from headwise.tasks.pretrained.data import PretrainedData
 from headwise.training.checkpoints import read_checkpoint
 from headwise.training.config import RunConfig
@@ -34,8 +34,8 @@ SOFT = Arm(LearnedRouter(), Soft())
 
 
 def test_routers_at_zero_leave_the_model_as_it_was(tmp_path: Path) -> None:
-    data, model = build(run_config(tmp_path, SOFT))
-    batch = data.split("test").batch(torch.arange(3))
+    own, model = build(run_config(tmp_path, SOFT))
+    batch = own.split("test").batch(torch.arange(3))
     with torch.no_grad():
         trace = model.eval()(batch, record=True)
         prediction = model.task.read_out(trace.states[-1], batch)
@@ -43,16 +43,16 @@ def test_routers_at_zero_leave_the_model_as_it_was(tmp_path: Path) -> None:
     torch.testing.assert_close(prediction, plain, rtol=0, atol=1e-5)
     metrics = model.task.metrics(prediction, batch)
     assert metrics["added"].abs().max() < 1e-5
-    torch.testing.assert_close(metrics["loss"], data.references(data.split("test"))["untouched"])
+    torch.testing.assert_close(metrics["loss"], own.references(own.split("test"))["untouched"])
     assert [gates.weight.shape for gates in trace.gates[0]] == [(3, 16, 4)] * 2
 
 
 def test_the_references_are_those_of_the_same_blocks() -> None:
-    data = PretrainedData(config(), 0)
-    source = data.split("test")
-    found = data.references(source)
+    own = PretrainedData(config(), 0)
+    source = own.split("test")
+    found = own.references(source)
     tokens = source.batch(torch.arange(3))["tokens"]
-    seen = data.split("train").tokens.flatten()
+    seen = own.split("train").tokens.flatten()
     counts = torch.tensor([(seen == token).sum() + 1 for token in tokens[0, 1:]]).double()
     assert found["floor"][0].item() == pytest.approx(-(counts / (len(seen) + 256)).log().mean().item(), abs=1e-5)
     model = language_model.opened("tiny")[0]
@@ -143,7 +143,9 @@ def test_routers_learn_under_a_budget(tmp_path: Path) -> None:
         (Arm(), 0.5, "router.granularity", None),
     ],
 )
-def test_a_share_becomes_a_number_of_heads(arm: Arm, keep: float, attribute: str, value: object, tmp_path: Path) -> None:
+def test_a_share_becomes_a_number_of_heads(
+    arm: Arm, keep: float, attribute: str, value: object, tmp_path: Path
+) -> None:
     settings = run_config(tmp_path, arm, keep=keep)
     found: object = settings.arm
     for part in attribute.split("."):
@@ -181,7 +183,7 @@ def test_the_shape_is_the_models_own(tmp_path: Path) -> None:
 
 def test_adapters_need_their_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="task.train=lora: needs the package peft"):
+    with pytest.raises(InputError, match=r"task\.train=lora: needs the package peft"):
         run_config(tmp_path, train="lora")
 
 
@@ -205,21 +207,27 @@ def test_a_text_that_does_not_do_is_named(text: str | None, settings: dict, mess
 
 def test_a_file_gives_its_end_to_test_and_no_block_to_two_splits(tmp_path: Path) -> None:
     file = tmp_path / "text.txt"
-    file.write_text("".join(chr(33 + number // 16) * 1 if number % 16 else "\n" for number in range(16 * 40)))
-    data = PretrainedData(config(data=str(file), train_blocks=10), 0)
-    splits = [data.split(name).tokens for name in ("train", "validation", "test")]
+    file.write_text("".join(chr(33 + number // 16) for number in range(16 * 40)))
+    own = PretrainedData(config(data=str(file), train_blocks=10), 0)
+    splits = [own.split(name).tokens for name in ("train", "validation", "test")]
     assert [len(tokens) for tokens in splits] == [10, FEW["validation_blocks"], FEW["test_blocks"]]
     rows = [tuple(row) for tokens in splits for row in tokens.tolist()]
     assert len(set(rows)) == len(rows)
 
 
-def test_the_untouched_losses_are_kept_and_damage_is_computed_again(tmp_path: Path) -> None:
-    first = PretrainedData(config(), 0, tmp_path).split("test").batch(torch.arange(3))["untouched"]
+def test_the_untouched_losses_are_kept_and_damage_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def untouched() -> torch.Tensor:
+        monkeypatch.setattr(data, "_KNOWN", {})  # of another process
+        return data.PretrainedData(config(), 0, tmp_path).split("test").batch(torch.arange(3))["untouched"]
+
+    first = untouched()
     (file,) = (tmp_path / "pretrained").iterdir()
     np.save(file, np.full(3, 7, np.float32))
-    assert PretrainedData(config(), 0, tmp_path).split("test").batch(torch.arange(3))["untouched"].tolist() == [7] * 3
+    assert untouched().tolist() == [7] * 3
     file.write_bytes(b"half")
-    assert PretrainedData(config(), 0, tmp_path).split("test").batch(torch.arange(3))["untouched"].equal(first)
+    assert untouched().equal(first)
 
 
 def test_another_text_is_scored_beside(tmp_path: Path) -> None:

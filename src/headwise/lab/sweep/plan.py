@@ -148,11 +148,9 @@ def _planned(group: tuple[list[tuple[str, RunConfig]], TaskData], seeds: list[in
     arms, data = group
     base = arms[0][1]
     shapes = [(label, config.arm, config.model) for label, config in arms]
-    length, causal, own = length_of(base, data), base.entry.task.causal, measure_of(base, data)
-    if parity == "none":
-        sized = as_they_are(shapes, length, causal, own)
-    else:
-        sized = match(shapes, length, parity, causal, own)
+    how = (length_of(base, data), base.entry.task.causal, measure_of(base, data))
+    length, causal, own = how
+    sized = as_they_are(shapes, *how) if parity == "none" else match(shapes, length, parity, causal, own)
     return assemble(arms, data, seeds, sized, output)
 
 

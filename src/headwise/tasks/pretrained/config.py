@@ -37,8 +37,8 @@ class PretrainedConfig:
         rank: of the adapters; default 8. Their scale is 2.
         keep: share of the heads that a token keeps: sets k of the gate function or router, else the target of the
             balance, to keep·H; null (default) leaves the arm as it is. An arm without a router keeps all heads.
-        start: routers start at `zero` (default); from the contributions of the heads: `ridge` (a linear router fitted to
-            their logarithm in closed form; one per layer from their mean) or `importance` (a choice per layer by their
+        start: routers start at `zero` (default), or from the contributions of the heads: `ridge` (a linear router fitted
+            to their logarithm in closed form; one per layer from their mean), `importance` (a choice per layer by their
             mean).
 
     Raises:
@@ -84,7 +84,9 @@ def keeping(arm: Arm, keep: float, heads: int) -> Arm:
     if hasattr(gate, "k"):
         routed = number - getattr(gate, "shared", 0)
         if routed < 1:
-            raise InputError(f"task.keep={keep:g}: {number} of {heads} heads, of which gate {_name(arm)} shares as many")
+            raise InputError(
+                f"task.keep={keep:g}: {number} of {heads} heads, of which gate {_name(arm)} shares as many"
+            )
         return replace(arm, gate=replace(gate, k=routed))  # type: ignore[type-var]
     if not gate.varies:
         raise InputError(

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from headwise.errors import InputError
+from headwise.files import make_folder, writing
+from headwise.pretrained.opening import blocks as cut
 from headwise.tasks.base import SPLITS, Batch, Source, TaskData
 from headwise.tasks.pretrained.config import PretrainedConfig
 from headwise.tasks.pretrained.language_model import digest, logits_of, nats, opened
@@ -22,6 +24,8 @@ from headwise.tasks.pretrained.texts import texts_of
 
 AT_ONCE = 4
 """Blocks that the untouched model reads at once."""
+_KNOWN: dict[str, Tensor] = {}
+"""Losses of untouched models that this process has computed, by the name of their file."""
 
 
 class Blocks(Source):
@@ -60,27 +64,29 @@ class Untouched:
     """
 
     def __init__(self, config: PretrainedConfig, weights: str, tokens: Tensor, cache: Path | None) -> None:
-        self.config, self.tokens, self._values = config, tokens, None
-        name = f"untouched-{weights}-{Blocks(tokens).fingerprint()}.npy"
-        self.file = None if cache is None else cache / "pretrained" / name
-        self._values: Tensor | None = None
+        self.config, self.tokens = config, tokens
+        self.name = f"untouched-{weights}-{Blocks(tokens).fingerprint()}.npy"
+        self.file = None if cache is None else cache / "pretrained" / self.name
 
     def __call__(self) -> Tensor:
         """[N], float32."""
-        if self._values is None:
-            self._values = self._kept()
-        if self._values is None:
-            self._values = self._computed()
-            self._keep(self._values)
-        return self._values
+        if self.name not in _KNOWN:
+            kept = self._kept()
+            _KNOWN[self.name] = self._computed() if kept is None else kept
+            if kept is None:
+                self._keep(_KNOWN[self.name])
+        return _KNOWN[self.name]
 
     @torch.no_grad()
     def _computed(self) -> Tensor:
         model, _ = opened(self.config.model)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with torch.device("cpu"), torch.autocast(device.type, enabled=False):
+        parts = []
+        with torch.autocast(device.type, enabled=False):
             model.to(device)
-            parts = [nats(logits_of(model, part.to(device)), part.to(device)) for part in self.tokens.split(AT_ONCE)]
+            for part in torch.split(self.tokens, AT_ONCE):
+                tokens = part.to(device)
+                parts.append(nats(logits_of(model, tokens), tokens))
             model.to("cpu")
         return torch.cat(parts).mean(1).float().cpu()
 
@@ -97,8 +103,6 @@ class Untouched:
     def _keep(self, values: Tensor) -> None:
         if self.file is None:
             return
-        from headwise.files import make_folder, writing
-
         make_folder(self.file.parent)
         with writing(self.file) as out:
             np.save(out, values.numpy(), allow_pickle=False)
@@ -116,10 +120,12 @@ class PretrainedData(TaskData):
 
     def __init__(self, config: PretrainedConfig, seed: int, cache: Path | None = None) -> None:
         super().__init__(config, seed, cache)
-        model, tokenizer = opened(config.model)
+        model, _ = opened(config.model)
         longest = getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", None)
         if isinstance(longest, int) and config.context > longest:
-            raise InputError(f"task.context={config.context}: {config.model} reads {longest} tokens; choose that or less")
+            raise InputError(
+                f"task.context={config.context}: {config.model} reads {longest} tokens; choose that or less"
+            )
         self.facts = {
             "architecture": type(model).__name__,
             "vocabulary": int(model.get_input_embeddings().weight.shape[0]),
@@ -150,8 +156,7 @@ class PretrainedData(TaskData):
         """`floor`, a unigram of the blocks trained on, and `untouched`, the model as it was, in nats per token."""
         assert isinstance(source, Blocks)
         untouched = Untouched(self.config, self.facts["weights"], source.tokens, self.cache)
-        known = source.untouched or untouched
-        return {"floor": self._unigram()[source.tokens[:, 1:]].mean(1), "untouched": known()}
+        return {"floor": self._unigram()[source.tokens[:, 1:]].mean(1), "untouched": untouched()}
 
     def _unigram(self) -> Tensor:
         """Nats of each token by how often it is in the blocks trained on, plus one."""
@@ -196,8 +201,6 @@ def blocks(config: PretrainedConfig, texts: list[str], at_most: int | None, key:
     Raises:
         InputError: they are shorter than one block.
     """
-    from headwise.pretrained.opening import blocks as cut
-
     _, tokenizer = opened(config.model)
     try:
         return cut(texts, tokenizer, config.context, at_most)

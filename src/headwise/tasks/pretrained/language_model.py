@@ -64,11 +64,13 @@ def built(config: PretrainedConfig, weights: str) -> Any:
     """
     if digest(config.model) != weights:
         raise InputError(
-            f"task.model={config.model}: its weights are not those that the run was trained on; give the model as it was"
+            f"task.model={config.model}: its weights are not those that the run was trained on; give the model as it "
+            "was"
         )
     model = copy.deepcopy(opened(config.model)[0])
     if torch.get_default_device().type == "meta":
         model = model.to("meta")
+        model.tie_weights()  # which a move to this device parts
     model.role = "pretrained"
     model.requires_grad_(config.train == "all")
     if config.train == "lora":
@@ -122,8 +124,8 @@ def check_ends(name: str, model: Any) -> None:
         raise InputError(f"model={name}: unknown architecture ({' '.join(str(error).split())[:120]})") from error
     if not same:
         raise InputError(
-            f"model={name}: unknown architecture, {type(model).__name__} does more than embed tokens, transform and map "
-            "hidden states to scores"
+            f"model={name}: unknown architecture, {type(model).__name__} does more than embed tokens, transform and "
+            "map hidden states to scores"
         )
 
 

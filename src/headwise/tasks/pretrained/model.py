@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from headwise.errors import InputError
-from headwise.models.arm import Arm
+from headwise.models.arm import Arm, check
 from headwise.models.sizes import ModelConfig
 from headwise.pretrained.shape import shape_of
 from headwise.tasks.base import Batch, Shift, Task
@@ -25,7 +25,8 @@ from headwise.tasks.pretrained.language_model import NO_PEFT, built, check_ends,
 from headwise.tasks.pretrained.stack import PretrainedStack
 
 CONTRIBUTIONS = "headwise.pretrained.contributions"
-"""Where `warm_start(retrofitted, start, blocks)` is: routers filled in from the heads' contributions to blocks [N, L]."""
+"""Where `warm_start(retrofitted, start, blocks)` is: it fills routers in from the heads' contributions on blocks [N, L].
+"""
 
 
 class PretrainedTask(Task):
@@ -63,10 +64,13 @@ class PretrainedTask(Task):
         if model not in (shape, ModelConfig()):
             key = next(f.name for f in fields(model) if getattr(model, f.name) != getattr(shape, f.name))
             raise InputError(
-                f"model.{key}={getattr(model, key)}: task.model={config.model} has {getattr(shape, key)}; the shape of a "
-                "pretrained model is its own, leave model.* out"
+                f"model.{key}={getattr(model, key)}: task.model={config.model} has {getattr(shape, key)}; the shape of "
+                "a pretrained model is its own, leave model.* out"
             )
-        return (arm if config.keep is None else keeping(arm, config.keep, shape.heads)), shape
+        if config.keep is None:
+            return arm, shape
+        check(arm, cls.declared(config))  # what no share could make right comes first
+        return keeping(arm, config.keep, shape.heads), shape
 
     @classmethod
     def shifts(cls, config: PretrainedConfig) -> dict[str, Shift]:

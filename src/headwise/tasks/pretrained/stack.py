@@ -98,14 +98,12 @@ class PretrainedStack(RoutedStack):
 
     def flops_per_example(self, length: int) -> float:
         """Forward FLOPs of one example, as `headwise.models.flops` counts them; every head is computed."""
-        maps = [m for m in self._language_model[0].base_model.modules() if _is_map(m)]
-        macs = float(sum(m.weight.numel() * length for m in maps))
-        for site in self.retrofitted.sites:
-            macs += 2 * site.heads * site.head_width * length * (length + 1) / 2  # scores, and means of values
-        # Routers' own linear maps are among those above only where they are modules of that kind
-        inside = {id(m) for router in self.routers() for m in router.modules()}
-        macs -= sum(m.weight.numel() * length for m in maps if id(m) in inside)
-        return 2 * (macs + sum(router.macs(length, length) for router in self.routers()))
+        routed = {id(module) for router in self.routers() for module in router.modules()}
+        maps = (m for m in self._language_model[0].base_model.modules() if _is_map(m) and id(m) not in routed)
+        macs = float(sum(m.weight.numel() for m in maps) * length)
+        for site in self.retrofitted.sites:  # scores, and means of values
+            macs += 2 * site.heads * site.head_width * length * (length + 1) / 2
+        return float(2 * (macs + sum(router.macs(length, length) for router in self.routers())))
 
 
 def _is_map(module: nn.Module) -> bool:

@@ -34,7 +34,9 @@ def texts_of(name: str, root: str | None, key: str) -> list[list[str]]:
     if name in NAMED and not files[0].exists():
         folder = root or os.environ.get("HEADWISE_DATA")
         if not folder:
-            raise InputError(f"task.{key}={name}: set HEADWISE_DATA or task.root to the folder of data sets, or give a file")
+            raise InputError(
+                f"task.{key}={name}: set HEADWISE_DATA or task.root to the folder of data sets, or give a file"
+            )
         files = [user_path(folder) / name / file for file in NAMED[name]]
         if missing := next((file for file in files if not file.is_file()), None):
             raise InputError(f"task.{key}={name}: {missing} not found; headwise data get {name} downloads it")
@@ -45,7 +47,9 @@ def _read(file: Path, key: str) -> list[str]:
     try:
         texts = read_texts(file)
     except InputError as error:
-        raise InputError(f"task.{error}" if key == "data" else f"task.{key}={str(error).removeprefix('data=')}") from None
+        raise InputError(
+            f"task.{error}" if key == "data" else f"task.{key}={str(error).removeprefix('data=')}"
+        ) from None
     if not any(text.strip() for text in texts):
         raise InputError(f"task.{key}={file}: holds no text")
     return texts
