@@ -1,12 +1,11 @@
 """The shape of a pretrained model, known before its weights are read."""
 
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from headwise.errors import InputError
-from headwise.files import user_path
+from headwise.files import read_mapping, user_path
 from headwise.models.sizes import ModelConfig
 from headwise.pretrained import smollm2, tiny
 
@@ -37,10 +36,9 @@ def _configuration(name: str) -> Mapping[str, Any]:
         if not folder.is_dir():
             raise InputError(f"model={name}: no such folder; give one, a name on the hub, or smollm2")
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"model={name}: no model of transformers there (config.json: {_line(error)})") from error
-        return found if isinstance(found, dict) else {}
+            return read_mapping(file)
+        except (InputError, OSError) as error:
+            raise InputError(f"model={name}: no model of transformers there ({_line(error)})") from None
     try:
         import transformers
 

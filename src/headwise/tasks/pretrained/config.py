@@ -37,9 +37,9 @@ class PretrainedConfig:
         rank: of the adapters; default 8. Their scale is 2.
         keep: share of the heads that a token keeps: sets k of the gate function or router, else the target of the
             balance, to keep·H; null (default) leaves the arm as it is. An arm without a router keeps all heads.
-        start: routers start at `zero` (default), or from the contributions of the heads: `ridge` (a linear router fitted
-            to their logarithm in closed form; one per layer from their mean), `importance` (a choice per layer by their
-            mean).
+        start: routers start at `zero` (default), or from the contributions of the heads: `ridge` (a linear router whose
+            weights are fitted to their logarithm in closed form; one per layer from their mean), `importance` (a choice
+            per layer by their mean).
 
     Raises:
         ValueError: a value out of range, with what is allowed.
