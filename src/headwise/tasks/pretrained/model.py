@@ -25,7 +25,7 @@ from headwise.tasks.pretrained.language_model import NO_PEFT, built, check_ends,
 from headwise.tasks.pretrained.stack import PretrainedStack
 
 CONTRIBUTIONS = "headwise.pretrained.contributions"
-"""Where `warm_start(retrofitted, start, blocks)` is: it fills routers from the heads' contributions to blocks [N, L]."""
+"""Where `warm_start(retrofitted, start, blocks)` is, which fills routers in from what heads add on blocks [N, L]."""
 
 
 class PretrainedTask(Task):
