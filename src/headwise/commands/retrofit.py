@@ -18,7 +18,7 @@ from headwise.training.files import SUMMARY, TEST_VALUES
 from headwise.training.quoting import key_of
 
 RESULT = "result.json"
-ROUTED = ("arm.router=learned", "arm.gate=top_k", "name=top_k")
+ROUTED = ("arm.router=learned", "arm.gate=unit", "name=router")
 """The arm where none is named: a router per token, and its k best heads."""
 
 
@@ -35,7 +35,7 @@ class Options:
         other: another text, scored beside; null (default) for none.
         keep: share of the heads that a token keeps; default 0.78, 7 of 9. null leaves the arm as it is.
         train: none, routers, lora or all; null (default) takes the task's own, routers.
-        start: zero, ridge or importance; null (default) takes the task's own, zero.
+        start: zero, ridge or importance; null (default) takes ridge where no arm is named, else the task's own, zero.
         output: the run's directory; null makes a new one in runs/.
         resume: directory of a run that stopped; it goes on from there, with its own settings.
         settings: of the run; arm= takes another arm than a router per token with its k best heads.
@@ -84,7 +84,9 @@ def settings_of(options: Options) -> RunConfig:
     if "task" in given or "task.name" in given:
         raise InputError("task: retrofit is of task=pretrained; for another, headwise train task=...")
     named = any(key == "arm" or key.startswith(("arm.router", "arm.gate")) for key in given)
-    return configuration.load(["task=pretrained", *_words(options), *(() if named else ROUTED), *options.settings])
+    return configuration.load(
+        ["task=pretrained", *_words(options), *([] if named else _routed(options)), *options.settings]
+    )
 
 
 def concluded(directory: Path) -> dict[str, Any]:
@@ -162,3 +164,8 @@ def _words(options: Options) -> Iterator[str]:
         if (value := getattr(options, key)) is not None:
             yield f"task.{key}={value}"
     yield f"task.keep={'null' if options.keep is None else options.keep}"
+
+
+def _routed(options: Options) -> list[str]:
+    start = ["task.start=ridge"] if options.start is None and options.keep is not None else []
+    return [*ROUTED, *start]

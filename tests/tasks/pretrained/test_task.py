@@ -11,6 +11,7 @@ import torch
 from headwise.errors import InputError
 from headwise.models.arm import Arm
 from headwise.models.sizes import ModelConfig
+from headwise.pretrained.warm_start import observe
 from headwise.reasoning.controllers import HRMConfig
 from headwise.reasoning.halting import EntropyHalting
 from headwise.reasoning.refinement import RefinementConfig
@@ -19,8 +20,9 @@ from headwise.routing.fixed_routers import StaticRouter
 from headwise.routing.gates import Sigmoid, Soft, TopK
 from headwise.routing.mixtures import ReLU, SharedRouted
 from headwise.routing.routers import LearnedRouter
+from headwise.routing.unit_gates import Unit
 from headwise.tasks.pretrained import data, language_model
-from headwise.tasks.pretrained.data import PretrainedData
+from headwise.tasks.pretrained.data import PretrainedData, split_tokens
 from headwise.training.checkpoints import read_checkpoint
 from headwise.training.config import RunConfig
 from headwise.training.evaluation import evaluate, load
@@ -239,3 +241,25 @@ def test_another_text_is_scored_beside(tmp_path: Path) -> None:
     assert metrics["other_loss"] != metrics["loss"]
     analysis = json.loads((run / "analysis.json").read_text())
     assert analysis["tables"][0]["rows"][0][:2] == [str(other), 3]
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [Arm(LearnedRouter(), Unit(3)), Arm(LearnedRouter("layer"), Unit(3)), Arm(StaticRouter(3))],
+    ids=["token", "layer", "static"],
+)
+def test_a_start_from_contributions_keeps_the_heads_that_say_most(arm: Arm, tmp_path: Path) -> None:
+    _, model = build(run_config(tmp_path, arm, start="ridge"))
+    blocks = split_tokens(config())[0][:8]
+    stack = model.task._stack[0].retrofitted
+    kept, left = [], []
+    for batch in blocks.split(1):
+        seen = observe(stack, {"input_ids": batch})
+        with torch.no_grad():
+            model.eval()({"tokens": batch})
+        for (_, norms), gates in zip(seen.values(), stack.gates(), strict=True):
+            on = gates.active.expand(1, 16, 4)[0]
+            assert (on.sum(1) == 3).all()
+            kept.append(norms[on].log())
+            left.append(norms[~on].log())
+    assert torch.cat(kept).mean() > torch.cat(left).mean() + 0.05

@@ -5,7 +5,6 @@ Legend: B batch, L length, D width, V tokens.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import math
 from dataclasses import fields
@@ -23,9 +22,7 @@ from headwise.tasks.pretrained.config import PretrainedConfig, keeping
 from headwise.tasks.pretrained.data import split_tokens
 from headwise.tasks.pretrained.language_model import NO_PEFT, built, check_ends, nats, scores
 from headwise.tasks.pretrained.stack import PretrainedStack
-
-CONTRIBUTIONS = "headwise.pretrained.contributions"
-"""Where `warm_start(retrofitted, start, blocks)` is, which fills routers in from what heads add on blocks [N, L]."""
+from headwise.tasks.pretrained.starting import begin
 
 
 class PretrainedTask(Task):
@@ -106,10 +103,11 @@ class PretrainedTask(Task):
         stack = self._stack[0]
         if self.config.start == "zero" or not any(True for _ in stack.routers()):
             return
-        if importlib.util.find_spec(CONTRIBUTIONS) is None:
-            raise InputError(f"task.start={self.config.start}: this installation measures no contributions; use zero")
         train, _, _ = split_tokens(self.config)
-        importlib.import_module(CONTRIBUTIONS).warm_start(stack.retrofitted, self.config.start, train)
+        try:
+            begin(stack.retrofitted, self.config.start, train)
+        except ValueError as error:
+            raise InputError(f"task.start={self.config.start}: {error}") from error
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """[B, L, D]; blocks are not padded."""
