@@ -35,6 +35,10 @@ SMALLER = {
         "task.train_sentences=100",
         "task.encoder={name: scratch, word: 16, characters: 16, hidden: 16, layers: 1}",
     ],
+    "pretrained": [
+        *("task.model=tiny", "task.data=synthetic", "task.context=24", "task.train_blocks=100", "task.test_blocks=30"),
+        "task.train=all",
+    ],
 }
 ALLOWED = 1 / 40  # runs with a false alarm
 
@@ -59,13 +63,18 @@ def configurations(updates: int, only: list[str] | None = None, seed: int = 0) -
     """Every arm on every task that does not refuse it, tasks in turn."""
     recipe = [f"training.updates={updates}", f"training.validate_every={max(updates // 6, 1)}", f"seed={seed}"]
     recipe += ["training.batch_size=16", f"training.log_every={max(updates // 12, 1)}", "training.preset.lr=0.003"]
-    words = {task: [f"task={task}", *SMALLER.get(task, []), *SMALL, *recipe] for task in only or TASKS}
+    words = {task: [f"task={task}", *SMALLER.get(task, []), *_small(task), *recipe] for task in only or TASKS}
     for own in words.values():
         load([*own, "arm=baseline"])  # which no task refuses: what is wrong here is a key
     for arm in presets("arm"):
         for task, own in words.items():
             with contextlib.suppress(InputError):
                 yield f"{task} {arm}", load([*own, f"arm={arm}"])
+
+
+def _small(task: str) -> list[str]:
+    """A pretrained model has a shape of its own."""
+    return [word for word in SMALL if not (TASKS[task].task.brings_stack and word.startswith("model."))]
 
 
 def examined(name: str, config: RunConfig, folder: Path) -> Examined:

@@ -23,6 +23,7 @@ OWN = {
     "ladder": "headwise.commands.ladder",
     "claims": "headwise.commands.claims",
     "claims run": "headwise.commands.claims_run",
+    "retrofit": "headwise.commands.retrofit",
     "doctor": "headwise.commands.doctor",
     "heads": "headwise.commands.heads",
     "report": "headwise.commands.report",

@@ -11,7 +11,6 @@ from torch import Tensor
 from headwise.errors import InputError
 from headwise.laws.arms import SHAPE
 from headwise.models.arm import Arm, check
-from headwise.models.backbone import Backbone
 from headwise.schema import build, to_plain
 from headwise.tasks import TASKS
 from headwise.tasks.base import Batch, Source, TaskData, TaskEntry, TaskModel
@@ -89,7 +88,8 @@ def of_model(entry: TaskEntry, config: Any, data: TaskData) -> list[str]:
     torch.manual_seed(0)
     shape = replace(SHAPE, depth=1)
     check(Arm(), replace(entry.task.declared(config), targets=0), shape)
-    model = TaskModel(entry.task(config, data.facts, shape.width), Backbone(shape, Arm(), entry.task.causal)).double()
+    task = entry.task(config, data.facts, shape.width)
+    model = TaskModel(task, task.stack(shape, Arm())).double()
     source = data.split("test")
     index = torch.arange(min(EXAMPLES, len(source)))
     model.eval()

@@ -17,7 +17,51 @@ from headwise.routing.layout import Layout, RelativeBias, gates_of_route, heads_
 from headwise.routing.routers import Router
 
 
-class Backbone(nn.Module):
+class RoutedStack(nn.Module):
+    """What training asks of a stack whatever it is made of: its routers, and what is set of all of them.
+
+    Attributes:
+        model: the shape.
+        arm: what it follows.
+    """
+
+    model: ModelConfig
+    arm: Arm
+
+    def __init__(self, model: ModelConfig, arm: Arm) -> None:
+        super().__init__()
+        self.model, self.arm, self._reports_entropy = model, arm, False
+
+    def routers(self) -> Iterator[Router]:
+        """The routers of the layers, first to last."""
+        return (module for module in self.modules() if isinstance(module, Router))
+
+    @property
+    def reports_entropy(self) -> bool:
+        """Whether the trace of a training pass has the loss "entropy"; the objective asks where it has a weight."""
+        return self._reports_entropy
+
+    @reports_entropy.setter
+    def reports_entropy(self, on: bool) -> None:
+        if on != self._reports_entropy:
+            self._reports_entropy = on
+            for router in self.routers():
+                router.reports_entropy = on
+
+    @property
+    def temperature(self) -> float | None:
+        """The temperature of the head logits, None without a router."""
+        return next((router.temperature.item() for router in self.routers()), None)
+
+    def set_temperature(self, value: float) -> None:
+        """Set the temperature of every router; schedules call this between updates."""
+        if not value > 0:
+            raise ValueError(f"temperature={value}: choose a number above 0")
+        for router in self.routers():
+            router.temperature.fill_(value)
+
+
+class Backbone(RoutedStack):
     """Everything between a task's embedding and its read-out.
 
     Args:
@@ -33,12 +77,12 @@ class Backbone(nn.Module):
     role = "backbone"
 
     def __init__(self, model: ModelConfig, arm: Arm, causal: bool = False) -> None:
-        super().__init__()
+        super().__init__(model, arm)
         if causal and (model.n_structural or model.relative):
             raise ValueError("structural_heads and relative are for models that are not causal; use 0")
         if causal and (arm.router.granularity == "sequence" or arm.halting.halts):
             raise ValueError("a causal model must not look at the whole sequence: use granularity=token, halting=fixed")
-        self.model, self.arm, self.causal, self._reports_entropy = model, arm, causal, False
+        self.causal = causal
         controller = arm.controller.build(model.width, model.heads, causal)
         context = controller.context_width if controller is not None else 0
         blocks = [self._block(layer, context) for layer in range(model.depth)]
@@ -95,27 +139,6 @@ class Backbone(nn.Module):
         trace: Trace = self.refiner(x, attending, carry, gates, record)
         return replace(trace, states=self.norm(trace.states))
 
-    def routers(self) -> Iterator[Router]:
-        """The routers of the layers, first to last."""
-        return (module for module in self.modules() if isinstance(module, Router))
-
-    @property
-    def reports_entropy(self) -> bool:
-        """Whether the trace of a training pass has the loss "entropy"; the objective asks where it has a weight."""
-        return self._reports_entropy
-
-    @reports_entropy.setter
-    def reports_entropy(self, on: bool) -> None:
-        if on != self._reports_entropy:
-            self._reports_entropy = on
-            for router in self.routers():
-                router.reports_entropy = on
-
-    @property
-    def temperature(self) -> float | None:
-        """The temperature of the head logits, None without a router."""
-        return next((router.temperature.item() for router in self.routers()), None)
-
     def set_steps(self, steps: int) -> None:
         """Take so many refinement steps at evaluation, in each segment, in place of those trained.
 
@@ -126,10 +149,3 @@ class Backbone(nn.Module):
         loop = replace(self.arm.refinement, steps=steps, gradient="full", window=1, supervision="last", supervised=None)
         self.arm = replace(self.arm, refinement=loop)
         self.refiner.config = loop
-
-    def set_temperature(self, value: float) -> None:
-        """Set the temperature of every router; schedules call this between updates."""
-        if not value > 0:
-            raise ValueError(f"temperature={value}: choose a number above 0")
-        for router in self.routers():
-            router.temperature.fill_(value)

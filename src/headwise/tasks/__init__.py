@@ -17,6 +17,7 @@ TASKS: Registry[TaskEntry] = Registry(
         "language": "headwise.tasks.language:ENTRY",
         "maze": "headwise.tasks.maze:ENTRY",
         "parsing": "headwise.tasks.parsing:ENTRY",
+        "pretrained": "headwise.tasks.pretrained:ENTRY",
         "sorting": "headwise.tasks.sorting:ENTRY",
         "walk": "headwise.tasks.walk:ENTRY",
     },

@@ -25,7 +25,8 @@ from headwise.models.refusals import TaskFacts
 from headwise.routing.layout import Layout
 
 if TYPE_CHECKING:
-    from headwise.models.backbone import Backbone
+    from headwise.models.arm import Arm
+    from headwise.models.backbone import RoutedStack
     from headwise.models.sizes import ModelConfig
     from headwise.reasoning.refinement import Trace
 
@@ -186,6 +187,8 @@ class Task(nn.Module, ABC):
     """The key of its configuration that says how many examples are trained on, if there is one."""
     has_positions: ClassVar[bool] = False
     """Whether `layout` says where on a grid the tokens are."""
+    brings_stack: ClassVar[bool] = False
+    """Whether `stack` is not a `Backbone` but a model that is there already, applied once, of a shape of its own."""
 
     def __init__(self, config: Any, facts: dict[str, Any], width: int) -> None:
         super().__init__()
@@ -209,6 +212,21 @@ class Task(nn.Module, ABC):
         """
 
     @classmethod
+    def resolve(cls, config: Any, arm: Arm, model: ModelConfig) -> tuple[Arm, ModelConfig]:
+        """Arm and shape as settings of the task make them; by default as they are. A run's configuration has them so.
+
+        Raises:
+            InputError: they do not go together.
+        """
+        return arm, model
+
+    def stack(self, model: ModelConfig, arm: Arm) -> RoutedStack:
+        """What stands between `embed` and `read_out`: a `Backbone`, or a `RoutedStack` of the task's own."""
+        from headwise.models.backbone import Backbone
+
+        return Backbone(model, arm, causal=self.causal)
+
+    @classmethod
     def relations(cls, config: Any) -> tuple[str, ...]:
         """Names of the relations of `layout`, in its order, along which heads can be made to see; none by default."""
         return ()
@@ -216,7 +234,7 @@ class Task(nn.Module, ABC):
     @classmethod
     def declared(cls, config: Any) -> TaskFacts:
         """What decides which arms and shapes the task takes under these settings."""
-        return TaskFacts(cls.causal, cls.relations(config), cls.has_positions)
+        return TaskFacts(cls.causal, cls.relations(config), cls.has_positions, once=cls.brings_stack)
 
     @classmethod
     def shifts(cls, config: Any) -> dict[str, Shift]:
@@ -263,7 +281,7 @@ class TaskModel(nn.Module):
     `model.task.read_out(trace.states[k], batch)` is the prediction after supervised step k.
     """
 
-    def __init__(self, task: Task, backbone: Backbone) -> None:
+    def __init__(self, task: Task, backbone: Any) -> None:
         super().__init__()
         self.task = task
         self.backbone = backbone
@@ -319,6 +337,7 @@ class TaskEntry:
         name: as in `task=name`.
         summary: one line for `headwise list`.
         config, task, data: its three classes.
+        needs: packages, by the names that Python imports, that it cannot do without and headwise does not depend on.
         commands: of the command line that the task brings along, name (of one word or two) to a module with a dataclass
             `Options`, whose docstring is the command's help, and `run(options, load)`, which is given
             `headwise.training.evaluation.load` and returns plain JSON, or a `Writing` for output that may be long.
@@ -342,6 +361,7 @@ class TaskEntry:
     sample: str | None = None
     analysis: str | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
     @property
     def about(self) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from headwise.models.backbone import Backbone
 from headwise.tasks.base import TaskData, TaskModel
 from headwise.training.config import RunConfig
 
@@ -28,7 +27,7 @@ def build_model(config: RunConfig, facts: dict[str, Any], task_config: Any = Non
         task_config: settings of the task in place of the run's.
     """
     task = config.entry.task(task_config or config.task, facts, config.model.width)
-    return TaskModel(task, Backbone(config.model, config.arm, causal=task.causal))
+    return TaskModel(task, task.stack(config.model, config.arm))
 
 
 @contextlib.contextmanager

@@ -185,6 +185,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed={self.seed}; choose 0 or more, below 2^63")
+        arm, model = self.entry.task.resolve(self.task, self.arm, self.model)
+        object.__setattr__(self, "arm", arm)
+        object.__setattr__(self, "model", model)
         check(self.arm, self.entry.task.declared(self.task), self.model)
         self.entry.task.check(self.task, self.model)
 

@@ -29,12 +29,12 @@ from headwise.training.loggers import Logger
 from headwise.training.loop import Training, train_loop
 from headwise.training.machine import device_of
 from headwise.training.objective import Step
-from headwise.training.optim import check_optimizer, optimizer_for
+from headwise.training.optim import AdamW, check_optimizer, optimizer_for
 from headwise.training.processes import Processes
 from headwise.training.profiling import profiled
 from headwise.training.progress import ProgressBar, ProgressFile, reported
 from headwise.training.recorder import Recorder
-from headwise.training.state import restore, restore_model, seed_process, tidy
+from headwise.training.state import restore, restore_model, save, seed_process, tidy
 from headwise.training.validation import Validation
 
 log = logging.getLogger("headwise")
@@ -100,6 +100,12 @@ def fit(
             ended = finished(run)
             if ended:
                 log.info("%s: finished already, after %d updates", directory, run.batches.position)
+            elif not trains(model):
+                log.info("nothing in the model is trained: it is scored as it is")
+                if found is None:
+                    run.validation.run(0, model, run.average)
+                    save(run)
+                ended = True
             else:
                 run.recorder.start_clock()
                 looking = profiled(run, directory / PROFILE) if config.training.profile else contextlib.nullcontext()
@@ -130,7 +136,7 @@ def assembled(
     training, device = config.training, device_of(config.device)
     model.to(device).train()
     for part in model.backbone.modules():
-        if isinstance(part, BlockStack):
+        if isinstance(part, BlockStack) or part is model.backbone:
             part.checkpointing = training.checkpointing
     if training.compile:
         compile_backbone(model.backbone)
@@ -154,7 +160,7 @@ def assembled(
     )
     task = model.task
     validation = Validation(data.split("validation"), training, task.metric, task.higher_is_better, recorder, processes)
-    optimizer = optimizer_for(model, training.preset)
+    optimizer = optimizer_for(model, training.preset) if trains(model) else AdamW([{"params": []}])
     check_optimizer(optimizer, model)
     shown = (
         ProgressFile(directory / PROGRESS if processes.first else None, recorder, validation)
@@ -206,11 +212,19 @@ def check_shared(config: RunConfig, processes: Processes) -> None:
         )
 
 
+def trains(model: TaskModel) -> bool:
+    """Whether there is anything to train: not in a pretrained model that is left as it is."""
+    return any(parameter.requires_grad for parameter in model.parameters())
+
+
 def leaves_parameters_out(model: TaskModel) -> bool:
     """Whether an update may give some parameters no gradient: the slow module does not fire in every segment."""
-    controller, loop = model.backbone.refiner.controller, model.backbone.arm.refinement
+    loop = model.backbone.arm.refinement
+    if loop.segments == 1:
+        return False
+    controller = model.backbone.refiner.controller
     period = None if controller is None else controller.slow_period
-    return loop.segments > 1 and period is not None and period > loop.steps
+    return period is not None and period > loop.steps
 
 
 def finished(run: Training) -> bool:

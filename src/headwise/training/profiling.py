@@ -95,7 +95,7 @@ def named_methods(run: Training) -> Iterator[tuple[Any, str, str]]:
     A compiled backbone is one graph and one part, "backbone"; else that is what its parts leave: norms, residuals, the
     loop itself. Clipping and the optimiser are named where they stand.
     """
-    model, refiner = run.model, run.model.backbone.refiner
+    model, refiner = run.model, getattr(run.model.backbone, "refiner", None)
     yield run.batches, "_batch", "data"
     yield model, "forward", "backbone"
     yield model.task, "embed", "embed"
@@ -107,9 +107,9 @@ def named_methods(run: Training) -> Iterator[tuple[Any, str, str]]:
     yield run.validation, "run", "validation"
     if run.config.training.compile:
         return
-    if refiner.controller is not None:
+    if refiner is not None and refiner.controller is not None:
         yield refiner.controller, "forward", "controller"
-    if refiner.halting is not None:
+    if refiner is not None and refiner.halting is not None:
         yield refiner.halting, "forward", "halting"
     for module in model.backbone.modules():
         if isinstance(module, Block):

@@ -164,6 +164,8 @@ class _Routing:
                 own_mask = mask if mask is None or len(running) == batch else mask[running]
                 by_layer.setdefault(layer, []).append((own, own_mask))
                 self._mean_gates(t, layer, own, own_mask)
+                if not self.attentions:  # layers of a pretrained model, which compute every head
+                    continue
                 # Of the states only shape and device count here.
                 plan = self.attentions[layer].plan(own.weight, trace.states[0, : len(running)])
                 self._sum("executed", plan.heads_executed.sum().item())

