@@ -53,7 +53,7 @@ ALLOWED = {
     "routing": NUMERIC,
     "reasoning": NUMERIC,
     "models": NUMERIC | {"safetensors"},
-    "pretrained": NUMERIC | {"safetensors", "transformers", "tokenizers", "gguf"},
+    "pretrained": NUMERIC | {"scipy", "safetensors", "transformers", "tokenizers", "gguf"},
 }
 CONFINED = {
     "lightning": "training/module.py",

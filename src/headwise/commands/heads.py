@@ -82,6 +82,8 @@ def run(options: Options) -> Result:
 
 def _measured(options: Options) -> dict[str, Any]:
     """What is measured, as plain JSON."""
+    import torch
+
     from headwise.pretrained.encoders import lines, open_any
     from headwise.pretrained.importance import importance
     from headwise.pretrained.objectives import NextToken, Objective, OwnEmbedding
@@ -93,7 +95,7 @@ def _measured(options: Options) -> dict[str, Any]:
     if options.context > longest:
         raise InputError(f"context={options.context}: {options.model} reads at most {longest} tokens; choose fewer")
     if causal:
-        examples = list(blocks(texts, tokenizer, options.context, options.blocks or BLOCKS).split(1))
+        examples = list(torch.split(blocks(texts, tokenizer, options.context, options.blocks or BLOCKS), 1))
     else:
         examples = lines(texts, tokenizer, options.context, options.blocks or LINES)
     largest, known = max(int(tokens.max()) for tokens in examples), model.get_input_embeddings().num_embeddings
@@ -101,7 +103,9 @@ def _measured(options: Options) -> dict[str, Any]:
         raise InputError(
             f"model={options.model}: its tokenizer has token {largest}, the model knows {known}; not a pair"
         )
-    objective: Objective = NextToken() if causal else OwnEmbedding(seed=options.seed)
+    objective: Objective = NextToken()
+    if not causal:
+        objective = OwnEmbedding(seed=options.seed)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         found = importance(

@@ -23,10 +23,12 @@ See = Callable[[int, Tensor, Tensor], None]
 def columns(site: Site) -> Tensor:
     """W_h of every head: [H, D, E]."""
     projection = site.projection
-    weight = projection.weight.detach()  # [D, H·E], or of GPT-2's Conv1D [H·E, D]
+    stored = projection.weight
+    assert isinstance(stored, Tensor)
+    weight = stored.detach()  # [D, H·E], or of GPT-2's Conv1D [H·E, D]
     if type(projection).__name__ == "Conv1D":
         weight = weight.T
-    return weight.unflatten(1, (site.heads, site.head_width)).transpose(0, 1).float()
+    return weight.reshape(-1, site.heads, site.head_width).transpose(0, 1).float()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Legend: L tokens of a line.
 """
 
 from collections.abc import Sequence
-from importlib import util
+from importlib import import_module, util
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def open_any(name: str) -> tuple[Any, Any, bool]:
     if name == SMOLLM2:
         return *open_model(name), True
     try:
-        import transformers
+        transformers: Any = import_module("transformers")
     except ImportError:
         raise InputError(f"model={name}: needs the package transformers; install headwise[hf]") from None
     transformers.logging.set_verbosity_error()

@@ -131,7 +131,7 @@ class GatedHeads(nn.Module):
         if weight is None:
             return None
         outputs: Tensor = args[0]
-        heads = outputs.unflatten(-1, (self.heads, self.head_width))  # [B, L, H, E]
+        heads = outputs.reshape(*outputs.shape[:-1], self.heads, self.head_width)  # [B, L, H, E]
         if heads.dim() != 4:  # some layers hand over [B·L, H·E]
             weight = weight.expand(-1, heads.shape[0] // weight.shape[0], -1).flatten(0, 1)
         return (heads * weight.to(outputs.dtype).unsqueeze(-1)).flatten(-2), *args[1:]

@@ -212,7 +212,7 @@ def _measure(routed: Retrofitted, tokens: Tensor, number: int, objective: Object
         means.add(
             [
                 {CONTRIBUTION: lengths[kind, site]}
-                | objective.measures(gradient.unflatten(-1, (means.counts[site], -1)).sum(-1))
+                | objective.measures(gradient.reshape(*gradient.shape[:-1], means.counts[site], -1).sum(-1))
                 for site, gradient in enumerate(gradients)
             ]
         )

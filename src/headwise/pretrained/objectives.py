@@ -18,9 +18,11 @@ GRADIENT, FISHER, FIRST, SLOPE, SECOND = "gradient", "fisher", "first_order", "m
 
 
 class Objective(Protocol):
-    """What importance is measured by; `unit` is that of a change."""
+    """What importance is measured by."""
 
-    unit: str
+    @property
+    def unit(self) -> str:
+        """Of a change."""
 
     def scalars(self, output: Any, tokens: Tensor, number: int) -> Tensor:
         """The scalars [P] whose derivatives by the gates are taken; `number` is that of the example."""

@@ -249,7 +249,8 @@ class SkippingAttention:
         """[B·L, H·E], 0 where a head is off, to [B·L, D]."""
         e = self.site.head_width
         if pairs.often == ((0, self.site.heads),):
-            return outputs @ self.columns
+            whole: Tensor = outputs @ self.columns
+            return whole
         made = outputs.new_zeros(len(outputs), self.columns.shape[1])
         for a, b in pairs.often:
             block = slice(a * e, b * e)
@@ -277,7 +278,7 @@ class SkippingAttention:
                 keys = _rotated(keys, cos, sin)
             else:
                 both = _rotated(torch.cat([queries, keys], 1), cos, sin)  # at one token the calls are what costs
-                queries, keys = both.split([queries.shape[1], keys.shape[1]], 1)
+                queries, keys = torch.split(both, [queries.shape[1], keys.shape[1]], 1)
         cache = next((kwargs[name] for name in CACHES if kwargs.get(name) is not None), None)
         if cache is not None:
             known = {"cache_position": kwargs.get("cache_position")}
@@ -286,7 +287,7 @@ class SkippingAttention:
 
     def _bias(self, out: Tensor) -> Tensor:
         bias = self.site.projection.bias
-        return out if bias is None else out + bias
+        return out + bias if isinstance(bias, Tensor) else out
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -309,7 +310,9 @@ def _by_group(
     for run in used.groups:
         packed = queries if run.pack is None else queries.index_select(1, run.pack)
         packed = packed[:, run.start : run.end] if run.pack is None else packed
-        packed = packed.unflatten(1, (run.last - run.first, -1))  # [B, groups, heads of each, E]
+        packed = packed.reshape(
+            len(packed), run.last - run.first, -1, packed.shape[-1]
+        )  # [B, groups, heads of each, E]
         stretch = slice(run.first, run.last)
         out = F.scaled_dot_product_attention(packed, keys[:, stretch], values[:, stretch], attn_mask=mask, scale=scale)
         out = out.flatten(1, 2)

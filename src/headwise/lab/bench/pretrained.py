@@ -7,6 +7,7 @@ lie 1.2 times as far apart as a head's own vary over tokens, as measured on Smol
 takes turns within a round, on one thread; times are the process's own seconds. Legend: L length, M keys, n tokens.
 """
 
+import importlib
 import inspect
 import statistics
 import time
@@ -87,7 +88,8 @@ def _timed() -> Iterator[Measured]:
             for (form, k, how), own in zip(WAYS, others, strict=True):
                 name = f"{work}/{form}_{_percent(k)}{f'_{how}' if k < HEADS else ''}"
                 ratio = statistics.median(a / b for a, b in zip(own, reference, strict=True))
-                yield Measured(name, "ms", *(per * statistics.median(each) for each in (own, reference)), ratio)
+                mine, theirs = (per * statistics.median(each) for each in (own, reference))
+                yield Measured(name, "ms", mine, theirs, ratio)
 
 
 def _percent(k: int) -> int:
@@ -96,11 +98,11 @@ def _percent(k: int) -> int:
 
 def _model() -> nn.Module:
     try:
-        from transformers import LlamaConfig, LlamaForCausalLM
+        transformers: Any = importlib.import_module("transformers")
     except ImportError:
         raise InputError("bench pretrained: needs the package transformers; install headwise[hf]") from None
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=WIDTH,
         intermediate_size=FFN,
@@ -109,7 +111,7 @@ def _model() -> nn.Module:
         num_key_value_heads=GROUPS,
         tie_word_embeddings=True,
     )
-    model: nn.Module = LlamaForCausalLM(config).eval()
+    model: nn.Module = transformers.LlamaForCausalLM(config).eval()
     return model
 
 

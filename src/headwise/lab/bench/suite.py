@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from headwise.errors import InputError
+from headwise.lab.bench.plain_loop import PlainLoop
 from headwise.lab.bench.timing import ROUNDS, alternate, cut_down
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
@@ -48,23 +49,6 @@ class Result:
     unit: str
     reference: float
     ratio: float
-
-
-class PlainLoop(nn.Module):
-    """torch's own layer applied R times, with the final norm that our backbone has, too."""
-
-    def __init__(self, shape: ModelConfig, steps: int) -> None:
-        super().__init__()
-        self.layer = nn.TransformerEncoderLayer(
-            shape.width, shape.heads, shape.ffn, 0.0, "gelu", batch_first=True, norm_first=True
-        )
-        self.norm, self.steps = nn.LayerNorm(shape.width), steps
-
-    def forward(self, x: Tensor) -> Tensor:
-        for _ in range(self.steps):
-            x = self.layer(x)
-        out: Tensor = self.norm(x)
-        return out
 
 
 def hrm(steps: int, **loop: object) -> Arm:

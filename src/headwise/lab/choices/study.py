@@ -172,7 +172,10 @@ def _opened(asked: Settings) -> tuple[Retrofitted, dict[str, list[Tensor]], list
     least = min(site.heads for site in retrofitted.sites)
     if wrong := [k for k in asked.keep if not 1 <= k <= least]:
         raise InputError(f"keep={wrong[0]}: the layers have {least} heads; choose 1..{least}")
-    return retrofitted, texts, source, NextToken() if causal else OwnEmbedding()
+    objective: Objective = NextToken()
+    if not causal:
+        objective = OwnEmbedding()
+    return retrofitted, texts, source, objective
 
 
 def _kept(asked: Settings, output: Path) -> dict[str, Any]:
