@@ -38,14 +38,10 @@ AGREEMENT = (
     "Spearman's rank correlation between the measure and the cost of leaving the unit out, over those that were; about "
     "95 %. Below zero the measure points the wrong way."
 )
-<<<<<<< HEAD
-MAPS = "A row is an attention layer, a column {unit}; darker is more, by factors of the map's largest."
-=======
 MAPS = (
     "A row is an attention layer, a column {unit}; darker is more, as a share of the map's largest, on a scale of "
     "factors."
 )
->>>>>>> heads
 TRUTH = "Each point is {unit} that was left out; the cost is the mean over the examples."
 GATE_ONE = (
     "Every measure looks at one head, or group, with all others there: two that can stand in for each other both look "

@@ -37,11 +37,7 @@ def maps(measures: Mapping[str, Sequence[Sequence[float | None]]], unit: str) ->
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, len(measures), squeeze=False)[0]
         for axis, (name, values) in zip(axes, shares.items(), strict=True):
-<<<<<<< HEAD
-            drawn = np.ma.masked_invalid(np.maximum(values, norm.vmin or 0.0))
-=======
             drawn = np.ma.masked_invalid(np.maximum(values, float(norm.vmin or 0.0)))
->>>>>>> heads
             axis.pcolormesh(drawn, cmap=COLOURS, norm=norm, edgecolors="none", linewidth=0)
             axis.set_title(name.replace("_", " "))
             axis.invert_yaxis()
