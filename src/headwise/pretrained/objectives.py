@@ -22,7 +22,7 @@ class Objective(Protocol):
 
     @property
     def unit(self) -> str:
-        """Of a change."""
+        """The unit in which a change of the model is told."""
 
     def scalars(self, output: Any, tokens: Tensor, number: int) -> Tensor:
         """The scalars [P] whose derivatives by the gates are taken; `number` is that of the example."""
