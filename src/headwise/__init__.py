@@ -1,8 +1,9 @@
 """headwise: transformers that choose, per token and per refinement step, which attention heads to use.
 
 Build: `RoutedAttention`, `Backbone`, routers, gates, controllers, halting. Prove: `configure`, `train`, `compare`,
-`scale`. Your own model and data: `from_torch`, `optimizer_for` and `HeadwiseModule`. Names are imported when they are
-first used, so that `import headwise` loads nothing heavy; each is documented where it is defined.
+`scale`. Your own model and data: `from_torch`, `optimizer_for` and `HeadwiseModule`; a pretrained one: `retrofit`. Names
+are imported when they are first used, so that `import headwise` loads nothing heavy; each is documented where it is
+defined.
 """
 
 import importlib
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from headwise.pretrained.pruned_files import load_pruned as load_pruned
     from headwise.pretrained.pruned_files import save_pruned as save_pruned
     from headwise.pretrained.removal import prune as prune
+    from headwise.pretrained.retrofit import Retrofitted as Retrofitted
+    from headwise.pretrained.retrofit import retrofit as retrofit
     from headwise.pretrained.saving import load_retrofitted as load_retrofitted
     from headwise.pretrained.saving import save_retrofitted as save_retrofitted
     from headwise.pretrained.usage import used_heads as used_heads
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
     from headwise.routing.routers import Router as Router
     from headwise.routing.routers import RouterConfig as RouterConfig
     from headwise.routing.routers import Scored as Scored
+    from headwise.routing.unit_gates import Unit as Unit
     from headwise.tasks import TASKS as TASKS
     from headwise.tasks.base import Batch as Batch
     from headwise.tasks.base import Shift as Shift
@@ -101,6 +105,7 @@ _DEFINED = {
     "headwise.reasoning": "CONTROLLERS HALTING",
     "headwise.reasoning.state": "ControllerState",
     "headwise.routing": "GATES ROUTERS",
+    "headwise.routing.unit_gates": "Unit",
     "headwise.tasks": "TASKS",
     "headwise.tasks.base": "Batch Shift Source Task TaskData TaskEntry TaskModel",
     "headwise.routing.gates": "GateFunction Gates Gumbel Sigmoid Soft TopK",
@@ -119,6 +124,7 @@ _DEFINED = {
     "headwise.models.sizes": "ModelConfig",
     "headwise.pretrained.pruned_files": "load_pruned save_pruned",
     "headwise.pretrained.removal": "prune",
+    "headwise.pretrained.retrofit": "Retrofitted retrofit",
     "headwise.pretrained.saving": "load_retrofitted save_retrofitted",
     "headwise.pretrained.usage": "used_heads",
     "headwise.training.config": "RunConfig TrainingConfig",

