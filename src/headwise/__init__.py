@@ -1,9 +1,9 @@
 """headwise: transformers that choose, per token and per refinement step, which attention heads to use.
 
 Build: `RoutedAttention`, `Backbone`, routers, gates, controllers, halting. Prove: `configure`, `train`, `compare`,
-`scale`. Your own model and data: `from_torch`, `optimizer_for` and `HeadwiseModule`; a pretrained one: `retrofit`. Names
-are imported when they are first used, so that `import headwise` loads nothing heavy; each is documented where it is
-defined.
+`scale`. Your own model and data: `from_torch`, `optimizer_for` and `HeadwiseModule`; a pretrained one: `retrofit`.
+Names are imported when they are first used, so that `import headwise` loads nothing heavy; each is documented where it
+is defined.
 """
 
 import importlib

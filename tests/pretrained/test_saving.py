@@ -78,7 +78,7 @@ def test_a_model_with_unequal_layers_is_loaded_by_its_own_code_or_refused(name: 
     auto = getattr(transformers, next(iter(json.loads((folder / "config.json").read_text())["auto_map"])))
     again = auto.from_pretrained(folder, trust_remote_code=True).eval()
     assert torch.equal(output(again, name, given), expected)
-    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes|size mismatch"):
+    with pytest.raises(RuntimeError, match=r"ignore_mismatched_sizes|size mismatch"):
         auto.from_pretrained(folder)
     # and once more, from a model that came out of the code
     assert torch.equal(output(load_pruned(save_pruned(again, tmp_path / "again")), name, given), expected)

@@ -136,7 +136,9 @@ def summary(asked: Settings, measured: Mapping[str, Any]) -> dict[str, Any]:
                     pair = compare_pair(way.label, best, means, tests, bootstrap=False)
                     row["against"] = best
                     row["difference"], row["difference_interval"] = pair.difference, pair.interval
-                    row["share_of_best_static"] = float(np.mean(ours) / np.mean(theirs)) if np.mean(theirs) > 0 else None
+                    row["share_of_best_static"] = (
+                        float(np.mean(ours) / np.mean(theirs)) if np.mean(theirs) > 0 else None
+                    )
         number = len(added[asked.keep[0], WAYS[0].label][0])
         tables[where] = {"untouched": measured["untouched"][where], "examples": number, "rows": rows}
     return {"settings": asdict(asked), "unit": measured["unit"], "tables": tables, "fits": measured["fits"]}
