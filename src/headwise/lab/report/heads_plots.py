@@ -49,7 +49,9 @@ def maps(measures: Mapping[str, Sequence[Sequence[float | None]]], unit: str) ->
             for side in axis.spines.values():
                 side.set_visible(False)
         axes[0].set_ylabel("layer")
-        bar = figure.colorbar(ScalarMappable(norm, COLOURS), ax=list(axes), shrink=0.9, aspect=24, pad=0.015)
+        bar = figure.colorbar(
+            ScalarMappable(norm, COLOURS), ax=list(axes), shrink=0.9, aspect=24, pad=0.015, format="{x:g}"
+        )
         bar.set_label("share of the largest")
         bar.outline.set_visible(False)
         return figure
