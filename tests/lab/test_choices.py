@@ -67,6 +67,9 @@ def test_what_was_measured_is_kept_and_seeds_may_be_added(
     kept = json.loads((tmp_path / "out" / MEASURED).read_text())["points"]
     assert len(kept) == 2 * (len(WAYS) + sum(way.random for way in WAYS))
     assert second["tables"]["text"]["untouched"] == first["tables"]["text"]["untouched"]
+    Path(asked.text).write_text("another text, as long as it may be" * 9)
+    with pytest.raises(InputError, match="a text has changed"):
+        study(asked, tmp_path / "out")
     with pytest.raises(InputError, match="blocks=3, not 2"):
         study(replace(asked, blocks=2), tmp_path / "out")
 

@@ -114,6 +114,38 @@ def test_routing_losses_join_the_loss_that_the_model_returns() -> None:
     torch.testing.assert_close(added - retrofitted.model(**given, labels=given["input_ids"]).loss, 3 * budget)
 
 
+def test_a_mask_is_read_wherever_it_stands_among_the_arguments() -> None:
+    retrofitted, given = routed(arm=BUDGET), inputs("llama", padded=True)
+    retrofitted.model.train()
+    retrofitted.model(**given)
+    named = retrofitted.losses()["budget"]
+    retrofitted.model(given["input_ids"], given["attention_mask"])
+    assert torch.equal(retrofitted.losses()["budget"], named)
+
+
+def test_a_pass_that_fails_leaves_no_gates_to_the_next() -> None:
+    retrofitted = retrofit(tiny("llama"), Arm())
+    model, given = retrofitted.model, inputs("llama")
+    expected = output(model, "llama", given)
+    broken = model.model.layers[0].self_attn.v_proj.register_forward_pre_hook(lambda module, args: 1 / 0)
+    with pytest.raises(ZeroDivisionError), retrofitted.forced([torch.zeros(4)] * 2):
+        model(**given)
+    broken.remove()
+    assert torch.equal(output(model, "llama", given), expected)
+
+
+def test_losses_that_would_be_lost_are_refused() -> None:
+    for weights in ({"budgte": 1.0}, {"budget": 1.0, "router_z": 1.0}):
+        with pytest.raises(ValueError, match="routers make budget"):
+            retrofit(tiny("llama"), BUDGET, losses=weights)
+    with pytest.raises(ValueError, match="routers make none"):
+        retrofit(tiny("llama"), RELU, losses={"budget": 1.0})
+    retrofitted, given = retrofit(tiny("llama"), BUDGET, losses={"budget": 1.0}), inputs("llama")
+    retrofitted.model.train()
+    with pytest.raises(ValueError, match="return_dict=True"):
+        retrofitted.model(**given, labels=given["input_ids"], return_dict=False)
+
+
 def test_steering_moves_the_budgets_multiplier_towards_the_target() -> None:
     retrofitted = routed(arm=BUDGET)
     retrofitted.model.train()

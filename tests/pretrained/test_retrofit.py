@@ -10,6 +10,7 @@ from headwise.pretrained.retrofit import retrofit
 from headwise.routing.gates import Sigmoid, Soft
 from headwise.routing.mixtures import ReLU
 from headwise.routing.routers import LearnedRouter
+from headwise.routing.unit_gates import Unit
 from tests.pretrained.architectures import ARCHITECTURES, CAUSAL, SITES, inputs, output, tiny
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
@@ -30,7 +31,7 @@ def test_outputs_are_bit_equal_at_the_start_and_after_removal(name: str) -> None
     model, given = tiny(name), inputs(name)
     keys = list(model.state_dict())
     before = output(model, name, given)
-    for gate in (ReLU(), Sigmoid(), Soft()):
+    for gate in (ReLU(), Sigmoid(), Soft(), Unit()):
         retrofitted = retrofit(model, Arm(router=LearnedRouter(), gate=gate))
         assert len(retrofitted.sites) == SITES.get(name, 2)
         assert torch.equal(output(model, name, given), before)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headwise.pretrained.sites import Site
+from headwise.pretrained.sites import Site, layer_input
 
 See = Callable[[int, Tensor, Tensor], None]
 """Is called with the number of a layer, its input [B, L, D] and the norms [B, L, H]."""
@@ -47,7 +47,7 @@ def observed(sites: Sequence[Site], see: See) -> Iterator[None]:
         gram = gram.transpose(1, 2) @ gram  # [H, E, E]
 
         def read(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            inputs[number] = (args[0] if args else kwargs["hidden_states"]).detach()
+            inputs[number] = layer_input(args, kwargs).detach()
 
         def measure(module: nn.Module, args: tuple[Any, ...]) -> None:
             x = inputs.pop(number)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headwise.pretrained.sites import Site
+from headwise.pretrained.sites import Site, layer_input
 from headwise.routing.balance import head_loads
 from headwise.routing.gates import Gates
 from headwise.routing.routers import Router
@@ -109,7 +109,8 @@ class GatedHeads(nn.Module):
 
     def read(self, attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Make the gates of this pass from the layer's input: the first argument, or `hidden_states`."""
-        x: Tensor = args[0] if args else kwargs["hidden_states"]
+        self.weight = None  # what a pass that failed has left
+        x = layer_input(args, kwargs)
         shared, forced = self.shared, self.shared.forced.get(self.number)
         if forced is not None:
             gates = Gates.fixed(forced.to(x.device, x.dtype).expand(x.shape[0], -1, -1))

@@ -6,6 +6,7 @@ at zero, with a gate function whose gates are then 1, leaves every output bit fo
 Legend: B batch, L length, H heads, D width.
 """
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from headwise.models.arm import Arm
-from headwise.pretrained.gating import CHILD, GatedHeads, Pass
+from headwise.pretrained.gating import GatedHeads, Pass
 from headwise.pretrained.removal import By, Keep, masks, remove_heads
 from headwise.pretrained.sites import Site, find_sites
 from headwise.reasoning.controllers import NoController
 from headwise.reasoning.halting import FixedHalting
 from headwise.reasoning.refinement import RefinementConfig
-from headwise.routing.balance import BalanceConfig, steer
+from headwise.routing.balance import steer
 from headwise.routing.gates import Gates, Sigmoid
 from headwise.routing.mixtures import ReLU
 from headwise.routing.routers import Learned, Router
@@ -47,7 +48,8 @@ def retrofit(model: nn.Module, arm: Arm, losses: Mapping[str, float] | None = No
 
     Raises:
         ValueError: an attention layer that is not understood; an arm that a pretrained model cannot follow; a model
-            that has routers already; a router per sequence in a model that must not see ahead.
+            that has routers already; a router per sequence in a model that must not see ahead; `losses` that are not
+            those of the arm.
     """
     return Retrofitted(model, arm, losses)
 
@@ -76,14 +78,11 @@ class Retrofitted:
         losses: Mapping[str, float] | None = None,
         kept: Mapping[str, tuple[int, Sequence[int]]] | None = None,
     ) -> None:
-        _check(model, arm)
+        _check(model, arm, losses or {})
         kept = kept or {}
         self.model, self.arm, self.weights = model, arm, dict(losses or {})
         self.sites, self.shared = find_sites(model), Pass()
-        if not arm.router.learned and not arm.router.scores:
-            arm = replace(arm, balance=BalanceConfig())
-        shared_by_two = {id(site.attention): site.name for site in self.sites}
-        assert len(shared_by_two) == len(self.sites)
+        self._arguments = list(inspect.signature(model.forward).parameters)
         both = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
         counts = [kept[site.name][0] if site.name in kept else site.heads for site in self.sites]
         routers = [self._router(site, number, counts[number]) for number, site in enumerate(self.sites)]
@@ -287,7 +286,8 @@ class Retrofitted:
                     f"{site.name}.{site.projection_name} was replaced after the retrofit, so that its new part would "
                     "pass the gates by; put adapters in first, then retrofit"
                 )
-        masks = {False: _real(kwargs.get("attention_mask")), True: _real(kwargs.get("decoder_attention_mask"))}
+        given = dict(zip(self._arguments, args, strict=False)) | kwargs
+        masks = {False: _real(given.get("attention_mask")), True: _real(given.get("decoder_attention_mask"))}
         self.shared.begin(masks)
 
     def _end(self, model: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
@@ -297,9 +297,12 @@ class Retrofitted:
                 raise ValueError(
                     f"{site.name} made its output without calling {site.projection_name}: nothing was gated"
                 )
-        if self.weights and model.training and getattr(output, "loss", None) is not None:
-            for name, value in self.losses().items():
-                output.loss = output.loss + self.weights.get(name, 0.0) * value
+        if self.weights and model.training:
+            if isinstance(output, tuple):
+                raise ValueError("losses=: the model returns a tuple, whose loss has no name; choose return_dict=True")
+            if getattr(output, "loss", None) is not None:
+                for name, value in self.losses().items():
+                    output.loss = output.loss + self.weights[name] * value
         return output
 
 
@@ -308,7 +311,12 @@ def _real(mask: Any) -> Tensor | None:
     return mask.bool() if isinstance(mask, Tensor) and mask.dim() == 2 else None
 
 
-def _check(model: nn.Module, arm: Arm) -> None:
+def _check(model: nn.Module, arm: Arm, losses: Mapping[str, float]) -> None:
+    made = [*arm.balance.losses, *(["budget"] if arm.balance.target is not None else [])]
+    if losses and sorted(losses) != sorted(made):
+        raise ValueError(
+            f"losses={', '.join(losses)}: the arm's routers make {', '.join(made) or 'none'}; give each a weight"
+        )
     if any(isinstance(module, GatedHeads) for module in model.modules()):
         raise ValueError(f"{type(model).__name__} has routers already; take them out first (Retrofitted.remove)")
     for key, plain in (("controller", NoController()), ("halting", FixedHalting()), ("refinement", RefinementConfig())):
@@ -319,6 +327,3 @@ def _check(model: nn.Module, arm: Arm) -> None:
             "arm: a pretrained layer keeps its own attention; choose combine=mask_concat, output_gate=none, "
             "composition_rank=0 and a router other than oracle"
         )
-
-
-__all__ = ["CHILD", "Retrofitted", "retrofit"]

@@ -7,8 +7,9 @@ Legend: H heads, E width of a head's output, D width of the model.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 PROJECTIONS = ("o_proj", "out_proj", "c_proj", "dense", "o", "out_lin", "Wo", "output.dense")
 """Names of the output projection, relative to the attention layer, in the order in which they are tried."""
@@ -68,6 +69,18 @@ def find_sites(model: nn.Module) -> list[Site]:
             f"an output projection named {', '.join(PROJECTIONS)}"
         )
     return found
+
+
+def layer_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """What a layer is called with: its first argument, or `hidden_states`.
+
+    Raises:
+        ValueError: it is called in another way.
+    """
+    x = args[0] if args else kwargs.get("hidden_states")
+    if not isinstance(x, Tensor):
+        raise ValueError(f"a layer is called with {', '.join(kwargs) or 'nothing'}; looked for hidden_states")
+    return x
 
 
 def input_width(projection: nn.Module) -> int | None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from headwise.pretrained.contributions import observed
 from headwise.pretrained.retrofit import Retrofitted
+from headwise.pretrained.sites import layer_input
 from headwise.routing.routers import Learned
 from headwise.routing.unit_gates import Unit
 
@@ -167,7 +168,7 @@ def streams(retrofitted: Retrofitted) -> Iterator[dict[int, Tensor]]:
 
     def watch(number: int, around: nn.Module) -> None:
         def read(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            x = args[0] if args else kwargs["hidden_states"]
+            x = layer_input(args, kwargs)
             mask = retrofitted.heads[number].mask(x)
             found[number] = (x.flatten(0, 1) if mask is None else x[mask]).float().norm(dim=-1, keepdim=True).log()
 

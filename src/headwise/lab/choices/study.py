@@ -5,6 +5,7 @@ same held-out examples as the untouched model, so that differences are paired. W
 command goes on.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -183,10 +184,17 @@ def _opened(asked: Settings) -> tuple[Retrofitted, dict[str, list[Tensor]], list
 def _kept(asked: Settings, output: Path) -> dict[str, Any]:
     """What an earlier call has measured there with the same settings; more seeds and numbers of heads may be added."""
     own = {key: value for key, value in asdict(asked).items() if key not in ("keep", "seeds")}
+    own["texts"] = {key: _digest(getattr(asked, key)) for key in ("text", "calibrate", "other")}
     if not (output / MEASURED).is_file():
         return {"settings": own, "untouched": {}, "points": {}, "fits": {}}
     found = dict(read_mapping(output / MEASURED))
     for key, value in own.items():
         if (before := found.get("settings", {}).get(key)) != value:
+            if key == "texts":
+                raise InputError(f"output={output}: a text has changed since it was measured; choose another output")
             raise InputError(f"output={output}: was measured with {key}={before}, not {value}; choose another output")
     return found
+
+
+def _digest(path: str | None) -> str | None:
+    return None if path is None else hashlib.sha256("\0".join(read_texts(path)).encode()).hexdigest()[:16]

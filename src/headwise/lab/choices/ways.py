@@ -13,9 +13,6 @@ from headwise.pretrained.retrofit import Retrofitted
 from headwise.pretrained.warm_start import Fitted, fit, place, predict
 from headwise.routing.routers import Learned
 
-FOR_MEANS = 20
-"""Calibration examples that means are taken of; routers are fitted to all."""
-
 
 class Sources:
     """What the ways of one seed are made from, each computed when it is first asked for.
@@ -33,12 +30,12 @@ class Sources:
     @cached_property
     def seen(self) -> choices.Calibration:
         """What heads contribute, with every head on."""
-        return choices.calibrate(self.retrofitted, self.examples[:FOR_MEANS])
+        return choices.calibrate(self.retrofitted, self.examples)
 
     @cached_property
     def importance(self) -> list[Tensor]:
         """[H] of each layer: mean absolute derivative of the loss by a token's gate."""
-        return head_measures(self.retrofitted, self.examples[:FOR_MEANS], self.objective)[GRADIENT]
+        return head_measures(self.retrofitted, self.examples, self.objective)[GRADIENT]
 
     @cached_property
     def fitted(self) -> tuple[Fitted, list[Tensor], list[Tensor]]:
