@@ -82,9 +82,16 @@ def predictable() -> torch.nn.Module:
 
 
 def test_a_fitted_router_keeps_the_heads_that_contribute_most_and_predicts_held_out_tokens() -> None:
-    model = predictable()
+    model, above = predictable(), []
     retrofitted = retrofit(model, UNIT)
     fits = warm_start(retrofitted, tokens(), keep=3)
+    with torch.no_grad(), retrofitted.all_on(), observed(retrofitted.sites, lambda *seen: above.append(seen[:2])):
+        for batch in tokens():
+            model(batch)
+    for layer, router in enumerate(retrofitted.routers):
+        x = torch.cat([x for number, x in above if number == layer])
+        on = (router.logits(x, None, None) >= 0).float().mean()
+        assert on == pytest.approx(0.75, abs=0.1), "0 parts the heads that are on from the others, for gradients"
     assert all(fit.r2 > 0.95 and fit.penalty in PENALTIES for fit in fits), fits
     agreement = []
 
