@@ -20,6 +20,7 @@ from headwise.pretrained.removal import prune
 from headwise.pretrained.retrofit import Retrofitted, retrofit
 from headwise.pretrained.saving import load_retrofitted, save_retrofitted
 from headwise.pretrained.sites import find_sites
+from headwise.routing.balance import BalanceConfig
 from headwise.routing.gates import GateFunction, Soft, TopK
 from headwise.routing.mixtures import ReLU
 from headwise.routing.routers import LearnedRouter
@@ -44,7 +45,8 @@ def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def routed(name: str, gate: GateFunction | None = None, scale: float = 0.3) -> Retrofitted:
-    retrofitted = retrofit(tiny(name), Arm(router=LearnedRouter(), gate=gate or ReLU()), {"sparsity": 0.5})
+    arm = Arm(router=LearnedRouter(), gate=gate or ReLU(), balance=BalanceConfig(losses=("sparsity",)))
+    retrofitted = retrofit(tiny(name), arm, {"sparsity": 0.5})
     for number, parameter in enumerate(retrofitted.parameters()):
         parameter.data.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)) * scale)
     return retrofitted
