@@ -169,6 +169,35 @@ def test_a_budget_is_met(gate: GateFunction, target: float) -> None:
     assert gates.active.sum(-1).double().mean().item() == pytest.approx(target, abs=0.35)
 
 
+def test_a_budget_over_the_model_lets_layers_differ_and_is_met_by_their_mean() -> None:
+    """Two layers, the second of which is paid for every head that it has on."""
+    torch.manual_seed(0)
+    config = BalanceConfig(target=2, over="model")
+    routers = [LearnedRouter("layer").build(ReLU(), 8, 4, layer=n, balance=config) for n in range(2)]
+    optimiser = torch.optim.SGD([p for router in routers for p in router.parameters()], lr=0.05)
+    for _ in range(400):
+        (first, losses), (second, others) = (router(torch.zeros(1, 1, 8)) for router in routers)
+        loss = losses["budget"] + others["budget"] - 0.05 * second.weight.sum() - 0.001 * first.weight.sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        steer(routers, [head_loads(first, None), head_loads(second, None)], config)
+    on = [int(router(torch.zeros(1, 1, 8))[0].active.sum()) for router in routers]
+    assert sum(on) == pytest.approx(4, abs=1)
+    assert on[1] > on[0]
+
+
+def test_over_the_model_every_layer_gets_the_distance_of_the_mean() -> None:
+    config = BalanceConfig(target=2, over="model", target_rate=0.5)
+    routers = [LearnedRouter().build(ReLU(), 8, 4, balance=config) for _ in range(2)]
+    steer(routers, torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 0]]), config)  # 2.5 on average, 0.5 of 4 too many
+    for router in routers:
+        assert router.off_target.item() == pytest.approx(0.125)
+        assert router.multiplier.item() == pytest.approx(0.0625)
+    with pytest.raises(ValueError, match="over=model: has an effect only with a target"):
+        BalanceConfig(over="model")
+
+
 @pytest.mark.parametrize(
     ("gate", "target", "allowed"),
     [

@@ -11,7 +11,7 @@ from headwise.commands.result import Result, key_values
 from headwise.errors import InputError
 from headwise.files import finite, read_mapping, user_path, write_json
 from headwise.schema import FilePath, run_settings
-from headwise.tasks.pretrained.config import PretrainedConfig, Start, Train
+from headwise.tasks.pretrained.config import Over, PretrainedConfig, Start, Train
 from headwise.training import config, configuration
 from headwise.training.config import RunConfig
 from headwise.training.files import SUMMARY, TEST_VALUES
@@ -19,7 +19,7 @@ from headwise.training.quoting import key_of
 
 RESULT = "result.json"
 ROUTED = ("arm.router=learned", "arm.gate=unit", "name=router")
-"""The arm where none is named: a router per token, and its k best heads."""
+"""The arm where none is named: a router per token, whose heads are on or off."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,13 @@ class Options:
         data: the text that is tuned on, whose end is held out; null (default) takes the task's own, ud_en_ewt.
         other: another text, scored beside; null (default) for none.
         keep: share of the heads that a token keeps; default 0.78, 7 of 9. null leaves the arm as it is.
+        over: of each layer, or of the whole model, where layers that say more keep more; null (default) takes model
+            where no arm is named and keep is set, else the task's own, layer.
         train: none, routers, lora or all; null (default) takes the task's own, routers.
         start: zero, ridge or importance; null (default) takes ridge where no arm is named, else the task's own, zero.
         output: the run's directory; null makes a new one in runs/.
         resume: directory of a run that stopped; it goes on from there, with its own settings.
-        settings: of the run; arm= takes another arm than a router per token with its k best heads.
+        settings: of the run; arm= takes another arm than a router per token whose heads are on or off.
     """
 
     kept: ClassVar[str] = "the run is kept; resume= goes on with it"
@@ -47,6 +49,7 @@ class Options:
     data: FilePath | None = None
     other: FilePath | None = None
     keep: float | None = 0.78
+    over: Over | None = None
     train: Train | None = None
     start: Start | None = None
     output: FilePath | None = None
@@ -160,12 +163,14 @@ def rows(result: dict[str, Any]) -> dict[str, Any]:
 
 def _words(options: Options) -> Iterator[str]:
     """The options of the task as settings; null where the task has a default is the task's."""
-    for key in ("model", "data", "other", "train", "start"):
+    for key in ("model", "data", "other", "over", "train", "start"):
         if (value := getattr(options, key)) is not None:
             yield f"task.{key}={value}"
     yield f"task.keep={'null' if options.keep is None else options.keep}"
 
 
 def _routed(options: Options) -> list[str]:
-    start = ["task.start=ridge"] if options.start is None and options.keep is not None else []
-    return [*ROUTED, *start]
+    if options.keep is None:
+        return [*ROUTED]
+    ours = {"start": "ridge", "over": "model"}
+    return [*ROUTED, *(f"task.{key}={value}" for key, value in ours.items() if getattr(options, key) is None)]

@@ -92,6 +92,7 @@ VARIANTS = {
     "composed_relu": Arm(LearnedRouter(), ReLU(), "mixture", balance=BalanceConfig(target=2), composition_rank=3),
     "composed_reuse": replace(HRM, refinement=_loop(reuse="keys_values"), composition_rank=2),
     "relu_layer": Arm(router=LearnedRouter("layer"), gate=ReLU(), balance=BalanceConfig(target=2)),
+    "relu_model": Arm(router=LearnedRouter(), gate=ReLU(), balance=BalanceConfig(target=2, over="model")),
 }
 
 
@@ -198,4 +199,6 @@ def perturbed(
                 router.ranking_bias.normal_()
             if router.multiplier is not None:
                 router.multiplier.fill_(0.1)
+            if router.off_target is not None:
+                router.off_target.fill_(0.1)
     return backbone

@@ -75,10 +75,16 @@ def static(scores: Sequence[Tensor], keep: int | None, share: float | None) -> R
         chosen = [largest(layer, keep) for layer in scores]
     else:
         assert share is not None
-        ranked = torch.cat(list(scores)).sort(descending=True).values
-        cut = float(ranked[round(share * len(ranked)) - 1])
-        chosen = [layer >= cut for layer in scores]
+        cut = separating(torch.cat(list(scores)), share)
+        chosen = [layer > cut for layer in scores]
     return lambda layer, x, norms: chosen[layer].to(x.device)
+
+
+def separating(scores: Tensor, share: float) -> float:
+    """A value between the largest `share` of scores [N], one at least, and the others; below all for all."""
+    ranked = scores.sort(descending=True).values
+    kept = max(round(share * len(ranked)), 1)
+    return float((ranked[kept - 1] + ranked[kept]) / 2 if kept < len(ranked) else ranked[-1] - 1)
 
 
 def chance(keep: int, seed: int) -> Rule:

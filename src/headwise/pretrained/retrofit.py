@@ -151,8 +151,7 @@ class Retrofitted:
 
     def steer(self) -> None:
         """Write the routers' slow scalars (ranking bias, multiplier of the budget) after an update."""
-        for router, load in zip(self.routers, self.loads(), strict=True):
-            steer([router], load[None], self.arm.balance)
+        steer(self.routers, self.loads(), self.arm.balance)
 
     def set_temperature(self, temperature: float) -> None:
         """Temperature of every router's softmax or sigmoid; write it between updates."""

@@ -35,8 +35,10 @@ class BalanceConfig:
             complexity, sparsity): 0.1, 0.1, 0.01, and earlier 0.01, 0.01, 0.001.
         bias_rate: gamma of the loss-free bias b_i += gamma·sign(mean load - load_i), which is added to the ranking
             score only (DeepSeek-V3, arXiv 2412.19437: 0.001); default 0, no bias.
-        target: mean number of active heads per token, shared ones included, that each layer is steered to through the
-            loss "budget"; null (default) steers nothing.
+        target: mean number of active heads per token and layer, shared ones included, to which routers are steered
+            through the loss "budget"; null (default) steers nothing.
+        over: layer (default): each layer meets the target; model: their mean does, and layers where heads say more may
+            keep more. In a pretrained model that costs a third to a half as much (docs/findings_pretrained.md).
         target_rate: step of the budget's multiplier, per update and share of all heads off target; default 0.01.
         target_gain: how strongly the current batch's distance from the target adds to the multiplier; default 10. The
             multiplier only sums up what is past: alone, or with a gain of 1, it swung around the target by a head and
@@ -48,6 +50,7 @@ class BalanceConfig:
     target: float | None = None
     target_rate: float = 0.01
     target_gain: float = 10.0
+    over: Literal["layer", "model"] = "layer"
 
     def __post_init__(self) -> None:
         for key in ("bias_rate", "target_gain"):
@@ -57,6 +60,8 @@ class BalanceConfig:
             raise ValueError(f"target_rate={self.target_rate}: choose a number above 0")
         if self.target is not None and not self.target > 0:
             raise ValueError(f"target={self.target}: choose more than 0 heads, or null")
+        if self.over == "model" and self.target is None:
+            raise ValueError("over=model: has an effect only with a target; choose one, or over=layer")
 
     @property
     def steers(self) -> bool:
@@ -121,17 +126,20 @@ def balance_losses(config: BalanceConfig, gates: Gates, logits: Tensor, mask: Te
 _OF_GATES = {"load_balance": load_balance_loss, "complexity": complexity_loss, "sparsity": sparsity_loss}
 
 
-def budget_loss(config: BalanceConfig, multiplier: Tensor, gates: Gates, mask: Tensor | None) -> Tensor:
+def budget_loss(
+    config: BalanceConfig, multiplier: Tensor, gates: Gates, mask: Tensor | None, off_target: Tensor | None = None
+) -> Tensor:
     """(multiplier + gain·e)·expected / H, whose gradient moves the number of active heads toward the target.
 
-    e is the distance from the target of the heads that are really active in this batch, as a share of H: an augmented
-    Lagrangian whose constraint is the hard count and whose gradient is the soft one. With a ReLU gate, whose `expected`
+    e is the distance from the target of the heads that are really active in this batch, as a share of H (over the
+    model: `off_target`, that of all layers in the batch before): an augmented Lagrangian whose constraint is the hard count and whose
+    gradient is the soft one. With a ReLU gate, whose `expected`
     is an L1 norm, this is an adaptive L1 weight. Differs from ReMoE, which multiplies the weight by 1.2 or 1/1.2 per
     update: over a few hundred updates that switched whole layers off before it turned round.
     """
-    # A sum is a new tensor: `steer` may write the buffer in place before the backward pass.
-    pressure = multiplier + config.target_gain * _off_target(config, head_loads(gates, mask))
-    return pressure * sparsity_loss(gates, mask)
+    off = _off_target(config, head_loads(gates, mask)) if off_target is None else off_target
+    # A sum is a new tensor: `steer` may write the buffers in place before the backward pass.
+    return (multiplier + config.target_gain * off) * sparsity_loss(gates, mask)
 
 
 class Steered(Protocol):
@@ -139,24 +147,34 @@ class Steered(Protocol):
 
     ranking_bias: Tensor | None
     multiplier: Tensor | None
+    off_target: Tensor | None
 
 
 @torch.no_grad()
-def steer(routers: Iterable[Steered], loads: Tensor, config: BalanceConfig) -> None:
+def steer(routers: Iterable[Steered], loads: Iterable[Tensor], config: BalanceConfig) -> None:
     """Write the routers' buffers after an update; never called in a forward pass.
 
     Args:
         routers: of the layers, first to last.
-        loads: [layers, H], share of tokens that used each head (`Trace.loads`).
+        loads: [H] of each layer, share of tokens that used each head (`Trace.loads`).
         config: of the arm.
     """
-    for router, load in zip(routers, loads, strict=True):
+    pairs = list(zip(routers, loads, strict=True))
+    for router, load in pairs:
         if router.ranking_bias is not None:
             routed = load[-len(router.ranking_bias) :]
             step = config.bias_rate * (routed.mean() - routed).sign()
             router.ranking_bias.add_(step.to(router.ranking_bias))
+    if config.target is None:
+        return
+    off = [_off_target(config, load) for _, load in pairs]
+    together = torch.stack(off).mean()
+    for (router, _), alone in zip(pairs, off, strict=True):
         if router.multiplier is not None:
-            router.multiplier.add_((config.target_rate * _off_target(config, load)).to(router.multiplier))
+            distance = alone if router.off_target is None else together
+            router.multiplier.add_((config.target_rate * distance).to(router.multiplier))
+        if router.off_target is not None:
+            router.off_target.copy_(together)
 
 
 def _off_target(config: BalanceConfig, load: Tensor) -> Tensor:

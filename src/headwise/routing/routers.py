@@ -142,16 +142,19 @@ class Router(nn.Module, ABC):
         temperature: of the softmax.
         ranking_bias: [R], added to the ranking score only, or None.
         multiplier: of the budget loss, or None.
+        off_target: how far the mean of all layers was off the budget in the update before, as a share of H, where the
+            budget is over the model, or None.
         reports_entropy: return the loss "entropy" in training; off at the start: it is computed for its weight alone.
 
-    Temperature, bias and multiplier are buffers: schedules and `balance.steer` write them between updates, they are
-    saved with the weights and never trained.
+    Temperature, bias, multiplier and distance are buffers: schedules and `balance.steer` write them between updates,
+    they are saved with the weights and never trained.
     """
 
     role = "controller"
     temperature: Tensor
     ranking_bias: Tensor | None
     multiplier: Tensor | None
+    off_target: Tensor | None
 
     def __init__(self, gate: GateFunction, heads: int, balance: BalanceConfig) -> None:
         super().__init__()
@@ -163,6 +166,7 @@ class Router(nn.Module, ABC):
         self.register_buffer("temperature", torch.tensor(1.0))
         self.register_buffer("ranking_bias", torch.zeros(self.columns["heads"]) if balance.bias_rate else None)
         self.register_buffer("multiplier", torch.tensor(0.0) if steered else None)
+        self.register_buffer("off_target", torch.tensor(0.0) if balance.over == "model" else None)
 
     @property
     def switches_off(self) -> bool:
@@ -214,7 +218,7 @@ class Scored(Router):
         if self.balance.losses:
             losses |= balance_losses(self.balance, gates, logits[..., : self.columns["heads"]], mask)
         if self.multiplier is not None:
-            losses["budget"] = budget_loss(self.balance, self.multiplier, gates, mask)
+            losses["budget"] = budget_loss(self.balance, self.multiplier, gates, mask, self.off_target)
         return gates, losses
 
 

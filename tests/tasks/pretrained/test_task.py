@@ -158,6 +158,35 @@ def test_a_share_becomes_a_number_of_heads(
 
 
 @pytest.mark.parametrize(
+    ("arm", "expected"),
+    [
+        (Arm(LearnedRouter(), Unit(3)), Arm(LearnedRouter(), Unit(), balance=BalanceConfig(target=3, over="model"))),
+        (Arm(LearnedRouter(), ReLU()), Arm(LearnedRouter(), ReLU(), balance=BalanceConfig(target=3, over="model"))),
+        (Arm(StaticRouter(1)), Arm(StaticRouter(3))),
+    ],
+)
+def test_a_share_of_the_model_is_a_budget_over_the_model(arm: Arm, expected: Arm, tmp_path: Path) -> None:
+    assert run_config(tmp_path, arm, keep=0.75, over="model").arm == expected
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [Arm(LearnedRouter(), Unit()), Arm(LearnedRouter("layer"), Unit()), Arm(StaticRouter(3))],
+    ids=["token", "layer", "static"],
+)
+def test_a_start_over_the_model_has_that_share_on_and_more_where_heads_say_more(arm: Arm, tmp_path: Path) -> None:
+    _, model = build(run_config(tmp_path, arm, start="ridge", keep=0.75, over="model"))
+    stack, loads = model.task._stack[0].retrofitted, []
+    with torch.no_grad():
+        for batch in split_tokens(config())[0].split(8):
+            model.eval()({"tokens": batch})
+            loads.append(torch.stack([load.sum() for load in stack.loads()]))
+    first, second = torch.stack(loads).mean(0).tolist()
+    assert (first + second) / 8 == pytest.approx(0.75, abs=0.05)
+    assert first != second
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"arm": Arm(LearnedRouter(), controller=HRMConfig())}, "arm.controller.name=hrm: .*applied once; use none"),
@@ -167,6 +196,8 @@ def test_a_share_becomes_a_number_of_heads(
         ({"arm": Arm(LearnedRouter("sequence"))}, "granularity=sequence: in a causal model"),
         ({"keep": 0.1}, "task.keep=0.1: less than one of a layer's 4 heads; choose 0.25 or more"),
         ({"keep": 0.5, "arm": Arm(LearnedRouter(), Sigmoid())}, "gate sigmoid switches no head off"),
+        ({"keep": 0.5, "over": "model"}, "gate top_k has as many heads on in each layer; use gate unit"),
+        ({"over": "model"}, "task.over=model: says what task.keep is a share of"),
         ({"arm": Arm(LearnedRouter(), TopK(5))}, "top_k=5 but the block has 4 heads"),
         ({"model": "/nowhere"}, "model=/nowhere: no such folder"),
     ],

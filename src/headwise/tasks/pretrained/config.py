@@ -9,10 +9,12 @@ from headwise.errors import InputError
 from headwise.models.arm import Arm
 from headwise.registry import name_of
 from headwise.routing import GATES
+from headwise.routing.unit_gates import Unit
 from headwise.schema import FilePath
 
 Train = Literal["none", "routers", "lora", "all"]
 Start = Literal["zero", "ridge", "importance"]
+Over = Literal["layer", "model"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class PretrainedConfig:
         rank: of the adapters; default 8. Their scale is 2.
         keep: share of the heads that a token keeps: sets k of the gate function or router, else the target of the
             balance, to keep·H; null (default) leaves the arm as it is. An arm without a router keeps all heads.
+        over: the share is that of each `layer` (default) or of the whole `model`, so that layers where heads say more
+            keep more of them: gate unit then has a threshold in place of k, and a budget over the model.
         start: routers start at `zero` (default), or from the contributions of the heads: `ridge` (a linear router whose
             weights are fitted to their logarithm in closed form; one per layer from their mean), `importance` (a choice
             per layer by their mean).
@@ -56,6 +60,7 @@ class PretrainedConfig:
     train: Train = "routers"
     rank: int = 8
     keep: float | None = None
+    over: Over = "layer"
     start: Start = "zero"
 
     def __post_init__(self) -> None:
@@ -66,22 +71,34 @@ class PretrainedConfig:
                 raise ValueError(f"task.{key}={getattr(self, key)}: choose at least 1")
         if self.keep is not None and not 0 < self.keep <= 1:
             raise ValueError(f"task.keep={self.keep}: choose a share of the heads above 0, up to 1, or null")
+        if self.over == "model" and self.keep is None:
+            raise ValueError("task.over=model: says what task.keep is a share of; set it, too, or use over=layer")
 
 
-def keeping(arm: Arm, keep: float, heads: int) -> Arm:
-    """The arm with `keep` of its `heads` on.
+def keeping(arm: Arm, keep: float, heads: int, over: Over = "layer") -> Arm:
+    """The arm with `keep` of its `heads` on, in each layer or over the model.
 
     Raises:
-        InputError: less than one head, or an arm whose gate function switches none off.
+        InputError: less than one head, an arm whose gate function switches none off, or one that cannot have more
+            heads on in one layer than in another.
     """
     number, router, gate = round(keep * heads), arm.router, arm.gate
+    if over == "model" and isinstance(gate, Unit):
+        gate = replace(gate, k=None)
+    if over == "model" and router.scores and not gate.varies:
+        raise InputError(
+            f"task.over=model: gate {_name(arm)} has as many heads on in each layer; use gate unit, relu or top_p, or "
+            "over=layer"
+        )
+    if over == "model" and router.scores and not router.learned:
+        raise InputError("task.over=model: a router that is not learned meets no budget; use over=layer")
     if keep * heads < 1:
         raise InputError(
             f"task.keep={keep:g}: less than one of a layer's {heads} heads; choose {1 / heads:.2g} or more"
         )
     if not router.scores:
         return replace(arm, router=replace(router, k=number)) if hasattr(router, "k") else arm  # type: ignore[type-var]
-    if hasattr(gate, "k"):
+    if hasattr(gate, "k") and over == "layer":
         routed = number - getattr(gate, "shared", 0)
         if routed < 1:
             raise InputError(
@@ -92,7 +109,7 @@ def keeping(arm: Arm, keep: float, heads: int) -> Arm:
         raise InputError(
             f"task.keep={keep:g}: gate {_name(arm)} switches no head off; use gate top_k, relu or top_p, or keep=null"
         )
-    return replace(arm, balance=replace(arm.balance, target=round(keep * heads, 6)))
+    return replace(arm, gate=gate, balance=replace(arm.balance, target=round(keep * heads, 6), over=over))
 
 
 def _name(arm: Arm) -> str:

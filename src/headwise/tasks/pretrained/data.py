@@ -168,7 +168,7 @@ class PretrainedData(TaskData):
 def split_tokens(config: PretrainedConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Blocks [N, L] that are trained on, validated on and tested on; what is not read of the settings is ignored."""
     plain = PretrainedConfig()
-    ignored = ("train", "rank", "keep", "start", "other")
+    ignored = ("train", "rank", "keep", "over", "start", "other")
     if any(getattr(config, key) != getattr(plain, key) for key in ignored):
         return split_tokens(replace(config, **{key: getattr(plain, key) for key in ignored}))
     most = {"train": config.train_blocks, "validation": config.validation_blocks, "test": config.test_blocks}

@@ -66,7 +66,7 @@ class PretrainedTask(Task):
         if config.keep is None:
             return arm, shape
         check(arm, cls.declared(config))  # what no share could make right comes first
-        return keeping(arm, config.keep, shape.heads), shape
+        return keeping(arm, config.keep, shape.heads, config.over), shape
 
     @classmethod
     def shifts(cls, config: PretrainedConfig) -> dict[str, Shift]:
@@ -105,7 +105,7 @@ class PretrainedTask(Task):
             return
         train, _, _ = split_tokens(self.config)
         try:
-            begin(stack.retrofitted, self.config.start, train)
+            begin(stack.retrofitted, self.config, train)
         except ValueError as error:
             raise InputError(f"task.start={self.config.start}: {error}") from error
 

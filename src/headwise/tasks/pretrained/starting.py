@@ -8,53 +8,53 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from headwise.pretrained.choices import calibrate, separating
 from headwise.pretrained.retrofit import Retrofitted
-from headwise.pretrained.warm_start import SMALLEST, observe, warm_start
+from headwise.pretrained.warm_start import warm_start
 from headwise.routing.fixed_routers import Static
-from headwise.routing.gates import largest
 from headwise.routing.routers import Learned
+from headwise.tasks.pretrained.config import PretrainedConfig
 
 TOKENS = 8192
 """So many are read at most; a linear router of SmolLM2-135M is known from 7,168."""
 
 
-def begin(retrofitted: Retrofitted, start: str, blocks: Tensor) -> None:
+def begin(retrofitted: Retrofitted, config: PretrainedConfig, blocks: Tensor) -> None:
     """Fill the routers in. One per token is fitted by ridge regression (`ridge`); one per layer, and a fixed choice,
-    take the heads with the largest mean logarithm of what they add. A random router stays as it is.
+    take the heads with the largest mean logarithm of what they add, over the model as a share of what it is added to. A
+    random router stays as it is.
 
     Args:
         retrofitted: the model.
-        start: `ridge` or `importance`; of a router per token the latter is its constant.
+        config: `start`, which of a router per token fills in its constant if it is `importance`; `keep` and `over`.
         blocks: [N, L] tokens.
 
     Raises:
         ValueError: a gate that `ridge` cannot start, or too few blocks.
     """
     router, batches = retrofitted.routers[0], list(torch.split(blocks[: max(-(-TOKENS // blocks.shape[1]), 4)], 1))
-    if isinstance(router, Learned) and router.granularity == "token" and start == "ridge":
+    share = config.keep if config.over == "model" else None
+    if isinstance(router, Learned) and router.granularity == "token" and config.start == "ridge":
         kept = getattr(router.gate, "k", None)
-        if kept is None:
+        if kept is None and share is None:
             raise ValueError("the gate has no k; choose gate unit, and task.keep")
-        warm_start(retrofitted, batches, keep=kept)
+        warm_start(retrofitted, batches, kept, share)
     elif isinstance(router, Learned | Static):
-        _choose(retrofitted, batches)
+        _choose(retrofitted, batches, share)
 
 
 @torch.no_grad()
-def _choose(retrofitted: Retrofitted, batches: list[Tensor]) -> None:
-    """Give every layer its heads with the largest means; constants so that 0 parts what is on from what is off."""
-    sums: dict[int, Tensor] = {}
-    for batch in batches:
-        for layer, (_, norms) in observe(retrofitted, {"input_ids": batch}).items():
-            sums[layer] = sums.get(layer, torch.zeros(norms.shape[1])) + (norms + SMALLEST).log().mean(0).cpu()
-    for layer, router in enumerate(retrofitted.routers):
-        means = sums[layer] / len(batches)
+def _choose(retrofitted: Retrofitted, batches: list[Tensor], share: float | None) -> None:
+    """Give every layer its heads with the largest means, or `share` of all; 0 parts what is on from what is off."""
+    levels = calibrate(retrofitted, batches).levels
+    together = separating(torch.cat(levels), share) if share is not None else None
+    for level, router in zip(levels, retrofitted.routers, strict=True):
         if isinstance(router, Static):
-            router.chosen.copy_(largest(means, int(router.chosen.sum())))
+            kept = int(router.chosen.sum()) / router.heads
+            router.chosen.copy_(level > (separating(level, kept) if together is None else together))
         elif isinstance(router, Learned):
-            kept = getattr(router.gate, "k", None) or router.heads
-            ranked = torch.cat([means.sort(descending=True).values, means.min()[None] - 1])
-            logits = means - (ranked[kept - 1] + ranked[kept]) / 2
+            kept = (getattr(router.gate, "k", None) or router.heads) / router.heads
+            logits = level - (separating(level, kept) if together is None else together)
             constant = router.constant if router.granularity == "layer" else getattr(router.of_input, "bias", None)
             if constant is None or constant.shape != logits.shape:
                 raise ValueError("a gate that takes more than the head logits has no such start; choose gate unit")
