@@ -132,10 +132,10 @@ def budget_loss(
     """(multiplier + gain·e)·expected / H, whose gradient moves the number of active heads toward the target.
 
     e is the distance from the target of the heads that are really active in this batch, as a share of H (over the
-    model: `off_target`, that of all layers in the batch before): an augmented Lagrangian whose constraint is the hard count and whose
-    gradient is the soft one. With a ReLU gate, whose `expected`
-    is an L1 norm, this is an adaptive L1 weight. Differs from ReMoE, which multiplies the weight by 1.2 or 1/1.2 per
-    update: over a few hundred updates that switched whole layers off before it turned round.
+    model: `off_target`, that of all layers in the batch before): an augmented Lagrangian whose constraint is the hard
+    count and whose gradient is the soft one. With a ReLU gate, whose `expected` is an L1 norm, this is an adaptive L1
+    weight. Differs from ReMoE, which multiplies the weight by 1.2 or 1/1.2 per update: over a few hundred updates that
+    switched whole layers off before it turned round.
     """
     off = _off_target(config, head_loads(gates, mask)) if off_target is None else off_target
     # A sum is a new tensor: `steer` may write the buffers in place before the backward pass.
