@@ -18,3 +18,8 @@ class StorageError(RuntimeError):
 
 class OutOfMemoryError(RuntimeError):
     """There is not as much memory as the work takes. The command line prints the message and exits with code 1."""
+
+
+def in_a_line(error: BaseException) -> str:
+    """What the error of another library says, which may be a page, as a part of a line of our own."""
+    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
-from headwise.errors import InputError
+from headwise.errors import InputError, in_a_line
 from headwise.files import open_regular, read_mapping, write_json, writing
 
 WEIGHTS, CONFIG = "model.safetensors", "model.json"
@@ -49,8 +49,7 @@ def load_weights(folder: Path, module: nn.Module) -> None:
     except InputError:
         raise
     except Exception as error:  # damage that safetensors sees, and damage that it passes on to torch
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{path}: damaged or no safetensors file ({reason})") from None
+        raise InputError(f"{path}: damaged or no safetensors file ({in_a_line(error)})") from None
     own = module.state_dict()
     for name in sorted(own.keys() | weights.keys()):
         if name not in weights or name not in own:

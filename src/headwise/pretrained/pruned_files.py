@@ -19,6 +19,7 @@ from torch import nn
 from headwise.errors import InputError
 from headwise.files import make_folder, read_mapping, typed, user_path, write_json, write_text, writes_to
 from headwise.pretrained import card, pruned_shape, smollm2
+from headwise.pretrained.library import transformers_for
 from headwise.pretrained.opening import SMOLLM2
 from headwise.pretrained.pruned_configuration import beyond_configuration, plain_class
 from headwise.pretrained.sites import find_sites
@@ -90,11 +91,7 @@ def save_model(model: Any, place: Path, layers: Mapping[str, Any], tokenizer: An
 
 def load_model(where: str, name: str) -> Any:
     """A model of transformers' class `name`, by its folder or name; one that has lost heads is shaped first."""
-    try:
-        import transformers
-    except ImportError:
-        raise InputError(f"{where}: needs the package transformers; install headwise[hf]") from None
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers = transformers_for(where)
     if where == SMOLLM2:
         return smollm2.load()[0]
     cls: Any = getattr(transformers, name, None) if name.isidentifier() else None

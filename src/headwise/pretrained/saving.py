@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
-from headwise.errors import InputError
+from headwise.errors import InputError, in_a_line
 from headwise.files import open_regular, read_mapping, typed, user_path, write_json, write_text, writing
 from headwise.models.arm import Arm
 from headwise.pretrained import card, smollm2
@@ -158,8 +158,7 @@ def load_tokenizer(folder: str | Path) -> Any:
     try:
         return transformers.AutoTokenizer.from_pretrained(where)
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{where}: no tokenizer ({reason}); save the model with tokenizer=") from error
+        raise InputError(f"{where}: no tokenizer ({in_a_line(error)}); save the model with tokenizer=") from error
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -196,7 +195,7 @@ def _fill(retrofitted: Retrofitted, path: Path) -> None:
     except InputError:
         raise
     except Exception as error:  # damage that safetensors sees, and damage that it passes on to torch
-        raise InputError(f"{path}: damaged or no safetensors file ({' '.join(str(error).split())[:160]})") from None
+        raise InputError(f"{path}: damaged or no safetensors file ({in_a_line(error)})") from None
     own = {f"{added.name}.{name}": value for added in retrofitted.heads for name, value in added.state_dict().items()}
     for name in sorted(own.keys() | weights.keys()):
         there, wanted = (list(each[name].shape) if name in each else "missing" for each in (weights, own))

@@ -1,13 +1,13 @@
 """The shape of a pretrained model, known before its weights are read."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
-from headwise.errors import InputError
+from headwise.errors import InputError, in_a_line
 from headwise.files import read_mapping, user_path
 from headwise.models.sizes import ModelConfig
 from headwise.pretrained import smollm2, tiny
+from headwise.pretrained.library import transformers_for
 
 NAMES = {
     "width": ("hidden_size", "n_embd", "d_model"),
@@ -38,18 +38,13 @@ def _configuration(name: str) -> Mapping[str, Any]:
         try:
             return read_mapping(file)
         except (InputError, OSError) as error:
-            raise InputError(f"model={name}: no model of transformers there ({_line(error)})") from None
-    try:
-        import transformers
-
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports every try
-    except ImportError:
-        raise InputError(f"model={name}: needs the package transformers; install headwise[hf]") from None
+            raise InputError(f"model={name}: no model of transformers there ({in_a_line(error)})") from None
+    transformers = transformers_for(f"model={name}")
     try:
         return dict(transformers.AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict())
     except Exception as error:  # code of two hundred models runs in there, and each fails in its own way
         raise InputError(
-            f"model={name}: neither a folder nor a model that the hub gave ({_line(error)}); give a folder, a name "
+            f"model={name}: neither a folder nor a model that the hub gave ({in_a_line(error)}); give a folder, a name "
             "with network, or smollm2"
         ) from error
 
@@ -66,7 +61,3 @@ def _read(name: str, configuration: Mapping[str, Any]) -> ModelConfig:
         width = heads * (stated.get("head_dim") or -(-width // heads))
     kv_heads = found["kv_heads"] if found["kv_heads"] != heads else None
     return ModelConfig(width=width, heads=heads, ffn=found["ffn"] or 4 * width, depth=depth, kv_heads=kv_heads)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]

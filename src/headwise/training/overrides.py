@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from headwise.errors import InputError
+from headwise.errors import InputError, in_a_line
 from headwise.schema import short
 from headwise.training.presets import CONF, GROUPS, preset, presets
 from headwise.training.quoting import depth, unclosed, with_quotes
@@ -193,7 +193,7 @@ def composed(files: Mapping[str, str]) -> dict[str, Any]:
         plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     except (HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
         chosen = " ".join(f"{group}={name}" for group, name in files.items())
-        raise InputError(f"{chosen or CONF}: cannot be put together ({' '.join(str(error).split())[:160]})") from None
+        raise InputError(f"{chosen or CONF}: cannot be put together ({in_a_line(error)})") from None
     # What lies elsewhere is plain YAML: nothing in it is interpolated.
     others = {group: value for group, value in values.items() if f"{group}={files[group]}" not in ours}
     return {**plain, "name": Path(files["arm"]).stem if "arm" in others else name, **others}

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from headwise.errors import InputError, StorageError
+from headwise.errors import InputError, StorageError, in_a_line
 from headwise.training.divergence import TrainingDiverged
 from headwise.training.files import resume_command
 from headwise.training.interruption import TrainingInterrupted
@@ -290,7 +290,7 @@ def _losses_named() -> Iterator[None]:
         text = str(error)
         if isinstance(error, EXPECTED) or not any(word in text.lower() for word in ("gloo", "nccl", "peer", "socket")):
             raise
-        raise ProcessLostError(f"another process of this run was lost ({' '.join(text.split())[:160]})") from None
+        raise ProcessLostError(f"another process of this run was lost ({in_a_line(error)})") from None
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.profiler import record_function
 
-from headwise.errors import InputError
+from headwise.errors import InputError, in_a_line
 from headwise.files import typed
 from headwise.tasks.base import TaskModel
 from headwise.training.checkpoints import random_state, set_random_state, write_checkpoint
@@ -82,8 +82,7 @@ def restore(run: Training, state: dict[str, Any], path: Path) -> None:
         raise InputError(f"{path}: not the state of this run ({error})") from None
     # Whatever else tensors and plain values of other shapes and types make torch, numpy and Python raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{path}: not the state of this run ({type(error).__name__}: {reason})") from None
+        raise InputError(f"{path}: not the state of this run ({type(error).__name__}: {in_a_line(error)})") from None
 
 
 def tidy(directory: Path, update: int) -> None:
@@ -110,8 +109,7 @@ def restore_model(model: TaskModel, state: dict[str, Any], path: Path, averaged:
         own = model.state_dict()
         model.load_state_dict({name: _like(tensor, own.get(name)) for name, tensor in weights.items()})
     except (RuntimeError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{path}: not the weights of this model ({reason})") from None
+        raise InputError(f"{path}: not the weights of this model ({in_a_line(error)})") from None
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ lie 1.2 times as far apart as a head's own vary over tokens, as measured on Smol
 takes turns within a round, on one thread; times are the process's own seconds. Legend: L length, M keys, n tokens.
 """
 
-import importlib
 import inspect
 import statistics
 import time
@@ -19,9 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from headwise.errors import InputError
 from headwise.lab.bench.timing import alternate
 from headwise.models.arm import Arm
+from headwise.pretrained.library import transformers_for
 from headwise.pretrained.retrofit import Retrofitted, retrofit
 from headwise.pretrained.skipping import skipping
 from headwise.routing.gates import TopK
@@ -97,10 +96,7 @@ def _percent(k: int) -> int:
 
 
 def _model() -> nn.Module:
-    try:
-        transformers: Any = importlib.import_module("transformers")
-    except ImportError:
-        raise InputError("bench pretrained: needs the package transformers; install headwise[hf]") from None
+    transformers = transformers_for("bench pretrained")
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=VOCABULARY,

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import torch
 
-from headwise.errors import InputError
+from headwise.errors import InputError, in_a_line
 from headwise.lab.comparison.launching import Results, Stop, asked, cores, share_cores
 from headwise.lab.comparison.workers import Ended, Work, perform
 from headwise.training.config import RunConfig
@@ -79,7 +79,7 @@ class Ray:
                     try:
                         yield ray.get(task)
                     except RayError as error:
-                        yield Ended(work.index, lost=f"its worker of Ray was lost ({line_of(error)})")
+                        yield Ended(work.index, lost=f"its worker of Ray was lost ({in_a_line(error)})")
             finally:
                 for task in running:
                     ray.cancel(task, force=True)
@@ -101,7 +101,7 @@ class Ray:
             reach(self.address)  # Ray itself would try for two minutes, and then end this process
             ray.init(address=self.address, **quiet, **own)
         except (OSError, ValueError) as error:
-            raise InputError(f"launcher.address={self.address}: no Ray there ({line_of(error)})") from None
+            raise InputError(f"launcher.address={self.address}: no Ray there ({in_a_line(error)})") from None
         try:
             yield ray
         finally:
@@ -158,7 +158,7 @@ class Dask:
                     try:
                         yield task.result()
                     except (KilledWorker, CancelledError) as error:
-                        yield Ended(work.index, lost=f"its worker of Dask was lost ({line_of(error)})")
+                        yield Ended(work.index, lost=f"its worker of Dask was lost ({in_a_line(error)})")
             finally:
                 if running:
                     _abandon(client, list(running))
@@ -182,7 +182,7 @@ class Dask:
             reach(self.address)
             client = Client(self.address, timeout=CONNECT)
         except (OSError, ValueError) as error:
-            raise InputError(f"{where}: no scheduler of Dask there ({line_of(error)})") from None
+            raise InputError(f"{where}: no scheduler of Dask there ({in_a_line(error)})") from None
         with client:
             try:
                 client.wait_for_workers(1, timeout=CONNECT)
@@ -263,7 +263,3 @@ def at_least_one(**values: int | None) -> None:
     for key, value in values.items():
         if value is not None and value < 1:
             raise ValueError(f"{key}={value}; choose 1 or more")
-
-
-def line_of(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from headwise.errors import InputError
-from headwise.lab.comparison.clusters import at_least_one, at_once, installed, line_of
+from headwise.errors import InputError, in_a_line
+from headwise.lab.comparison.clusters import at_least_one, at_once, installed
 from headwise.lab.comparison.launching import Results, Stop, asked
 from headwise.lab.comparison.workers import Ended, Work, perform
 from headwise.training.config import RunConfig
@@ -76,7 +76,7 @@ class Slurm:
             with executor.batch():
                 submitted = [executor.submit(_Requeued(), work) for work in works]
         except (FailedJobError, FailedSubmissionError) as error:
-            raise InputError(f"launcher=slurm: sbatch refuses the jobs ({line_of(error)})") from None
+            raise InputError(f"launcher=slurm: sbatch refuses the jobs ({in_a_line(error)})") from None
         try:
             for job in as_completed(submitted, poll_frequency=POLL):
                 yield self._ended(works[submitted.index(job)], job)

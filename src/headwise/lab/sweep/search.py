@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from headwise.errors import InputError
+from headwise.errors import InputError, in_a_line
 from headwise.files import make_folder
-from headwise.lab.comparison.clusters import line_of
 from headwise.lab.sweep.space import Space, Values, as_text
 from headwise.training.overrides import Interval, Several
 
@@ -88,7 +87,9 @@ def _study(space: Space, output: Path) -> Any:
         )
         before = study.user_attrs.get("over", over)
     except Exception as error:  # of optuna, of its storage's library, or of the file
-        raise InputError(f"{file}: no storage that optuna can use ({line_of(error)}); choose another output") from None
+        raise InputError(
+            f"{file}: no storage that optuna can use ({in_a_line(error)}); choose another output"
+        ) from None
     if before != over:
         raise InputError(f"output={output}: holds a search over other values; choose another output")
     study.set_user_attr("over", over)

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from headwise.errors import InputError
+from headwise.errors import InputError, in_a_line
 from headwise.files import user_path
+from headwise.pretrained.library import transformers_for
 from headwise.schema import FilePath
 from headwise.tasks.base import Batch
 from headwise.tasks.parsing.encoder import Inputs
@@ -194,10 +195,10 @@ class Pretrained:
             raise
         except OSError as error:
             raise InputError(
-                f"{setting}: neither a folder with a model nor one that the hub gave ({_first_line(error)}); {remedy}"
+                f"{setting}: neither a folder with a model nor one that the hub gave ({in_a_line(error)}); {remedy}"
             ) from error
         except Exception as error:
-            raise InputError(f"{setting}: cannot be used as an encoder ({_first_line(error)}); {remedy}") from error
+            raise InputError(f"{setting}: cannot be used as an encoder ({in_a_line(error)}); {remedy}") from error
 
 
 def require_transformers() -> Any:
@@ -206,16 +207,7 @@ def require_transformers() -> Any:
     Raises:
         InputError: it is not installed.
     """
-    try:
-        transformers: Any = importlib.import_module("transformers")
-    except ImportError:
-        raise InputError(
-            "task.encoder.name=pretrained: needs the package transformers; install headwise[hf], or use "
-            "task.encoder.name=scratch"
-        ) from None
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers
+    return transformers_for("task.encoder.name=pretrained", ", or use task.encoder.name=scratch")
 
 
 def architecture(facts: dict[str, Any]) -> Any:
@@ -293,8 +285,3 @@ def digest(encoder: PretrainedEncoder) -> str:
         seen.update(name.encode())
         seen.update(np.ascontiguousarray(tensor.numpy()).data)
     return seen.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
