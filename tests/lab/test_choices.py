@@ -14,12 +14,14 @@ from headwise.lab.choices import study as module
 from headwise.lab.choices.study import MEASURED, Settings, study
 from headwise.lab.choices.ways import WAYS, Sources
 from headwise.lab.report.choices_table import choices_text
+from headwise.lab.report.write import write_report
 from headwise.models.arm import Arm
 from headwise.pretrained import choices
 from headwise.pretrained.objectives import NextToken
 from headwise.pretrained.retrofit import retrofit
 from headwise.routing.routers import LearnedRouter
 from headwise.routing.unit_gates import Unit
+from tests.lab.report.test_pages import assert_self_contained
 from tests.pretrained.architectures import tiny
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
@@ -54,6 +56,12 @@ def test_every_way_is_scored_for_every_seed_and_nothing_is_lost_where_every_head
         assert row["on"] == pytest.approx(0.75, abs=1e-6 if row["counted"] == "per layer" else 0.15), row
     assert json.loads((tmp_path / "out" / "choices.json").read_text())["tables"] == result["tables"]
     assert choices_text(result)
+    page = write_report(tmp_path / "out").read_text()
+    assert_self_contained(page)
+    assert "router in closed form" in page
+    (tmp_path / "out" / "choices.json").write_text('{"unit": "nats"}')
+    with pytest.raises(InputError, match=r"choices.json: damaged: .*run `headwise choices` again"):
+        write_report(tmp_path / "out")
 
 
 def test_what_was_measured_is_kept_and_seeds_may_be_added(

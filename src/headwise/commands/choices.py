@@ -13,6 +13,7 @@ from headwise.files import user_path
 from headwise.lab.choices.study import Settings, study
 from headwise.lab.outputs import refuse_other_work
 from headwise.lab.report.choices_table import choices_text
+from headwise.lab.report.write import write_report
 from headwise.schema import FilePath, argument
 
 
@@ -60,7 +61,7 @@ class Options:
 
 
 def run(options: Options) -> Result:
-    """Measure what is missing, and write choices.json."""
+    """Measure what is missing, and write choices.json and the page."""
     label = Path(options.model).name
     output = user_path(options.output or f"runs/choices-{label}-{datetime.now():%Y%m%d-%H%M%S}")
     if output.exists() and not output.is_dir():
@@ -79,4 +80,5 @@ def run(options: Options) -> Result:
         seeds=options.seeds,
     )
     result = study(asked, output, lambda line: console.print(Text(line)))
-    return Result(result, choices_text(result))
+    where = f"report: {write_report(output)}"
+    return Result(result, [*choices_text(result), Text(where)])

@@ -17,7 +17,7 @@ from headwise import files
 from headwise.errors import InputError
 from headwise.lab import shapes
 from headwise.lab.matching import NUMBER, Shape, dangling, fitting, mismatch
-from headwise.lab.outputs import CLAIMS, COMPARISON, CONTROL, HEADS, LADDER, OOD, SCALING, SWEEP
+from headwise.lab.outputs import CHOICES, CLAIMS, COMPARISON, CONTROL, HEADS, LADDER, OOD, SCALING, SWEEP
 from headwise.models.arm import Arm
 from headwise.models.sizes import ModelConfig
 from headwise.schema import build
@@ -25,7 +25,7 @@ from headwise.training.config import read
 from headwise.training.files import ANALYSIS, CONFIG, METRICS, PARTS, PROFILE, ROUTING, SUMMARY, TEST_VALUES
 
 log = logging.getLogger("headwise")
-_WITHOUT_ARMS = (shapes.LADDER, shapes.CLAIMS, shapes.HEADS)
+_WITHOUT_ARMS = (shapes.LADDER, shapes.CLAIMS, shapes.HEADS, shapes.CHOICES)
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,15 @@ def read_heads(directory: Path) -> dict[str, Any]:
         if content[kind] and (wrong := _misplaced(content[kind], len(content["sites"]))):
             raise InputError(f"{file}: damaged: {kind}.{wrong}; run `headwise heads` again with the same output")
     return content
+
+
+def read_choices(directory: Path) -> dict[str, Any]:
+    """The content of choices.json in a directory that has one.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    return _whole(directory / CHOICES, shapes.CHOICES, "choices")
 
 
 def read_claims(directory: Path) -> dict[str, Any]:

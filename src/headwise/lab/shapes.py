@@ -264,6 +264,32 @@ _UNITS: Shape = {
     "ablation": [{"site": int, "unit": int, "change": _VALUE, "error": _VALUE}],
     "agreement": {str: {"correlation": _VALUE, "interval": _INTERVAL, "number": int}},
 }
+CHOICES: Shape = {
+    "unit": str,
+    "settings": {
+        **dict.fromkeys(("model", "text", "calibrate"), str),
+        "other": (str, None),
+        **dict.fromkeys(("calibration", "seeds"), int),
+    },
+    "fits": {str: {"r2_mean": _VALUE}},
+    "tables": {
+        str: {
+            "untouched": NUMBER,
+            "examples": int,
+            "rows": [
+                {
+                    "keep": int,
+                    **dict.fromkeys(("choice", "when", "counted"), str),
+                    **dict.fromkeys(("added", "on"), NUMBER),
+                    "interval": _INTERVAL,
+                    "difference_interval?": _INTERVAL,
+                    "share_of_best_static?": _VALUE,
+                }
+            ],
+        }
+    },
+    "provenance": dict,
+}
 HEADS: Shape = {
     **dict.fromkeys(("model", "architecture", "kind", "text", "unit", "directory?"), str),
     **dict.fromkeys(("parameters", "examples", "tokens", "context", "seed"), int),

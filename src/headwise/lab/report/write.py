@@ -6,6 +6,7 @@ from pathlib import Path
 from headwise.errors import InputError
 from headwise.files import write_text
 from headwise.lab.outputs import (
+    CHOICES,
     CLAIMS,
     COMPARISON,
     CONFIRMATION,
@@ -20,6 +21,7 @@ from headwise.lab.outputs import (
 )
 from headwise.lab.records import (
     is_run,
+    read_choices,
     read_claims,
     read_comparison,
     read_control,
@@ -29,6 +31,7 @@ from headwise.lab.records import (
     read_scaling,
     read_sweep,
 )
+from headwise.lab.report.choices import choices_page
 from headwise.lab.report.claims import claims_page
 from headwise.lab.report.comparison import comparison_page
 from headwise.lab.report.control import control_page
@@ -97,6 +100,10 @@ def _heads(directory: Path) -> str:
     return render(heads_page(read_heads(directory)))
 
 
+def _choices(directory: Path) -> str:
+    return render(choices_page(read_choices(directory)))
+
+
 def _claims(directory: Path) -> str:
     return render(claims_page(read_claims(directory)), "claims.html.j2")
 
@@ -115,6 +122,7 @@ PAGES: dict[str, tuple[str, Callable[[Path], str]]] = {
     LADDER: ("a ladder", _ladder),
     OOD: ("an out-of-distribution test", _ood),
     HEADS: ("a measurement of heads", _heads),
+    CHOICES: ("a study of choices of heads", _choices),
     CLAIMS: ("claims", _claims),
 }
 """The file by which work on several runs is known -> what it is, and what writes its page as HTML."""
