@@ -41,9 +41,7 @@ COST = (
     "What is added to the untouched model's cost, with 95 % intervals over {what}; below zero the model is better with "
     "fewer heads. The ratio is to the cheapest choice made once, which is picked on these very examples."
 )
-LINES = (
-    "Left: each layer keeps as many heads; right: one threshold for all layers. Dashed: chosen once."
-)
+LINES = "Left: each layer keeps as many heads; right: one threshold for all layers. Dashed: chosen once."
 NO_TIME = "Every head was computed and then gated: this says what fewer heads cost, not what they save."
 NO_BOUND = "The oracle is no bound: it knows what a head adds, not whether that helps."
 
