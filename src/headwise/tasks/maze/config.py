@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
+from headwise.errors import InputError
+from headwise.models.sizes import ModelConfig
 from headwise.schema import FilePath, named
 from headwise.tasks.maze.generate import Drawn, GeneratorConfig
 from headwise.tasks.maze.read_outs import READ_OUTS, Grid, NextCell, ReadOutConfig
@@ -66,6 +68,23 @@ class SetsConfig:
     def generator(self) -> Drawn:
         """Which mazes are generated."""
         raise NotImplementedError
+
+    def check_positions(self, model: ModelConfig) -> None:
+        """Positions of the task and the backbone's bias by position have to go together.
+
+        Raises:
+            InputError: they do not.
+        """
+        if self.positions == "relative" and not model.relative:
+            raise InputError(
+                "task.positions=relative: the backbone knows no offsets; choose model.relative=1 or more, up to "
+                f"{self.size - 1} (or task.positions=absolute)"
+            )
+        if self.positions == "none" and model.relative:
+            raise InputError(
+                f"model.relative={model.relative}: task.positions=none says nothing of where cells lie; use "
+                "task.positions=relative, or model.relative=0"
+            )
 
 
 @dataclass(frozen=True)
