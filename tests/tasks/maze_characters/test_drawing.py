@@ -6,6 +6,7 @@ import pytest
 from headwise.errors import InputError
 from headwise.tasks.base import SPLITS
 from headwise.tasks.maze import families
+from headwise.tasks.maze import generate as generator
 from headwise.tasks.maze.batch import tensors
 from headwise.tasks.maze.generate import GeneratorConfig, generate
 from headwise.tasks.maze.lattice import NOWHERE, search
@@ -59,6 +60,11 @@ def test_lengths_are_in_the_range_and_ends_anywhere_on_it():
         assert mazes.open.any(-1).reshape(200, -1)[np.arange(200), cell].all()
     spanning = generate(DrawingConfig(11, "spanning_tree", 7, 10), 200, seed=1)
     assert not set(map(bytes, spanning.open)) & set(map(bytes, mazes.open))
+
+
+def test_no_candidate_is_wasted_on_a_start_in_a_wall():
+    config = DrawingConfig(11)
+    assert generator._draw(config, [0, config.stream, 0, 11, 0]).longest.min() > 0
 
 
 def test_splits_of_whatever_seeds_share_no_maze():

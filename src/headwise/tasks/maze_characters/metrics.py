@@ -40,7 +40,7 @@ def is_path(way: Tensor, batch: Batch) -> Tensor:
     for end in ("start", "goal"):
         onward = onward.scatter(1, batch[end][:, None], 1)
     joined = ((passages.sum(-1).flatten(1) == onward) | ~way.flatten(1)).all(1)  # one way, and rings beside it
-    # Who is not joined that well does not set out, which spares long walks in circles
+    # Where that does not hold nobody sets out, which spares long walks in circles
     followed = {"open": passages & joined[:, None, None, None], "start": batch["start"], "goal": batch["goal"]}
     walked = walk(followed, torch.zeros_like(passages, dtype=torch.float32))
-    return joined & walked.reached & (walked.steps + 1 == way.flatten(1).sum(1))
+    return walked.reached & (walked.steps + 1 == way.flatten(1).sum(1))
