@@ -30,6 +30,7 @@ SMALLER = {
     "sorting": ["task.length=6", "task.train_examples=200", "task.validation_examples=40", "task.test_examples=40"],
     "language": ["task.context=24"],
     "maze": ["task.size=4", "task.train_mazes=100", "task.validation_mazes=30", "task.test_mazes=30"],
+    "maze_characters": ["task.size=7", "task.train_mazes=100", "task.validation_mazes=30", "task.test_mazes=30"],
     "walk": ["task.nodes=6", "task.relations=2", "task.validation_examples=30", "task.test_examples=30"],
     "parsing": [
         "task.train_sentences=100",

@@ -38,6 +38,7 @@ MAZE = [
     "model.relative=2",
     "model.structural_heads=2",
 ]
+CHARACTERS = ["task=maze_characters", "task.size=7", *MAZE[2:], "arm=looped", "task.loss=stablemax"]
 WALK = ["task=walk", "task.nodes=6", "task.relations=3", "task.hops=3", "model.structural_heads=3"]
 CHANGED = {
     "static": ["arm=static", "arm.router.k=2"],
@@ -68,6 +69,7 @@ FAMILIES |= {
         "arm.refinement.supervision=uniform",
         "arm.refinement.supervised=3",
     ],
+    "maze_characters_looped_stablemax": CHARACTERS,
 }
 FAMILIES |= {
     "walk_oracle": [*WALK, "arm=oracle"],

@@ -16,6 +16,7 @@ TASKS: Registry[TaskEntry] = Registry(
     {
         "language": "headwise.tasks.language:ENTRY",
         "maze": "headwise.tasks.maze:ENTRY",
+        "maze_characters": "headwise.tasks.maze_characters:ENTRY",
         "parsing": "headwise.tasks.parsing:ENTRY",
         "pretrained": "headwise.tasks.pretrained:ENTRY",
         "sorting": "headwise.tasks.sorting:ENTRY",

@@ -90,3 +90,9 @@ def test_a_picture_of_another_kind_or_place_is_refused(tmp_path):
         save(tmp_path / "keep.svg", mazes())
     assert (tmp_path / "keep.svg").read_text() == "precious"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "keep.svg"]
+
+
+def test_what_is_wrong_otherwise_than_by_its_mark_has_a_cross_of_its_own():
+    wrong = np.zeros((6, 6), dtype=bool)
+    wrong[2, 3] = wrong[5, 5] = True
+    assert count(svg(mazes(), 1, marked=mazes().on_path[1], wrong=wrong), "polyline", WRONG) == 2 * 2

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from headwise.models.backbone import Backbone
 from headwise.tasks.base import Batch, Source, TaskData, TaskModel
 from headwise.tasks.maze import gates, references, render
 from headwise.tasks.maze.data import MazeSource
@@ -25,11 +24,6 @@ from headwise.tasks.maze.read_outs import Grid, NextCell
 from headwise.tasks.maze.walkers import walk
 from headwise.tasks.proportions import Proportion, proportion
 
-Batches = Callable[..., Iterator[Batch]]
-"""The examples in order, batch by batch, on the model's device: all, or the first so many."""
-
-ROUTED = 250
-"""Mazes over which gates are averaged."""
 COMPARED = 250
 """Mazes walked twice, to see whether committing moves changes where a walk goes."""
 PICTURES = 4
@@ -57,7 +51,7 @@ def analyse(model: TaskModel, data: TaskData, source: Source, batch_size: int = 
         batch_size: mazes at once.
     """
     assert isinstance(source, MazeSource)
-    batches = partial(_batches, model, source, batch_size)
+    batches = partial(batches_of, model, source, batch_size)
     task = model.task
     assert isinstance(task, MazeTask)
     predictions = [task.read_out(model(batch).states[-1], batch) for batch in batches()]
@@ -65,12 +59,12 @@ def analyse(model: TaskModel, data: TaskData, source: Source, batch_size: int = 
     walked = walk(source.examples, moves)
     marks = torch.cat(predictions).cpu() > 0 if isinstance(task.config.read_out, Grid) else None
     found = of_walk(walked, source.examples)
-    metrics, routing = _routing(model, batches)
-    tables = [_scores(found, source, data.seed), _lengths(found["optimal"], source), *routing]
+    metrics, routing = gates.examined(model, batches, task.metric)
+    tables = [_scores(found, source, data.seed), lengths("optimal", found["optimal"], source), *routing]
     if isinstance(task.config.read_out, NextCell) and task.config.read_out.decode == "each_step":
-        asked, table = _asking(model, batches, task.config.read_out.sure_enough)
+        asked, asking = _asking(model, batches, task.config.read_out.sure_enough)
         metrics |= asked
-        tables.append(table)
+        tables.append(asking)
     figures = [
         {
             "title": f"Maze {place}",
@@ -95,7 +89,8 @@ def chosen(optimal: Tensor, number: int = PICTURES) -> list[int]:
     return sorted([*solved[: max(half, number - len(failed))], *failed[: max(half, number - len(solved))]])
 
 
-def _batches(model: TaskModel, source: MazeSource, size: int, most: int | None = None) -> Iterator[Batch]:
+def batches_of(model: TaskModel, source: MazeSource, size: int, most: int | None = None) -> Iterator[Batch]:
+    """The examples in order on the model's device, so many at once; all of them, or the first so many."""
     device = next(model.parameters()).device
     for index in torch.split(torch.arange(len(source))[:most], size):
         yield {name: array.to(device) for name, array in source.batch(index).items()}
@@ -104,43 +99,24 @@ def _batches(model: TaskModel, source: MazeSource, size: int, most: int | None =
 def _scores(found: dict[str, Tensor], source: MazeSource, seed: int) -> dict[str, Any]:
     walkers = references.by_metric(source.mazes, seed)
     names = [name for name in walkers["optimal"] if name not in ("floor", "ceiling")]
-    rows = [["model", *(_share(proportion(found[metric])) for metric in references.METRICS)]]
+    rows = [["model", *(share(proportion(found[metric])) for metric in references.METRICS)]]
     rows += [
-        [name.replace("_", " "), *(_share(proportion(walkers[metric][name])) for metric in references.METRICS)]
+        [name.replace("_", " "), *(share(proportion(walkers[metric][name])) for metric in references.METRICS)]
         for name in names
     ]
-    return _table("Mazes solved", SCORES_CAPTION, ["", *references.METRICS], rows)
+    return table("Mazes solved", SCORES_CAPTION, ["", *references.METRICS], rows)
 
 
-def _lengths(optimal: Tensor, source: MazeSource) -> dict[str, Any]:
+def lengths(metric: str, values: Tensor, source: MazeSource) -> dict[str, Any]:
+    """A table of a metric that is 0 or 1, by the length of the shortest path."""
     rows = [
         [f"{row.shortest} to {row.longest}", row.value.n, row.value.share, row.value.low, row.value.high]
-        for row in by_length(optimal, source.examples["length"])
+        for row in by_length(values, source.examples["length"])
     ]
-    return _table("By length of the path", LENGTH_CAPTION, ["moves", "mazes", "optimal", "from", "to"], rows)
+    return table("By length of the path", LENGTH_CAPTION, ["moves", "mazes", metric, "from", "to"], rows)
 
 
-def _routing(model: TaskModel, batches: Batches) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """What the router does, and whether it matters: the mazes once more with every head's gate at its mean."""
-    if not gates.is_routed(model):
-        return {}, []
-    task = model.task
-    assert isinstance(task, MazeTask)
-    backbone: Backbone = model.backbone
-    used = gates.usage(model, batches(ROUTED))
-    mean, steps = used.mean(), backbone.arm.refinement.steps_in_all
-    local = backbone.model.n_structural
-    tables = gates.tables(used, local) if 0 < local < backbone.model.heads else []
-    if backbone.arm.halting.reads_distribution:
-        return {}, tables  # it halts by the router's choice, of which forced gates leave none
-    optimal: list[Tensor] = []
-    for batch in batches():
-        state = model(batch, gates=gates.forced(mean, batch, steps)).states[-1]
-        optimal.append(task.metrics(task.read_out(state, batch), batch)["optimal"])
-    return {"optimal_mean_gates": torch.cat(optimal).cpu().double().mean().item()}, tables
-
-
-def _asking(model: TaskModel, batches: Batches, sure: float) -> tuple[dict[str, float], dict[str, Any]]:
+def _asking(model: TaskModel, batches: gates.Batches, sure: float) -> tuple[dict[str, float], dict[str, Any]]:
     began = time.perf_counter()
     decoded = [walk_asking(model, batch, sure) for batch in batches()]
     seconds = time.perf_counter() - began
@@ -155,7 +131,7 @@ def _asking(model: TaskModel, batches: Batches, sure: float) -> tuple[dict[str, 
     metrics["same_each_step"] = sum(same) / len(same)
     rows = [[name.removesuffix("_each_step").replace("_", " "), value] for name, value in metrics.items()]
     caption = ASKING_CAPTION.format(sure=sure, count=len(same))
-    return metrics, _table("Asking at each step", caption, ["", "mean"], rows)
+    return metrics, table("Asking at each step", caption, ["", "mean"], rows)
 
 
 def _same(decoded: Sequence[Decoded], plain: Sequence[Decoded]) -> list[bool]:
@@ -172,11 +148,13 @@ def _caption(solved: bool) -> str:
     return "Solved." if solved else "Not solved."
 
 
-def _share(value: Proportion) -> str:
+def share(value: Proportion) -> str:
+    """With its interval, in per cent."""
     if math.isnan(value.share):
         return "-"
     return f"{value.share:.1%} ({value.low:.1%} to {value.high:.1%})"
 
 
-def _table(title: str, caption: str, columns: list[str], rows: list[list[Any]]) -> dict[str, Any]:
+def table(title: str, caption: str, columns: list[str], rows: list[list[Any]]) -> dict[str, Any]:
+    """As `TaskEntry.analysis` has tables."""
     return {"title": title, "caption": caption, "columns": columns, "rows": rows}

@@ -20,7 +20,7 @@ from headwise.schema import to_plain
 from headwise.tasks.base import Batch, Source, TaskData
 from headwise.tasks.maze import files, imports, references
 from headwise.tasks.maze.batch import tensors
-from headwise.tasks.maze.config import MazeConfig
+from headwise.tasks.maze.config import MazeConfig, SetsConfig
 from headwise.tasks.maze.generate import generate
 from headwise.tasks.maze.lattice import Mazes
 from headwise.tasks.maze.read_outs import NextCell
@@ -61,7 +61,7 @@ class MazeSource(Source):
         return list(torch.split(torch.from_numpy(index), batch_size))
 
 
-class MazeData(TaskData):
+class MazeSets(TaskData):
     """Generated mazes, or those of files. No maze is in two splits. With a cache generated ones are kept there.
 
     A split is made when it is first asked for, so an evaluation does not generate training mazes.
@@ -70,9 +70,9 @@ class MazeData(TaskData):
         InputError: from `split`: mazes that cannot be had, or a file that is not right.
     """
 
-    config: MazeConfig
+    config: SetsConfig
 
-    def __init__(self, config: MazeConfig, seed: int, cache: Path | None = None) -> None:
+    def __init__(self, config: SetsConfig, seed: int, cache: Path | None = None) -> None:
         super().__init__(config, seed, cache)
         # Weights that know rows and columns fit one size; the others fit all.
         self.facts = {"size": config.size} if config.positions == "absolute" else {}
@@ -82,22 +82,16 @@ class MazeData(TaskData):
     def split(self, name: str) -> MazeSource:
         if name not in self._sources:
             mazes = self._mazes(name)
-            if name == "train":
-                self._check_horizon(mazes)
+            self.check(name, mazes)
             self._sources[name] = MazeSource(mazes, name == "train" and self.config.symmetries)
         return self._sources[name]
 
-    def references(self, source: Source) -> dict[str, Tensor]:
-        """`random`, `toward_goal` and `breadth_first` walkers: the share of mazes solved optimally. See `references`.
+    def check(self, name: str, mazes: Mazes) -> None:
+        """Refuse mazes of a split that the task's settings do not go with; by default there are none.
 
-        `floor` is the better one of the first two, `ceiling` the last.
+        Raises:
+            InputError: what of them, where, and the remedy.
         """
-        return self.references_by_metric(source)["optimal"]
-
-    def references_by_metric(self, source: Source) -> dict[str, dict[str, Tensor]]:
-        """The same in mazes reached, too."""
-        assert isinstance(source, MazeSource)
-        return references.by_metric(source.mazes, self.seed)
 
     def _mazes(self, name: str) -> Mazes:
         config, number = self.config, int(getattr(self.config, f"{name}_mazes"))
@@ -170,9 +164,28 @@ class MazeData(TaskData):
             self._files[path] = mazes
         return self._files[path]
 
-    def _check_horizon(self, mazes: Mazes) -> None:
+
+class MazeData(MazeSets):
+    """Mazes for the task `maze`."""
+
+    config: MazeConfig
+
+    def references(self, source: Source) -> dict[str, Tensor]:
+        """`random`, `toward_goal` and `breadth_first` walkers: the share of mazes solved optimally. See `references`.
+
+        `floor` is the better one of the first two, `ceiling` the last.
+        """
+        return self.references_by_metric(source)["optimal"]
+
+    def references_by_metric(self, source: Source) -> dict[str, dict[str, Tensor]]:
+        """The same in mazes reached, too."""
+        assert isinstance(source, MazeSource)
+        return references.by_metric(source.mazes, self.seed)
+
+    def check(self, name: str, mazes: Mazes) -> None:
+        """A horizon beyond every path that is trained on is refused."""
         read_out, longest = self.config.read_out, int(mazes.length.max())
-        if isinstance(read_out, NextCell) and read_out.horizon > longest:
+        if name == "train" and isinstance(read_out, NextCell) and read_out.horizon > longest:
             raise InputError(
                 f"task.read_out.horizon={read_out.horizon}: the longest path of the training mazes has {longest} "
                 f"moves, so the scores of a later one would never be trained; choose 1..{longest}"

@@ -5,7 +5,7 @@ Legend: B mazes, L cells, H heads of which the first S are local.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,41 @@ from headwise.tasks.base import Batch, TaskModel
 STEPS = "Mean gate over layers and cells, by refinement step; 1 is plain attention. {kinds}"
 CELLS = "The same at the last step, by what kind of cell asks."
 KINDS = "Local heads see only cells behind open passages, global heads all cells."
+
+
+Batches = Callable[..., Iterator[Batch]]
+"""The examples in order, batch by batch, on the model's device: all, or the first so many."""
+
+ROUTED = 250
+"""Mazes over which gates are averaged."""
+
+
+def examined(model: TaskModel, batches: Batches, metric: str) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """What the router does, and whether it matters: the mazes once more with every head's gate at its mean.
+
+    Args:
+        model: of a task on mazes, in evaluation mode.
+        batches: its mazes.
+        metric: the one that is measured again; it is returned as `<metric>_mean_gates`.
+
+    Returns:
+        Metrics and tables, as `TaskEntry.analysis` has them; none of a model without a router.
+    """
+    if not is_routed(model):
+        return {}, []
+    task = model.task
+    backbone: Backbone = model.backbone
+    used = usage(model, batches(ROUTED))
+    mean, steps = used.mean(), backbone.arm.refinement.steps_in_all
+    local = backbone.model.n_structural
+    found = tables(used, local) if 0 < local < backbone.model.heads else []
+    if backbone.arm.halting.reads_distribution:
+        return {}, found  # it halts by the router's choice, of which forced gates leave none
+    values: list[Tensor] = []
+    for batch in batches():
+        state = model(batch, gates=forced(mean, batch, steps)).states[-1]
+        values.append(task.metrics(task.read_out(state, batch), batch)[metric])
+    return {f"{metric}_mean_gates": torch.cat(values).cpu().double().mean().item()}, found
 
 
 @dataclass

@@ -9,7 +9,8 @@ sizes and seeds, and repeated mazes are dropped within each. Symmetric images, a
 as different mazes; the latter meet at tiny sizes only.
 
 Start and goal. The start is uniform among the cells from which some cell is at least `min_path_length` edges away, the
-goal uniform among those cells. With loops, where such starts are rare, some of them are overlooked: the farthest cells
+goal uniform among those cells (of which a greatest length leaves the nearer ones). Cells are meant that are not
+blocked. With loops, where such starts are rare, some of them are overlooked: the farthest cells
 are then found by two sweeps, which is exact in trees only.
 Legend: M mazes, N side, C = N * N cells.
 """
@@ -17,7 +18,7 @@ Legend: M mazes, N side, C = N * N cells.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,28 @@ _JUDGED = 8 * _BLOCK  # candidates after which it may be said that it is hopeles
 _LEAST = 0.002  # share of them long enough below which it is
 _REPEATED = 2048  # accepted mazes, all seen before, after which there are no others
 _FRUITLESS = 2**17  # candidates without a new maze among them, long enough or not, after which the search ends
+
+
+class Drawn(Protocol):
+    """What `generate` asks of a configuration: N cells on a side, the range of path lengths in moves, and mazes.
+
+    Attributes:
+        stream: tells the random streams of different kinds of mazes apart; a part of the format.
+    """
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def min_path_length(self) -> int: ...
+    @property
+    def max_path_length(self) -> int | None: ...
+    @property
+    def stream(self) -> int: ...
+
+    def passages(self, count: int, rng: np.random.Generator) -> Bools:
+        """So many mazes, bool [count, N, N, 4]; all their cells are connected, but for blocked ones."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +103,22 @@ class GeneratorConfig:
             return 0.0
         return DEFAULT_LOOPS if self.loops is None else self.loops
 
+    @property
+    def max_path_length(self) -> None:
+        """Paths may be as long as they come."""
+        return None
 
-def generate(config: GeneratorConfig, number: int, seed: int, split: str = "train") -> Mazes:
+    @property
+    def stream(self) -> int:
+        return families.FAMILIES.index(self.family)
+
+    def passages(self, count: int, rng: np.random.Generator) -> Bools:
+        if self.family == "percolation":
+            return families.percolation(count, self.size, rng, self.opened)
+        return families.TREES[self.family](count, self.size, rng)
+
+
+def generate(config: Drawn, number: int, seed: int, split: str = "train") -> Mazes:
     """The first `number` mazes of a split.
 
     Args:
@@ -102,7 +139,7 @@ def generate(config: GeneratorConfig, number: int, seed: int, split: str = "trai
         raise InputError(f"split={split}: choose one of {', '.join(SPLITS)}")
     found, tally, block = _Found(), _Tally(), 0
     while found.count < number:
-        draw = _draw(config, [seed, families.FAMILIES.index(config.family), SPLITS.index(split), config.size, block])
+        draw = _draw(config, [seed, config.stream, SPLITS.index(split), config.size, block])
         tally.add(config, draw, found.add(draw))
         if found.count < number:
             tally.give_up_if_hopeless(config, number, split, found.count)
@@ -119,10 +156,11 @@ class _Draw:
     longest: Ints  # [_BLOCK], edges of the longest shortest path seen in each candidate
 
 
-def _draw(config: GeneratorConfig, seed: list[int]) -> _Draw:
+def _draw(config: Drawn, seed: list[int]) -> _Draw:
     rng, split = np.random.default_rng(seed), seed[2]
-    passages = _passages(config, rng)
-    start = rng.integers(config.size**2, size=_BLOCK)
+    passages = config.passages(_BLOCK, rng)
+    free = passages.any(-1).reshape(_BLOCK, -1)
+    start = rng.integers(config.size**2, size=_BLOCK) if free.all() else _pick(free, rng)
     distance, parent = search(passages, start)
     longest = distance.max(1)
     short = np.flatnonzero(longest < config.min_path_length)
@@ -134,16 +172,12 @@ def _draw(config: GeneratorConfig, seed: list[int]) -> _Draw:
         longest[short] = reach.max(1)
     digests = _digests(passages, start)  # [M, C]
     eligible = (distance >= config.min_path_length) & (digests % np.uint64(len(SPLITS)) == split)
+    if config.max_path_length is not None:
+        eligible &= distance <= config.max_path_length
     goal = _pick(eligible, rng)
     kept = np.flatnonzero(eligible.any(1))
     path = shortest_paths(distance[kept], parent[kept], goal[kept])
     return _Draw(Mazes(passages[kept], start[kept], goal[kept], path), digests[kept, goal[kept]], longest)
-
-
-def _passages(config: GeneratorConfig, rng: np.random.Generator) -> Bools:
-    if config.family == "percolation":
-        return families.percolation(_BLOCK, config.size, rng, config.opened)
-    return families.TREES[config.family](_BLOCK, config.size, rng)
 
 
 def _reach(passages: Bools, far: Ints) -> Ints:
@@ -214,7 +248,7 @@ class _Tally:
     fruitless: int = 0  # drawn since the last new maze
     first: list[Ints] = field(default_factory=list)  # `longest` of the candidates that are judged first
 
-    def add(self, config: GeneratorConfig, draw: _Draw, new: int) -> None:
+    def add(self, config: Drawn, draw: _Draw, new: int) -> None:
         accepted, drawn = len(draw.mazes), len(draw.longest)
         if self.drawn < _JUDGED:
             self.first.append(draw.longest)
@@ -224,7 +258,7 @@ class _Tally:
         self.repeated = 0 if new else self.repeated + accepted
         self.fruitless = 0 if new else self.fruitless + drawn
 
-    def give_up_if_hopeless(self, config: GeneratorConfig, number: int, split: str, count: int) -> None:
+    def give_up_if_hopeless(self, config: Drawn, number: int, split: str, count: int) -> None:
         if self.drawn < _JUDGED:
             return
         least, which = config.min_path_length, f"size={config.size} family={config.family}"

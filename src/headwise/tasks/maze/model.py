@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from headwise.errors import InputError
 from headwise.models.sizes import ModelConfig
 from headwise.routing.layout import Layout
 from headwise.tasks.base import Batch, Shift, Task
@@ -47,21 +46,8 @@ class MazeTask(Task):
 
     @classmethod
     def check(cls, config: MazeConfig, model: ModelConfig) -> None:
-        """Positions of the task and the backbone's bias by position have to go together.
-
-        Raises:
-            InputError: they do not.
-        """
-        if config.positions == "relative" and not model.relative:
-            raise InputError(
-                "task.positions=relative: the backbone knows no offsets; choose model.relative=1 or more, up to "
-                f"{config.size - 1} (or task.positions=absolute)"
-            )
-        if config.positions == "none" and model.relative:
-            raise InputError(
-                f"model.relative={model.relative}: task.positions=none says nothing of where cells lie; use "
-                "task.positions=relative, or model.relative=0"
-            )
+        """Positions of the task and the backbone's bias by position have to go together."""
+        config.check_positions(model)
 
     @classmethod
     def shifts(cls, config: MazeConfig) -> dict[str, Shift]:
@@ -103,12 +89,7 @@ class MazeTask(Task):
 
     def layout(self, batch: Batch) -> Layout:
         """A cell sees itself and the cells behind its open passages; positions are row and column."""
-        near = neighbours(batch)
-        seen = {"passage": near | torch.eye(near.shape[-1], dtype=torch.bool, device=near.device)}
-        if self.config.positions == "none":
-            return Layout(relations=seen)
-        line = torch.arange(_side(batch), device=near.device)
-        return Layout(relations=seen, positions=torch.cartesian_prod(line, line))
+        return layout(batch, "passage", self.config.positions != "none")
 
     def read_out(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Scores of cells [B, N, N] (`grid`), or of moves [B, N, N, K, 4] (`next_cell`, K horizons)."""
@@ -133,6 +114,16 @@ class MazeTask(Task):
         Marks are also scored as they are: exact_grid, cell_accuracy.
         """
         return self.scores.metrics(prediction, batch)
+
+
+def layout(batch: Batch, relation: str, placed: bool) -> Layout:
+    """The relation of that name joins a cell to itself and those behind its open passages; placed: by row, column."""
+    near = neighbours(batch)
+    seen = {relation: near | torch.eye(near.shape[-1], dtype=torch.bool, device=near.device)}
+    if not placed:
+        return Layout(relations=seen)
+    line = torch.arange(_side(batch), device=near.device)
+    return Layout(relations=seen, positions=torch.cartesian_prod(line, line))
 
 
 def neighbours(batch: Batch) -> Tensor:

@@ -38,7 +38,14 @@ class Shape:
     dashed: bool = False
 
 
-def svg(mazes: Mazes, index: int = 0, marked: Bools | None = None, walked: Ints | None = None, cell: int = 20) -> str:
+def svg(
+    mazes: Mazes,
+    index: int = 0,
+    marked: Bools | None = None,
+    walked: Ints | None = None,
+    cell: int = 20,
+    wrong: Bools | None = None,
+) -> str:
     """One maze as an SVG document.
 
     Args:
@@ -46,6 +53,7 @@ def svg(mazes: Mazes, index: int = 0, marked: Bools | None = None, walked: Ints 
         marked: a predicted grid, bool [N, N].
         walked: a predicted walk, cells int64 [T], padded with -1.
         cell: pixels of a cell's side.
+        wrong: cells that are wrong otherwise than by their mark, bool [N, N]; each has a cross, on walls, too.
     """
     side = (mazes.size + 1) * cell
     lines = [
@@ -53,7 +61,8 @@ def svg(mazes: Mazes, index: int = 0, marked: Bools | None = None, walked: Ints 
         f'viewBox="-0.5 -0.5 {mazes.size + 1} {mazes.size + 1}">',
         f'<rect x="-0.5" y="-0.5" width="100%" height="100%" fill="{PAPER}"/>',
     ]
-    for shape in _shapes(mazes[[index]], marked, walked):
+    crosses = [] if wrong is None else [line for row, column in np.argwhere(wrong) for line in _cross(row, column)]
+    for shape in _shapes(mazes[[index]], marked, walked) + crosses:
         points = " ".join(f"{x:g},{y:g}" for x, y in shape.points)
         if shape.width:
             dash = ' stroke-dasharray="0.25 0.2"' if shape.dashed else ""
@@ -152,12 +161,16 @@ def _verdicts(maze: Mazes, predicted: Bools, crossed: bool) -> list[Shape]:
     if not crossed:
         return shapes
     for row, column in np.argwhere(predicted & ~truth):
-        for corners in (((0.3, 0.3), (0.7, 0.7)), ((0.3, 0.7), (0.7, 0.3))):
-            shapes.append(Shape([(column + x, row + y) for x, y in corners], WRONG, 0.1))
+        shapes += _cross(row, column)
     for row, column in np.argwhere(truth & ~predicted):
         frame = _square(row, column, 0.14)
         shapes.append(Shape([*frame, frame[0]], WRONG, 0.08))
     return shapes
+
+
+def _cross(row: int, column: int) -> list[Shape]:
+    corners = (((0.3, 0.3), (0.7, 0.7)), ((0.3, 0.7), (0.7, 0.3)))
+    return [Shape([(column + x, row + y) for x, y in line], WRONG, 0.1) for line in corners]
 
 
 def _walls(passages: Bools, blocked: Bools) -> list[Shape]:

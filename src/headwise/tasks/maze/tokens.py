@@ -71,13 +71,14 @@ class Cells(nn.Module):
     Args:
         width: D.
         side: N, as many rows and columns as have embeddings; None for none of them.
+        bits: how many a cell has.
     """
 
     role = "backbone"
 
-    def __init__(self, width: int, side: int | None) -> None:
+    def __init__(self, width: int, side: int | None, bits: int = BITS) -> None:
         super().__init__()
-        self.project = nn.Linear(BITS, width)
+        self.project = nn.Linear(bits, width)
         self.row = nn.Embedding(side, width) if side is not None else None
         self.column = nn.Embedding(side, width) if side is not None else None
         for embedding in (self.row, self.column):
@@ -85,7 +86,7 @@ class Cells(nn.Module):
                 nn.init.normal_(embedding.weight, std=POSITION_SCALE)
 
     def forward(self, seen: Tensor) -> Tensor:
-        """Bits [B, L, 6] to tokens [B, L, D]."""
+        """Bits [B, L, 6], or as many as there are, to tokens [B, L, D]."""
         tokens: Tensor = self.project(seen)
         if self.row is not None and self.column is not None:
             place = self.row.weight[:, None] + self.column.weight  # [N, N, D]
