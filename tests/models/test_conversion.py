@@ -51,8 +51,10 @@ def layer(**settings: Any) -> nn.TransformerEncoderLayer:
     return randomised(nn.TransformerEncoderLayer(D, H, F, **usual | settings))
 
 
-def encoder(norm: bool = True, **settings: Any) -> nn.TransformerEncoder:
-    last = nn.LayerNorm(D, dtype=torch.float64) if norm else None
+def encoder(norm: bool | None = None, **settings: Any) -> nn.TransformerEncoder:
+    """With a norm behind the last layer where the layers norm first, unless `norm` says otherwise."""
+    norm = settings.get("norm_first", True) if norm is None else norm
+    last = nn.LayerNorm(D, dtype=torch.float64, bias=settings.get("bias", True)) if norm else None
     return randomised(nn.TransformerEncoder(layer(**settings), 2, last, enable_nested_tensor=False))
 
 
@@ -110,6 +112,28 @@ def test_the_converted_module_computes_what_torch_s_did_under_every_mask(
         assert apart(back, converted, padded, causal) < 1e-12
 
 
+OPTIONS = list(itertools.product((True, False), (nn.functional.gelu, nn.functional.relu), (True, False)))
+
+
+@pytest.mark.parametrize("kind", [layer, encoder])
+@pytest.mark.parametrize(("norm_first", "activation", "bias"), OPTIONS)
+def test_every_kind_of_layer_that_torch_has_goes_there_and_back(
+    kind: Callable[..., Any], norm_first: bool, activation: Any, bias: bool
+) -> None:
+    module = kind(norm_first=norm_first, activation=activation, bias=bias)
+    converted = from_torch(module)
+    back = to_torch(converted)
+    assert apart(module, converted, padded=True) < 1e-12
+    assert apart(back, converted, padded=True) < 1e-12
+    assert all(torch.equal(value, back.state_dict()[name]) for name, value in module.state_dict().items())
+    inner = [part for part in back.modules() if isinstance(part, nn.TransformerEncoderLayer)]
+    assert {(part.norm_first, part.activation) for part in inner} == {(norm_first, activation)}
+    if isinstance(converted, Backbone):
+        model = converted.model
+        expected = ("pre" if norm_first else "post", activation.__name__, bias)
+        assert (model.norm_placement, model.activation, model.bias) == expected
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bias", [True, False])
 def test_there_and_back_every_weight_is_the_same_bit_for_bit(kind: Callable[..., Any], bias: bool) -> None:
@@ -134,11 +158,24 @@ def test_what_is_frozen_stays_frozen_and_a_module_without_biases_stays_without()
     module = layer(bias=False)
     module.linear1.weight.requires_grad_(False)
     block = from_torch(module)
+    assert not [name for name, _ in block.named_parameters() if "bias" in name]
+    assert block.attention.projection.requires_grad
+    back = to_torch(block)
+    assert [n for n, p in back.named_parameters() if not p.requires_grad] == ["linear1.weight"]
+    assert not [name for name, _ in back.named_parameters() if "bias" in name]
+    whole = from_torch(encoder(bias=False))
+    assert (whole.model.bias, whole.norm.bias) == (False, None)
+
+
+def test_an_attention_that_alone_lacks_biases_has_them_at_zero_and_frozen() -> None:
+    module = layer()
+    module.self_attn = attention(bias=False)
+    block = from_torch(module)
     for name in ("query_bias", "value_bias"):
         assert not getattr(block.attention, name).requires_grad
     assert not block.attention.output.bias.requires_grad
-    assert block.attention.projection.requires_grad
-    assert [n for n, p in to_torch(block).named_parameters() if not p.requires_grad] == ["linear1.weight"]
+    assert apart(module, block) < 1e-12
+    assert to_torch(block).self_attn.in_proj_bias is None
     with torch.no_grad():  # whoever thaws them has biases
         block.attention.query_bias.requires_grad_().add_(1.0)
     assert to_torch(block).self_attn.in_proj_bias is not None
@@ -287,13 +324,14 @@ REFUSED_FROM: dict[str, Callable[[], nn.Module]] = {
     r"add_bias_kv=True: .*choose add_bias_kv=False": lambda: attention(add_bias_kv=True),
     r"add_zero_attn=True: .*choose add_zero_attn=False": lambda: attention(add_zero_attn=True),
     r"Scaled\.forward: it is not torch's own": lambda: Scaled(D, H),
-    r"norm_first=False: .*choose norm_first=True": lambda: layer(norm_first=False),
-    r"activation=relu: .*choose activation=\"gelu\"": lambda: layer(activation="relu"),
+    r"activation=silu: .*choose activation=\"gelu\" or \"relu\"": lambda: layer(activation=nn.functional.silu),
     r"activation=GELU\(approximate='tanh'\): ": lambda: layer(activation=nn.GELU("tanh")),
     r"dropout1=0, dropout2=0.5: ": without(layer, lambda m: setattr(m.dropout2, "p", 0.5)),
     r"linear1=Identity: choose torch.nn.Linear": without(layer, lambda m: setattr(m, "linear1", nn.Identity())),
     r"norm2=RMSNorm: choose torch.nn.LayerNorm": without(layer, lambda m: setattr(m, "norm2", nn.RMSNorm(D))),
     r"norm=None: .*LayerNorm": lambda: encoder(norm=False),
+    r"norm=LayerNorm: .*norm_first=False.*choose norm=None": lambda: encoder(norm=True, norm_first=False),
+    r"layers of 2 shapes: ": without(encoder, lambda m: m.layers.append(layer(norm_first=False))),
     r"layers of 2 shapes": without(
         encoder,
         lambda m: m.layers.append(nn.TransformerEncoderLayer(D, 2, F, activation="gelu", norm_first=True)),
@@ -334,6 +372,10 @@ REFUSED_TO: dict[str, Callable[[], nn.Module]] = {
     r"output_gate=elementwise: .*choose none": lambda: RoutedAttention(D, H, output_gate="elementwise"),
     r"composition_rank=2: .*choose 0": lambda: RoutedAttention(D, H, composition_rank=2),
     r"causal=False, but the module has causal=True: .*causal mask": lambda: RoutedAttention(D, H, causal=True),
+    r"rotary=true: .*choose false": lambda: RoutedAttention(D, 2, rotary=1e4),
+    r"activation=swiglu: .*choose gelu or relu": lambda: Block(RoutedAttention(D, H), None, F, activation="swiglu"),
+    r"norm=rms: .*choose layer": lambda: Block(RoutedAttention(D, H), None, F, norm="rms"),
+    r"norm=rms_unscaled: .*choose layer": lambda: Block(RoutedAttention(D, H), None, F, norm="rms_unscaled"),
     r"ffn=0: .*choose at least 1": lambda: Block(RoutedAttention(D, H), None, 0),
     r"structural_heads or relative: ": lambda: Backbone(ModelConfig(D, H, F, relative=2), Arm()),
     r"Linear: no counterpart; choose headwise": lambda: nn.Linear(2, 2),

@@ -35,6 +35,17 @@ FOLDER = Path(__file__).parents[1] / "conf" / "arm"
 
 
 RELATED = replace(SHAPE, structural_heads=2)
+# As torch's encoder layer is without settings, but for biases; and as TRM and HRM have it.
+POST = replace(SHAPE, norm_placement="post", activation="relu", bias=False)
+RECURSIVE = replace(
+    SHAPE,
+    norm="rms_unscaled",
+    norm_placement="post",
+    activation="swiglu",
+    bias=False,
+    rotary=True,
+    init="truncated_normal",
+)
 
 
 def shipped() -> dict[str, Arm]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from headwise.laws.arms import SHAPE, perturbed
 from headwise.models.arm import Arm
 from headwise.models.generation import extend, reread
+from headwise.models.sizes import ModelConfig
 from headwise.reasoning.refinement import Trace
 
 
@@ -17,11 +18,11 @@ def batch(count: int = 5, length: int = 6, seed: int = 0) -> Tensor:
     return torch.randn(count, length, SHAPE.width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def batch_mates(arm: Arm, training: bool) -> list[str]:
+def batch_mates(arm: Arm, training: bool, shape: ModelConfig = SHAPE) -> list[str]:
     """Examples that differ alone and in a batch, padded on the right; what draws noise for a batch is left out."""
     if training and arm.gate.noisy:
         return []
-    backbone = perturbed(arm).train(training)
+    backbone = perturbed(arm, shape=shape).train(training)
     x = batch()
     mask = torch.ones(5, 6, dtype=torch.bool)
     mask[2, 4:] = False
@@ -40,9 +41,9 @@ def batch_mates(arm: Arm, training: bool) -> list[str]:
     return broken
 
 
-def causality(arm: Arm) -> list[str]:
+def causality(arm: Arm, shape: ModelConfig = SHAPE) -> list[str]:
     """What of a causal model changes at positions before the inputs that change."""
-    backbone = perturbed(arm, causal=True).eval()
+    backbone = perturbed(arm, causal=True, shape=shape).eval()
     x = batch(2)
     changed = x.clone()
     changed[:, 3:] = batch(2, 3, seed=9)
@@ -63,9 +64,9 @@ def looks_ahead(run: Callable[[Tensor], Trace], x: Tensor, changed: Tensor, sinc
     return broken
 
 
-def rereading(arm: Arm) -> list[str]:
+def rereading(arm: Arm, shape: ModelConfig = SHAPE) -> list[str]:
     """Law 6 of generation: where reading in pieces, with a memory, differs from reading all at once."""
-    backbone = perturbed(arm, causal=True).eval()
+    backbone = perturbed(arm, causal=True, shape=shape).eval()
     x, past, parts = batch(2, 7), None, []
     with torch.no_grad():
         for piece in torch.split(x, [3, 1, 2, 1], 1):

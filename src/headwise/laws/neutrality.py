@@ -1,4 +1,4 @@
-"""Law 1: with gates of 1 the block is a plain pre-norm transformer layer."""
+"""Law 1: with gates of 1 the block is a plain transformer layer."""
 
 from dataclasses import replace
 
@@ -19,32 +19,36 @@ from headwise.routing.routers import Router
 def torch_layer(block: Block) -> nn.TransformerEncoderLayer:
     """torch's layer with the block's weights; `mixture` is plain attention whose heads share their output rows, and
     without a feed-forward layer that of the twin gives zeros."""
-    attention = block.attention
+    attention, bias = block.attention, block.attention.bias()
+    first, activation, second = (None,) * 3 if block.ffn is None else block.ffn.children()
     layer = nn.TransformerEncoderLayer(
-        SHAPE.width, SHAPE.heads, SHAPE.ffn, 0.0, "gelu", batch_first=True, norm_first=True, dtype=torch.float64
+        SHAPE.width,
+        SHAPE.heads,
+        SHAPE.ffn,
+        0.0,
+        "relu" if isinstance(activation, nn.ReLU) else "gelu",
+        batch_first=True,
+        norm_first=block.norm_placement == "pre",
+        bias=bias is not None,
+        dtype=torch.float64,
     )
     rows = attention.output.weight
     if attention.shape.combination == "mixture":
         rows = torch.cat([rows / SHAPE.heads] * SHAPE.heads, 1)
-    shifted_keys = torch.randn(SHAPE.width, dtype=torch.float64)  # a bias of keys shifts all scores of a query alike
-    pairs = [
-        (layer.self_attn.in_proj_weight, attention.projection),
-        (layer.self_attn.in_proj_bias, torch.cat([attention.query_bias, shifted_keys, attention.value_bias])),
-        (layer.self_attn.out_proj.weight, rows),
-        (layer.self_attn.out_proj.bias, attention.output.bias),
-        (layer.norm1.weight, block.attention_norm.weight),
-        (layer.norm1.bias, block.attention_norm.bias),
-    ]
-    if block.ffn is not None and block.ffn_norm is not None:
-        first, _, second = block.ffn
-        for theirs, ours in ((layer.linear1, first), (layer.linear2, second), (layer.norm2, block.ffn_norm)):
-            assert isinstance(ours, (nn.Linear, nn.LayerNorm))
-            pairs += [(theirs.weight, ours.weight), (theirs.bias, ours.bias)]
-    else:
-        pairs += [(part, torch.zeros_like(part)) for part in layer.linear2.parameters()]
     with torch.no_grad():
-        for target, source in pairs:
-            target.copy_(source)
+        layer.self_attn.in_proj_weight.copy_(attention.projection)
+        layer.self_attn.out_proj.weight.copy_(rows)
+        if bias is not None:  # a bias of keys shifts all scores of a query alike
+            layer.self_attn.in_proj_bias.copy_(bias)
+            layer.self_attn.in_proj_bias[SHAPE.width : 2 * SHAPE.width].normal_()
+            layer.self_attn.out_proj.bias.copy_(attention.output.bias)
+    layer.norm1.load_state_dict(block.attention_norm.state_dict())
+    for theirs, ours in ((layer.linear1, first), (layer.linear2, second), (layer.norm2, block.ffn_norm)):
+        if ours is not None:
+            theirs.load_state_dict(ours.state_dict())
+        elif theirs is layer.linear2:
+            for part in theirs.parameters():
+                nn.init.zeros_(part)
     return layer
 
 
@@ -81,12 +85,12 @@ def departure(backbone: Backbone, gates: list[list[Tensor]] | None) -> float:
         return float((ours[mask] - plain_twin(backbone, x, ~mask)[mask]).abs().max())
 
 
-def neutrality(arm: Arm) -> list[str]:
+def neutrality(arm: Arm, shape: ModelConfig = SHAPE) -> list[str]:
     """Departures from plain attention with forced gates of 1, and with a router at its start if it starts there."""
     if arm.refinement.reuse != "none":  # each reuse has a plain definition of its own
         return []
     torch.manual_seed(0)
-    backbone = random_backbone(replace(fitted(arm), halting=FixedHalting()))
+    backbone = random_backbone(replace(fitted(arm), halting=FixedHalting()), shape)
     ones = [[torch.ones(3, 1, SHAPE.heads, dtype=torch.float64)] * SHAPE.depth]
     broken = [
         f"{far:.2g} away from the plain layer with gates of 1" for far in [departure(backbone, ones)] if far > 1e-6

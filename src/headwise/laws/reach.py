@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from headwise.laws.arms import perturbed
+from headwise.laws.arms import SHAPE, perturbed
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
@@ -49,14 +49,14 @@ def unmoved(backbone: Backbone) -> list[str]:
     return [name for name, p in backbone.named_parameters() if torch.equal(p, before[name])]
 
 
-def gradient_reach(arm: Arm, causal: bool = False) -> list[str]:
+def gradient_reach(arm: Arm, causal: bool = False, shape: ModelConfig = SHAPE) -> list[str]:
     """Parameters without a gradient."""
-    return [f"no gradient reaches {name}" for name in unreached(perturbed(arm, causal))]
+    return [f"no gradient reaches {name}" for name in unreached(perturbed(arm, causal, shape=shape))]
 
 
-def update_reach(arm: Arm, causal: bool = False) -> list[str]:
+def update_reach(arm: Arm, causal: bool = False, shape: ModelConfig = SHAPE) -> list[str]:
     """Parameters that an update does not move."""
-    return [f"an update does not move {name}" for name in unmoved(perturbed(arm, causal))]
+    return [f"an update does not move {name}" for name in unmoved(perturbed(arm, causal, shape=shape))]
 
 
 def never_reached(arm: Arm, causal: bool) -> set[str]:

@@ -1,4 +1,4 @@
-"""The backbone: a stack of routed blocks, refined under a controller, with a final norm.
+"""The backbone: a stack of routed blocks, refined under a controller, with a final norm if the blocks norm first.
 
 Legend: B batch, L length, H heads, D width, K supervised steps.
 """
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from headwise.models.arm import Arm
 from headwise.models.blocks import Block, BlockStack
+from headwise.models.initialisation import draw_truncated_normal
+from headwise.models.norms import norm_of
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.refinement import Carry, Refiner, Trace
 from headwise.routing.attention import RoutedAttention
@@ -88,7 +90,9 @@ class Backbone(RoutedStack):
         blocks = [self._block(layer, context) for layer in range(model.depth)]
         halting = arm.halting.build(context)
         self.refiner = Refiner(BlockStack(blocks), controller, halting, arm.refinement, arm.balance.steers)
-        self.norm = nn.LayerNorm(model.width)
+        # A block that norms last leaves nothing to norm.
+        last = model.norm_placement == "pre"
+        self.norm = norm_of(model.norm, model.width, model.bias) if last else nn.Identity()
         self.relative = RelativeBias(model.heads, model.relative) if model.relative else None
 
     def _block(self, layer: int, context: int) -> Block:
@@ -106,11 +110,25 @@ class Backbone(RoutedStack):
             "never" if read else model.skipping,
             arm.output_gate,
             arm.composition_rank,
+            model.bias,
+            model.rotary_base if model.rotary else None,
         )
         router = arm.router.build(arm.gate, model.width, model.heads, context, layer, arm.balance)
         if router is not None and not router.switches_off:
             attention.skipping = "never"  # no gate is ever 0, and nobody need look
-        return Block(attention, router, model.ffn, model.dropout)
+        block = Block(
+            attention,
+            router,
+            model.ffn,
+            model.dropout,
+            model.norm,
+            model.norm_placement,
+            model.activation,
+            model.bias,
+        )
+        if model.init == "truncated_normal":
+            draw_truncated_normal(attention, block.ffn)
+        return block
 
     def forward(
         self,

@@ -1,4 +1,4 @@
-"""The pre-norm transformer block with routed attention, and the stack of blocks that a refiner iterates.
+"""The transformer block with routed attention, and the stack of blocks that a refiner iterates.
 
 Legend: B batch, L length, H heads, D width, F feed-forward width, S and C context positions and width.
 """
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from headwise.models.feed_forward import Activation, feed_forward_of
+from headwise.models.norms import Norm, NormPlacement, norm_of
 from headwise.reasoning.refinement import StackOutput
 from headwise.routing.attention import LayerMemory, RoutedAttention
 from headwise.routing.gates import Gates
@@ -19,27 +21,47 @@ from headwise.routing.skipping import macs
 
 
 class Block(nn.Module):
-    """x <- x + attention(LN(x), gates);  x <- x + W_2 GELU(W_1 LN(x)), without the latter where F = 0.
+    """Attention and a feed-forward layer, without the latter where F = 0.
 
-    With gates of 1 this is `torch.nn.TransformerEncoderLayer(norm_first=True, activation="gelu")`.
+        pre:   x <- x + attention(norm(x), gates);     x <- x + feed_forward(norm(x))
+        post:  x <- norm(x + attention(x, gates));     x <- norm(x + feed_forward(x))
+
+    The router reads what the attention reads. With post that is x as the block before has normed it; in front of the
+    first block, the embedding or its sum with the state, nothing has.
+
+    With gates of 1, a layer norm and GELU or ReLU this is `torch.nn.TransformerEncoderLayer(norm_first=...)`.
 
     Args:
         attention: the routed attention.
         router: or None, where every gate is 1.
         ffn: F.
         dropout: after attention and after the feed-forward layer; default 0.
+        norm: layer (default), rms or rms_unscaled.
+        norm_placement: pre (default) or post.
+        activation: gelu (default), relu or swiglu.
+        bias: of the norms and the feed-forward layer; default true. The attention comes with or without its own.
     """
 
     role = "backbone"
 
-    def __init__(self, attention: RoutedAttention, router: Router | None, ffn: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        attention: RoutedAttention,
+        router: Router | None,
+        ffn: int,
+        dropout: float = 0.0,
+        norm: Norm = "layer",
+        norm_placement: NormPlacement = "pre",
+        activation: Activation = "gelu",
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         width = attention.width
         self.attention, self.router = attention, router
-        self.attention_norm = nn.LayerNorm(width)
-        self.ffn_norm = nn.LayerNorm(width) if ffn else None
-        self.ffn = nn.Sequential(nn.Linear(width, ffn), nn.GELU(), nn.Linear(ffn, width)) if ffn else None
-        self.ffn_width = ffn
+        self.attention_norm = norm_of(norm, width, bias)
+        self.ffn_norm = norm_of(norm, width, bias) if ffn else None
+        self.ffn = feed_forward_of(activation, width, ffn, bias) if ffn else None
+        self.norm_placement: NormPlacement = norm_placement
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -62,20 +84,34 @@ class Block(nn.Module):
         Returns:
             [B, L, D], the gates (None without a router), the layer's memory, routing losses.
         """
-        normed = self.attention_norm(x)
+        read = self.read(x)
         gates, losses = None, {}
         if self.router is not None:
-            computed = self.router(normed, context, mask.padding) if forced is None else (Gates.fixed(forced), {})
+            computed = self.router(read, context, mask.padding) if forced is None else (Gates.fixed(forced), {})
             gates, losses = computed
         weight = forced if gates is None else gates.weight
-        attended, memory = self.attention(normed, weight, mask.attention, memory)
-        return self.feed_forward(x + self.dropout(attended)), gates, memory, losses
+        attended, memory = self.attention(read, weight, mask.attention, memory)
+        return self.rest(x, attended), gates, memory, losses
+
+    def read(self, x: Tensor) -> Tensor:
+        """What router and attention read of the block's input, [B, L, D] to the same."""
+        out: Tensor = self.attention_norm(x) if self.norm_placement == "pre" else x
+        return out
+
+    def rest(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The block's output, of its input and what the attention made of it, [B, L, D] each."""
+        x = x + self.dropout(attended)
+        return self.feed_forward(x if self.norm_placement == "pre" else self.attention_norm(x))
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """The second half of the block, [B, L, D] to the same."""
         if self.ffn is None or self.ffn_norm is None:
             return x
-        out: Tensor = x + self.dropout(self.ffn(self.ffn_norm(x)))
+        out: Tensor
+        if self.norm_placement == "pre":
+            out = x + self.dropout(self.ffn(self.ffn_norm(x)))
+        else:
+            out = self.ffn_norm(x + self.dropout(self.ffn(x)))
         return out
 
     def macs(self, length: int, positions: int, reuse: str = "none") -> float:
@@ -92,7 +128,8 @@ class Block(nn.Module):
             gated = 0 if attention.output_gate is None else attention.output_gate.weight.numel()
             attended = length * (attention.output.in_features * attention.width + gated)
         routed = 0 if self.router is None else self.router.macs(length, positions)
-        return attended + 2 * length * attention.width * self.ffn_width + routed
+        linear = [] if self.ffn is None else [part for part in self.ffn.modules() if isinstance(part, nn.Linear)]
+        return attended + length * sum(part.weight.numel() for part in linear) + routed
 
 
 class BlockStack(nn.Module):

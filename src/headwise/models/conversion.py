@@ -22,6 +22,18 @@ from headwise.errors import InputError
 from headwise.models.arm import Arm, check
 from headwise.models.backbone import Backbone
 from headwise.models.blocks import Block
+from headwise.models.counterparts import (
+    activation_of,
+    check_attention,
+    check_encoder,
+    check_layer,
+    has_biases,
+    refusal,
+    shape_of,
+    unknown,
+)
+from headwise.models.feed_forward import PLAIN as PLAIN_ACTIVATIONS
+from headwise.models.norms import NormPlacement
 from headwise.models.refusals import TaskFacts
 from headwise.models.sizes import ModelConfig
 from headwise.routing.attention import RoutedAttention
@@ -45,12 +57,13 @@ def from_torch(module: nn.Module, arm: Arm = PLAIN, causal: bool = False) -> Rou
     torch's bool masks where it may not. So it does at the start under a learned router whose gate switches no head off
     at a tie (soft, sigmoid, relu, top_p with a fallback). A query that may look nowhere gets zeros in place of NaN.
 
-    Whatever `batch_first` was, headwise takes [B, L, D]. Biases that torch's attention lacks are there, at zero and
-    frozen. A bias of keys shifts all scores of a query alike, so headwise has none; it is kept for `to_torch` in a
-    buffer `key_bias`, which is not saved with the weights.
+    Whatever `batch_first` was, headwise takes [B, L, D]. A module without biases (`bias=False`) stays without; one that
+    lacks those of its attention alone has them at zero and frozen. A bias of keys shifts all scores of a query alike,
+    so headwise has none; it is kept for `to_torch` in a buffer `key_bias`, which is not saved with the weights.
 
     Args:
-        module: torch's; an encoder's layers of one shape, with a LayerNorm behind the last.
+        module: torch's; a layer with GELU or ReLU; an encoder's layers of one shape, with a LayerNorm behind the last
+            where they norm first (`norm_first=True`), with none where they norm last.
         arm: what routes it; default: nothing. An attention has no router of its own and takes gates from outside, so of
             its arm only `output_gate` and `composition_rank` are used. A block takes the router, its gate and balance
             too, and the router reads the context of the arm's controller; that and the rest of the arm are the
@@ -73,10 +86,10 @@ def from_torch(module: nn.Module, arm: Arm = PLAIN, causal: bool = False) -> Rou
         backbone = _backbone(module, layers, arm, causal)
         for block, layer in zip(_blocks(backbone), layers, strict=True):
             fill_block(block, layer)
-        assert isinstance(module.norm, nn.LayerNorm)
-        backbone.norm = deepcopy(module.norm)
+        if module.norm is not None:
+            backbone.norm = deepcopy(module.norm)
         return backbone.train(module.training)
-    raise _unknown(module, "torch.nn.MultiheadAttention, TransformerEncoderLayer or TransformerEncoder")
+    raise unknown(module, "torch.nn.MultiheadAttention, TransformerEncoderLayer or TransformerEncoder")
 
 
 @overload
@@ -93,8 +106,9 @@ def to_torch(module: nn.Module, batch_first: bool = True, causal: bool = False) 
     modules. `to_torch(block.attention)` takes the attention alone, as it is with gates of 1.
 
     Args:
-        module: plain heads (mask_concat, a key/value head for each, no output gate, no composition); a block with a
-            feed-forward layer; a backbone of one refinement step without controller or halting.
+        module: plain heads (mask_concat, a key/value head for each, no output gate, no composition, no rotary
+            positions); a block of layer norms with a feed-forward layer of GELU or ReLU; a backbone of one refinement
+            step without controller or halting.
         batch_first: torch's module takes [B, L, D]; default yes, as headwise does.
         causal: has to say what the module is. torch's has no such setting: whoever calls what was causal must give it
             the causal mask.
@@ -112,9 +126,10 @@ def to_torch(module: nn.Module, batch_first: bool = True, causal: bool = False) 
         layers = [_layer(block, batch_first, causal) for block in _blocks(module)]
         # Nested tensors are for layers that norm last; asked for with others, torch warns.
         encoder = nn.TransformerEncoder(layers[0], len(layers), enable_nested_tensor=False)
-        encoder.layers, encoder.norm = nn.ModuleList(layers), deepcopy(module.norm)
+        encoder.layers = nn.ModuleList(layers)
+        encoder.norm = deepcopy(module.norm) if isinstance(module.norm, nn.LayerNorm) else None
         return encoder.train(module.training)
-    raise _unknown(module, "headwise.RoutedAttention, Backbone, or one of its blocks")
+    raise unknown(module, "headwise.RoutedAttention, Backbone, or one of its blocks")
 
 
 def fill_attention(attention: RoutedAttention, source: nn.MultiheadAttention) -> RoutedAttention:
@@ -123,12 +138,14 @@ def fill_attention(attention: RoutedAttention, source: nn.MultiheadAttention) ->
     query_bias, key_bias, value_bias = (None,) * 3 if bias is None else bias.detach().chunk(3)
     trained = bias is not None and bias.requires_grad
     _copy(attention.projection, source.in_proj_weight, source.in_proj_weight.requires_grad)
-    _copy(attention.query_bias, query_bias, trained)
-    _copy(attention.value_bias, value_bias, trained)
     attention.register_buffer("key_bias", None if key_bias is None else key_bias.clone(), persistent=False)
     _copy(attention.output.weight, source.out_proj.weight, source.out_proj.weight.requires_grad)
     bias = source.out_proj.bias
-    _copy(attention.output.bias, bias, bias is not None and bias.requires_grad)
+    own = (attention.query_bias, query_bias), (attention.value_bias, value_bias), (attention.output.bias, bias)
+    for target, values in own:
+        if target is not None:
+            frozen = values is None or not (trained if target is not attention.output.bias else values.requires_grad)
+            _copy(target, values, not frozen)
     return attention
 
 
@@ -137,7 +154,8 @@ def fill_block(block: Block, source: nn.TransformerEncoderLayer) -> Block:
     fill_attention(block.attention, source.self_attn)
     block.dropout = deepcopy(source.dropout1)
     # torch's layer drops behind the activation, too. Names of weights stay those of any block.
-    middle = nn.Sequential(nn.GELU(), deepcopy(source.dropout)) if source.dropout.p else nn.GELU()
+    activation = PLAIN_ACTIVATIONS[activation_of(source)]()
+    middle = nn.Sequential(activation, deepcopy(source.dropout)) if source.dropout.p else activation
     block.ffn = nn.Sequential(deepcopy(source.linear1), middle, deepcopy(source.linear2))
     block.attention_norm, block.ffn_norm = deepcopy(source.norm1), deepcopy(source.norm2)
     return block
@@ -163,126 +181,83 @@ def constant_gates(router: Router | None) -> Tensor | None:
     )
 
 
-def check_attention(module: nn.MultiheadAttention) -> None:
-    """Refuse what a RoutedAttention cannot say."""
-    _as_published(module, nn.MultiheadAttention, "forward")
-    width = module.embed_dim
-    for name in ("kdim", "vdim"):
-        if getattr(module, name) != width:
-            raise _refusal(
-                f"{name}={getattr(module, name)}", "queries, keys and values are made of one input", f"{name}={width}"
-            )
-    if module.bias_k is not None or module.bias_v is not None:
-        raise _refusal("add_bias_kv=True", "there is no learned key beside those of the input", "add_bias_kv=False")
-    if module.add_zero_attn:
-        raise _refusal(
-            "add_zero_attn=True", "there is no key of zeros beside those of the input", "add_zero_attn=False"
-        )
-
-
-def check_layer(module: nn.TransformerEncoderLayer) -> None:
-    """Refuse what a Block cannot say."""
-    _as_published(module, nn.TransformerEncoderLayer, "forward", "_sa_block", "_ff_block")
-    check_attention(module.self_attn)
-    if not module.norm_first:
-        raise _refusal("norm_first=False", "a block norms the input of each half, not its sum", "norm_first=True")
-    activation = module.activation
-    if activation is not F.gelu and not (isinstance(activation, nn.GELU) and activation.approximate == "none"):
-        name = getattr(activation, "__name__", repr(activation))
-        raise _refusal(f"activation={name}", "a block has exact GELU", 'activation="gelu"')
-    if module.dropout1.p != module.dropout2.p:
-        halves = f"dropout1={module.dropout1.p:g}, dropout2={module.dropout2.p:g}"
-        raise _refusal(halves, "a block has one dropout for both halves", "the same probability for both")
-    kinds = {nn.Linear: ("linear1", "linear2"), nn.LayerNorm: ("norm1", "norm2")}
-    for kind, names in kinds.items():
-        for name in names:
-            if type(getattr(module, name)) is not kind:
-                raise _refusal(f"{name}={type(getattr(module, name)).__name__}", "", f"torch.nn.{kind.__name__}")
-
-
-def check_encoder(module: nn.TransformerEncoder) -> list[nn.TransformerEncoderLayer]:
-    """Refuse what a Backbone cannot say; else the encoder's layers."""
-    _as_published(module, nn.TransformerEncoder, "forward")
-    if type(module.norm) is not nn.LayerNorm:
-        kind = None if module.norm is None else type(module.norm).__name__
-        raise _refusal(
-            f"norm={kind}", "a backbone ends in a LayerNorm", "norm=torch.nn.LayerNorm(width), or convert the layers"
-        )
-    layers = []
-    for layer in module.layers:
-        if not isinstance(layer, nn.TransformerEncoderLayer):
-            raise _unknown(layer, "torch.nn.TransformerEncoderLayer in an encoder")
-        check_layer(layer)
-        layers.append(layer)
-    shapes = {_shape(layer) for layer in layers}
-    if len(shapes) != 1:
-        raise _refusal(f"layers of {len(shapes)} shapes", "a backbone's have one", "one shape, or convert the layers")
-    return layers
-
-
 def check_backbone(module: Backbone) -> None:
     """Refuse what an encoder of torch cannot say."""
     refiner, model = module.refiner, module.model
     if refiner.config.steps_in_all > 1:
-        raise _refusal(f"arm.refinement.steps={refiner.config.steps_in_all}", "an encoder of torch passes once", "1")
+        raise refusal(f"arm.refinement.steps={refiner.config.steps_in_all}", "an encoder of torch passes once", "1")
     if refiner.controller is not None or refiner.halting is not None:
-        raise _refusal("arm.controller or arm.halting", "an encoder of torch has neither", "none and fixed")
+        raise refusal("arm.controller or arm.halting", "an encoder of torch has neither", "none and fixed")
     if model.n_structural or model.relative:
-        raise _refusal("structural_heads or relative", "an encoder of torch has neither", "0")
+        raise refusal("structural_heads or relative", "an encoder of torch has neither", "0")
 
 
 def _attention(module: RoutedAttention, batch_first: bool, causal: bool) -> nn.MultiheadAttention:
     shape = module.shape
     if shape.combination != "mask_concat":
-        raise _refusal(f"combine={shape.combination}", "torch's heads have output rows of their own", "mask_concat")
+        raise refusal(f"combine={shape.combination}", "torch's heads have output rows of their own", "mask_concat")
     if shape.kv_heads != shape.heads:
-        raise _refusal(f"kv_heads={shape.kv_heads}", "torch's heads share no keys and values", f"{shape.heads}")
+        raise refusal(f"kv_heads={shape.kv_heads}", "torch's heads share no keys and values", f"{shape.heads}")
     if shape.output_gate:
-        raise _refusal("output_gate=elementwise", "torch's attention has no gates", "none")
+        raise refusal("output_gate=elementwise", "torch's attention has no gates", "none")
     if shape.rank:
-        raise _refusal(f"composition_rank={shape.rank}", "torch's heads attend by themselves", "0")
+        raise refusal(f"composition_rank={shape.rank}", "torch's heads attend by themselves", "0")
+    if shape.rotary is not None:
+        raise refusal("rotary=true", "torch's attention knows no positions", "false")
     if shape.causal != causal:
         raise InputError(
             f"causal={causal}, but the module has causal={shape.causal}: torch's has no such setting; say "
             f"to_torch(..., causal={shape.causal})" + (" and give it the causal mask" if shape.causal else "")
         )
-    key_bias, biases = getattr(module, "key_bias", None), (module.query_bias, module.value_bias, module.output.bias)
-    biased = key_bias is not None or any(bias.requires_grad or bool(bias.any()) for bias in biases)
+    key_bias = getattr(module, "key_bias", None)
+    own = [part for part in (module.query_bias, module.value_bias, module.output.bias) if part is not None]
+    biased = key_bias is not None or any(part.requires_grad or bool(part.any()) for part in own)
     with _quietly():
         out = nn.MultiheadAttention(shape.width, shape.heads, module.dropout, biased, batch_first=batch_first)
     _like(module, out)
     _copy(out.in_proj_weight, module.projection, module.projection.requires_grad)
     _copy(out.out_proj.weight, module.output.weight, module.output.weight.requires_grad)
-    if biased:
-        keys = torch.zeros_like(module.query_bias) if key_bias is None else key_bias
-        trained = module.query_bias.requires_grad or module.value_bias.requires_grad
-        _copy(out.in_proj_bias, torch.cat([module.query_bias, keys, module.value_bias]), trained)
-        _copy(out.out_proj.bias, module.output.bias, module.output.bias.requires_grad)
+    if own and biased:
+        queries, values, last = own
+        keys = torch.zeros_like(queries) if key_bias is None else key_bias
+        _copy(out.in_proj_bias, torch.cat([queries, keys, values]), queries.requires_grad or values.requires_grad)
+        _copy(out.out_proj.bias, last, last.requires_grad)
     return out
 
 
 def _layer(block: Block, batch_first: bool, causal: bool) -> nn.TransformerEncoderLayer:
     if block.ffn is None or block.ffn_norm is None:
-        raise _refusal("ffn=0", "torch's layer has a feed-forward half", "at least 1")
+        raise refusal("ffn=0", "torch's layer has a feed-forward half", "at least 1")
+    if not isinstance(block.ffn, nn.Sequential):
+        raise refusal("activation=swiglu", "torch's layer has one input matrix", "gelu or relu")
+    if not (isinstance(block.attention_norm, nn.LayerNorm) and isinstance(block.ffn_norm, nn.LayerNorm)):
+        kind = "rms" if list(block.attention_norm.parameters()) else "rms_unscaled"
+        raise refusal(f"norm={kind}", "torch's layer has layer norms", "layer")
     attention, gates = _attention(block.attention, batch_first, causal), constant_gates(block.router)
     if gates is not None:
         with torch.no_grad():  # a column for each channel of the heads
             attention.out_proj.weight.mul_(gates.repeat_interleave(attention.head_dim))
+    first, middle, second = block.ffn
+    activation, *dropout = middle if isinstance(middle, nn.Sequential) else [middle]
     with _quietly():
         out = nn.TransformerEncoderLayer(
-            attention.embed_dim, attention.num_heads, 1, 0.0, F.gelu, batch_first=batch_first, norm_first=True
+            attention.embed_dim,
+            attention.num_heads,
+            1,
+            0.0,
+            F.relu if isinstance(activation, nn.ReLU) else F.gelu,
+            batch_first=batch_first,
+            norm_first=block.norm_placement == "pre",
         )
     _like(block, out)
-    first, middle, second = block.ffn
     assert isinstance(first, nn.Linear)
     assert isinstance(second, nn.Linear)
     out.self_attn, out.linear1, out.linear2 = attention, deepcopy(first), deepcopy(second)
     out.norm1, out.norm2 = deepcopy(block.attention_norm), deepcopy(block.ffn_norm)
     out.dropout1, out.dropout2 = deepcopy(block.dropout), deepcopy(block.dropout)
-    if isinstance(middle, nn.Sequential):
-        _, dropout = middle
-        assert isinstance(dropout, nn.Dropout)
-        out.dropout = deepcopy(dropout)
+    for part in dropout:
+        assert isinstance(part, nn.Dropout)
+        out.dropout = deepcopy(part)
     return out
 
 
@@ -295,14 +270,26 @@ def _bare(module: nn.MultiheadAttention, arm: Arm, causal: bool) -> RoutedAttent
         )
     shape = {"width": module.embed_dim, "heads": module.num_heads, "composition_rank": arm.composition_rank}
     with _quietly():
-        return _like(module, RoutedAttention(**shape, causal=causal, output_gate=arm.output_gate))
+        bare = RoutedAttention(**shape, causal=causal, output_gate=arm.output_gate, bias=has_biases(module))
+    return _like(module, bare)
 
 
 def _backbone(source: nn.Module, layers: list[nn.TransformerEncoderLayer], arm: Arm, causal: bool) -> Backbone:
     """A backbone in the shape of the layers, not yet with their weights."""
-    model = ModelConfig(*_shape(layers[0]), depth=len(layers), dropout=layers[0].dropout1.p)
+    width, heads, ffn, first, activation, bias = shape_of(layers[0])
+    placement: NormPlacement = "pre" if first else "post"
+    model = ModelConfig(
+        width,
+        heads,
+        ffn,
+        len(layers),
+        layers[0].dropout1.p,
+        norm_placement=placement,
+        activation=activation,
+        bias=bias,
+    )
     if arm.combine != "mask_concat":
-        raise _refusal(f"arm.combine={arm.combine}", "torch's heads have output rows of their own", "mask_concat")
+        raise refusal(f"arm.combine={arm.combine}", "torch's heads have output rows of their own", "mask_concat")
     check(arm, TaskFacts(causal=causal), model)
     with _quietly():
         return _like(source, Backbone(model, arm, causal))
@@ -312,16 +299,11 @@ def _blocks(backbone: Backbone) -> list[Block]:
     return [module for module in backbone.modules() if isinstance(module, Block)]
 
 
-def _shape(layer: nn.TransformerEncoderLayer) -> tuple[int, int, int]:
-    """D, H and the feed-forward width."""
-    return layer.self_attn.embed_dim, layer.self_attn.num_heads, layer.linear1.out_features
-
-
 def _like(source: nn.Module, result: M) -> M:
     """`result` on the device and in the dtype of `source`, which has one of each."""
     places = {(parameter.device, parameter.dtype) for parameter in source.parameters()}
     if len(places) > 1:
-        raise _refusal("parameters of several dtypes or devices", "", "one dtype and one device")
+        raise refusal("parameters of several dtypes or devices", "", "one dtype and one device")
     ((device, dtype),) = places
     return result.to(device, dtype)
 
@@ -338,18 +320,3 @@ def _quietly() -> Iterator[None]:
     """Build modules on the CPU, and leave the generator of the caller's random numbers as it was."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         yield
-
-
-def _as_published(module: nn.Module, kind: type[nn.Module], *methods: str) -> None:
-    """Refuse a subclass that computes something else."""
-    for name in methods:
-        if getattr(type(module), name) is not getattr(kind, name):
-            raise _refusal(f"{type(module).__name__}.{name}", "it is not torch's own", f"torch.nn.{kind.__name__}")
-
-
-def _refusal(what: str, why: str, allowed: str) -> InputError:
-    return InputError(f"{what}: {why + '; ' if why else ''}choose {allowed}")
-
-
-def _unknown(module: nn.Module, allowed: str) -> InputError:
-    return InputError(f"{type(module).__name__}: no counterpart; choose {allowed}")

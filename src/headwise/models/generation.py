@@ -75,14 +75,14 @@ def extend(backbone: Backbone, x: Tensor, past: Past | None = None) -> tuple[Ten
         first = begins or loop.reuse == "none"  # else the step uses what the segment's first one computed
         used = []
         for i, block in enumerate(blocks):
-            normed = block.attention_norm(hidden)
-            gates = None if block.router is None else block.router(normed, context, None)[0].weight
+            read = block.read(hidden)
+            gates = None if block.router is None else block.router(read, context, None)[0].weight
             if first:
-                layer = block.attention.keys_values(normed, past.memory[len(memory)][i] if past else None)
+                layer = block.attention.keys_values(read, past.memory[len(memory)][i] if past else None)
             else:
                 layer = layers[i] if loop.reuse == "heads" else replace(layers[i], heads=None)
-            attended, layer = block.attention(normed, gates, None, layer)
-            hidden = block.feed_forward(hidden + attended)
+            attended, layer = block.attention(read, gates, None, layer)
+            hidden = block.rest(hidden, attended)
             used.append(layer)
         layers = used
         if first:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headwise.models.refused_shapes import of_shape
 from headwise.reasoning import CONTROLLERS, HALTING
 from headwise.registry import name_of
 from headwise.routing import GATES, ROUTERS
 from headwise.routing.gates import Soft
-from headwise.routing.layout import heads_along
 
 if TYPE_CHECKING:
     from headwise.models.arm import Arm
@@ -62,7 +62,7 @@ def refusals(arm: Arm, task: TaskFacts, model: ModelConfig | None) -> Iterator[s
     yield from _of_route(arm, task)
     if model is not None:
         yield from _of_heads(arm, model)
-        yield from _of_layout(model, task)
+        yield from of_shape(model, task)
         if arm.router.follows_route and not model.n_structural:
             yield (
                 f"arm.router.name={_router(arm)}: no head follows a relation (model.structural_heads=0); choose "
@@ -347,22 +347,6 @@ def _of_heads(arm: Arm, model: ModelConfig) -> Iterator[str]:
             f"arm.composition_rank={rank}: a structural head would look, with what others lend it, where it may not; "
             "use 0, or model.structural_heads=0"
         )
-
-
-def _of_layout(model: ModelConfig, task: TaskFacts) -> Iterator[str]:
-    near, radius = model.n_structural, model.relative
-    key = f"model.structural_heads={near}" if near else f"model.relative={radius}"
-    if task.causal and (near or radius):
-        yield f"{key}: a causal model reads its past through a cache that knows no layout; use 0"
-    if near and not task.relations:
-        yield f"{key}: the task names no relations between tokens; use 0, or a task that does"
-    elif near:
-        try:
-            heads_along(model.structural_heads, task.relations)
-        except ValueError as error:
-            yield f"model.{error}"
-    if radius and not task.has_positions:
-        yield (f"model.relative={radius}: the task's tokens have no rows and columns; use 0, or a task on a grid")
 
 
 def _router(arm: Arm) -> str:

@@ -1,9 +1,17 @@
 """The backbone's shape, and named sizes of it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, get_args
 
+from headwise.models.feed_forward import Activation
+from headwise.models.initialisation import Init
+from headwise.models.norms import Norm, NormPlacement
+from headwise.routing.rotary import BASE
 from headwise.routing.skipping import Skipping
+
+KINDS: dict[str, Any] = {"norm": Norm, "norm_placement": NormPlacement, "activation": Activation, "init": Init}
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,19 @@ class ModelConfig:
             evenly over them, the first relation first; `{row: 2, column: 1}` says which; default 0.
         relative: radius of a learned bias by relative row and column (`headwise.routing.layout.RelativeBias`), one less
             than the side of the grids trained on or smaller; default 0, none.
+        norm: layer (default), rms (no mean, no bias), or rms_unscaled (without learned weights either, as in HRM and
+            TRM); epsilon 1e-5 each (`headwise.models.norms`).
+        norm_placement: pre (default; of what each half of a block reads, and once more behind the last block) or post
+            (of the sum that each half makes, as in HRM and TRM, so that there is nothing to norm at the end).
+        activation: of the feed-forward layer: gelu (default), relu, or swiglu, which has three matrices D x F in place
+            of two; HRM and TRM take F = 2/3·4·D, rounded up to a multiple of 256.
+        bias: in queries, values and output of attention, in layer norms and in the feed-forward layer; default true.
+        rotary: queries and keys are turned by their token's place in the sequence (`headwise.routing.rotary`), so that
+            attention knows offsets, in causal models too; beside the task's own positions, or `relative`, if these are
+            not turned off. Default false.
+        rotary_base: as published, 10000.
+        init: default, or truncated_normal (attention and feed-forward matrices with a standard deviation of 1/sqrt(fan
+            in), as HRM and TRM start; `headwise.models.initialisation`).
     """
 
     width: int = 128
@@ -34,6 +55,13 @@ class ModelConfig:
     skipping: Skipping = "auto"
     structural_heads: int | dict[str, int] = 0
     relative: int = 0
+    norm: Norm = "layer"
+    norm_placement: NormPlacement = "pre"
+    activation: Activation = "gelu"
+    bias: bool = True
+    rotary: bool = False
+    rotary_base: float = BASE
+    init: Init = "default"
 
     def __post_init__(self) -> None:
         for key in ("width", "heads", "depth"):
@@ -53,6 +81,16 @@ class ModelConfig:
             raise ValueError(f"structural_heads={self.n_structural}{together}: choose 0..{self.heads} (heads)")
         if self.relative < 0:
             raise ValueError(f"relative={self.relative}: choose a radius of at least 1, or 0 for none")
+        for key, kind in KINDS.items():
+            if getattr(self, key) not in get_args(kind):
+                raise ValueError(f"{key}={getattr(self, key)}: choose one of {', '.join(get_args(kind))}")
+        if self.rotary and self.width // self.heads % 2:
+            raise ValueError(
+                f"rotary=true: turns channels in pairs, and a head has {self.width // self.heads} (width={self.width}, "
+                f"heads={self.heads}); choose an even head width"
+            )
+        if not 1 < self.rotary_base < math.inf:
+            raise ValueError(f"rotary_base={self.rotary_base}: choose a number above 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: choose a number from 0 up to, not including, 1")
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from headwise.routing.composition import HeadComposition
 from headwise.routing.output_gates import OutputGate
 from headwise.routing.projections import Combination, Projections, Shape
+from headwise.routing.rotary import rotate_from
 from headwise.routing.scaled_dot_product import attend
 from headwise.routing.skipping import Plan, Skipping, choose
 from headwise.routing.tiles import attend_pairs
@@ -27,7 +28,8 @@ class LayerMemory:
     """What a layer may use again: over refinement steps within a forward pass, or over tokens in generation.
 
     Attributes:
-        keys, values: [B, G, M, E]; M = 0 where heads were skipped with their keys and values, and nothing is left.
+        keys, values: [B, G, M, E], a key turned by its own position where positions are rotary; M = 0 where heads
+            were skipped with their keys and values, and nothing is left.
         heads: [B, L, H, E] head outputs before the gates; None in generation, where each token has its own, and where
             heads were skipped.
     """
@@ -49,7 +51,8 @@ class RoutedAttention(nn.Module):
         mixture:      y = W_o mean_h(g_h heads_h) + b_o            (W_o: E -> D; pointer-over-heads' weighted sum)
 
     Gates weigh head outputs, not output channels, and gates of 1 give plain multi-head attention. Keys have no bias: it
-    would shift all scores of a query alike, and softmax would hide it from the gradient.
+    would shift all scores of a query alike, and softmax would hide it from the gradient (rotary positions would show
+    it, but have none either).
 
     With fewer key/value heads than heads (grouped queries, arXiv 2305.13245) heads g·H/G ... (g+1)·H/G - 1 share the
     keys and values of group g.
@@ -70,10 +73,14 @@ class RoutedAttention(nn.Module):
             always: left out wherever one is off, and a gate that is off gets no gradient; never: all computed.
         output_gate: "none" (default) or "elementwise": a gate for every channel of every head.
         composition_rank: R at which heads are composed; default 0: each attends by itself.
+        bias: queries, values and output have one; default true. Without, so have norms and the feed-forward layer of
+            a block none, but output gates and composition never have any.
+        rotary: base of rotary positions (`headwise.routing.rotary`), published 10000; needs an even head width. Default
+            None: attention knows no positions.
 
     Raises:
         ValueError: heads does not divide width, kv_heads not heads, a composition_rank above heads or of a single head,
-            or an unknown combination, output gate or way of skipping.
+            rotary positions of an odd head width, or an unknown combination, output gate or way of skipping.
     """
 
     role = "backbone"
@@ -89,6 +96,8 @@ class RoutedAttention(nn.Module):
         skipping: Skipping = "auto",
         output_gate: OutputGating = "none",
         composition_rank: int = 0,
+        bias: bool = True,
+        rotary: float | None = None,
     ) -> None:
         super().__init__()
         if heads < 1 or width % heads:
@@ -104,19 +113,25 @@ class RoutedAttention(nn.Module):
             raise ValueError(f"output_gate={output_gate!r}; choose none or elementwise")
         if composition_rank and not 0 < composition_rank <= heads > 1:
             raise ValueError(f"composition_rank={composition_rank} with {heads} heads; choose 1..heads, of two or more")
-        self.shape = Shape(width, heads, kv_heads, combine, causal, output_gate == "elementwise", composition_rank)
+        if rotary is not None and width // heads % 2:
+            raise ValueError(
+                f"rotary={rotary:g} with heads of {width // heads} channels; choose an even number, or None"
+            )
+        gated = output_gate == "elementwise"
+        self.shape = Shape(width, heads, kv_heads, combine, causal, gated, composition_rank, rotary)
         self.dropout, self.skipping = dropout, skipping
         shared = kv_heads * self.shape.head_width
         self.projection = nn.Parameter(torch.empty(width + 2 * shared, width))  # rows: query, key, value
-        self.query_bias = nn.Parameter(torch.zeros(width))
-        self.value_bias = nn.Parameter(torch.zeros(shared))
+        self.query_bias = nn.Parameter(torch.zeros(width)) if bias else None
+        self.value_bias = nn.Parameter(torch.zeros(shared)) if bias else None
         self.output_gate = OutputGate(heads, width) if self.shape.output_gate else None
         self.composition = HeadComposition(width, heads, composition_rank) if composition_rank else None
-        self.output = nn.Linear(width if combine == "mask_concat" else self.shape.head_width, width)
+        self.output = nn.Linear(width if combine == "mask_concat" else self.shape.head_width, width, bias)
         # Xavier for one [3·D, D] matrix, so that the number of key/value heads does not change how the rest starts.
         bound = math.sqrt(3) * math.sqrt(2 / (4 * width))
         nn.init.uniform_(self.projection, -bound, bound)
-        nn.init.zeros_(self.output.bias)
+        if bias:
+            nn.init.zeros_(self.output.bias)
 
     @property
     def width(self) -> int:
@@ -159,9 +174,11 @@ class RoutedAttention(nn.Module):
 
     def keys_values(self, x: Tensor, past: LayerMemory | None = None) -> LayerMemory:
         """Keys and values [B, G, M, E] of `x` [B, L, D], appended to those of `past`."""
-        bias = torch.cat([torch.zeros_like(self.value_bias), self.value_bias])
+        bias = self.bias()
+        bias = None if bias is None else bias[self.width :]
         keys, values = F.linear(x, self.projection[self.width :], bias).chunk(2, -1)
         keys, values = self.split(keys), self.split(values)
+        keys = rotate_from(keys, self.shape.rotary, 0 if past is None else past.keys.shape[2])
         if past is not None:
             keys, values = torch.cat([past.keys, keys], 2), torch.cat([past.values, values], 2)
         return LayerMemory(keys, values)
@@ -172,6 +189,7 @@ class RoutedAttention(nn.Module):
         They are not gated yet; but where heads are composed, those whose gate is 0 lend nothing to the others.
         """
         queries = self.split(F.linear(x, self.projection[: self.width], self.query_bias))
+        queries = rotate_from(queries, self.shape.rotary, memory.keys.shape[2] - x.shape[1])
         return self.attend(queries, memory.keys, memory.values, mask, self._mixing(x, gates))
 
     def plan(self, gates: Tensor, x: Tensor, memory: LayerMemory | None = None) -> Plan:
@@ -196,13 +214,16 @@ class RoutedAttention(nn.Module):
 
     def _fused(self, x: Tensor, mask: Tensor | None, gates: Tensor | None) -> LayerMemory:
         """`keys_values` and `heads` with one matrix product for queries, keys and values."""
-        shared = len(self.value_bias)
+        shared = self.shape.kv_heads * self.shape.head_width
         projected = torch.split(F.linear(x, self.projection, self.bias()), [self.width, shared, shared], -1)
         queries, keys, values = map(self.split, projected)
+        queries, keys = rotate_from(queries, self.shape.rotary), rotate_from(keys, self.shape.rotary)
         return LayerMemory(keys, values, self.attend(queries, keys, values, mask, self._mixing(x, gates)))
 
-    def bias(self) -> Tensor:
-        """The bias of the fused projection; keys have none."""
+    def bias(self) -> Tensor | None:
+        """The bias of the fused projection, if it has one; keys have none."""
+        if self.query_bias is None or self.value_bias is None:
+            return None
         return torch.cat([self.query_bias, torch.zeros_like(self.value_bias), self.value_bias])
 
     def projections(self) -> Projections:

@@ -24,6 +24,7 @@ class Shape:
         causal: position i sees only j <= i.
         output_gate: every channel has a gate of its own (`headwise.routing.output_gates`).
         rank: R at which heads are composed (`headwise.routing.composition`); 0: each attends by itself.
+        rotary: base of rotary positions (`headwise.routing.rotary`); None: there are none.
     """
 
     width: int
@@ -33,6 +34,7 @@ class Shape:
     causal: bool
     output_gate: bool = False
     rank: int = 0
+    rotary: float | None = None
 
     @property
     def head_width(self) -> int:
@@ -50,16 +52,16 @@ class Projections:
 
     Attributes:
         shape: of the layer.
-        weight: [(H + 2G)·E, D], rows of queries, keys and values; bias: one number for each row.
-        output_weight: [D, D], or [D, E] of a mixture; output_bias: [D].
+        weight: [(H + 2G)·E, D], rows of queries, keys and values; bias: one number for each row, or None.
+        output_weight: [D, D], or [D, E] of a mixture; output_bias: [D], or None.
         dropout: probability of dropping an attention weight in this pass, 0 at evaluation.
         gate_weight: [D, D], a row for each gate of a channel, or None.
     """
 
     shape: Shape
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None
     output_weight: Tensor
-    output_bias: Tensor
+    output_bias: Tensor | None
     dropout: float
     gate_weight: Tensor | None = None

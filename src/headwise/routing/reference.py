@@ -29,9 +29,14 @@ def plain_attention(
     shape, width, e = attention.shape, attention.width, attention.shape.head_width
     shared = shape.kv_heads * e
     w_query, w_key, w_value = torch.split(attention.projection, [width, shared, shared])
-    queries = x @ w_query.T + attention.query_bias
+    queries = x @ w_query.T
     keys = source @ w_key.T
-    values = source @ w_value.T + attention.value_bias
+    values = source @ w_value.T
+    if attention.query_bias is not None and attention.value_bias is not None:
+        queries, values = queries + attention.query_bias, values + attention.value_bias
+    if shape.rotary is not None:
+        queries = plain_rotation(queries, e, shape.rotary, source.shape[1] - x.shape[1])
+        keys = plain_rotation(keys, e, shape.rotary)
     composed = plain_composition(attention, x, gates)  # [B, L, H, H]
     parts, attended = [], []
     for h in range(shape.heads):
@@ -54,7 +59,17 @@ def plain_attention(
             out = out * 2 / (1 + torch.exp(-x @ attention.output_gate.weight[of_h].T))
         parts.append(out)
     merged = torch.cat(parts, -1) if shape.combination == "mask_concat" else torch.stack(parts).mean(0)
-    return merged @ attention.output.weight.T + attention.output.bias
+    out = merged @ attention.output.weight.T
+    return out if attention.output.bias is None else out + attention.output.bias
+
+
+def plain_rotation(x: Tensor, e: int, base: float, start: int = 0) -> Tensor:
+    """Rotary positions of heads [B, L, h·E] from `start` on: channels i and i + E/2 as one complex number, turned."""
+    u, v = x.view(*x.shape[:2], -1, 2, e // 2).unbind(-2)  # [B, L, h, E/2]
+    speed = torch.tensor([base ** (-2 * i / e) for i in range(e // 2)], dtype=x.dtype)
+    angle = torch.arange(start, start + x.shape[1])[:, None, None] * speed  # [L, 1, E/2]
+    turned = torch.complex(u, v) * torch.polar(torch.ones_like(angle), angle)
+    return torch.stack([turned.real, turned.imag], -2).flatten(2)
 
 
 def plain_composition(attention: RoutedAttention, x: Tensor, gates: Tensor) -> Tensor:

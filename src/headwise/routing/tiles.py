@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from headwise.routing.output_gates import channel_gates
 from headwise.routing.projections import Projections
+from headwise.routing.rotary import rotate
 from headwise.routing.scaled_dot_product import attention_weights
 
 TILE = 64  # queries of a head that share a stretch of keys
@@ -28,7 +29,8 @@ def attend_pairs(
         x: [B, L, D].
         gates: [B, L|1, H].
         mask: bool, broadcastable to [B, H, L, M], True where a query may look, or float, added to the scores.
-        memory: keys and values [B, G, M, E]; queries are the last L of the M positions.
+        memory: keys, turned where positions are rotary, and values [B, G, M, E]; queries are the last L of the M
+            positions.
 
     Returns:
         [B, L, D].
@@ -47,18 +49,24 @@ def attend_pairs(
     together = torch.is_grad_enabled() and x.requires_grad
     inputs = torch.split(flat.index_select(0, tokens), of_head) if together else None
     query_weights = layer.weight[:width].view(heads, e, width).unbind(0)
-    query_biases = layer.bias[:width].view(heads, e).unbind(0)
+    query_biases = [None] * heads if layer.bias is None else layer.bias[:width].view(heads, e).unbind(0)
     keys, values = (part.flatten(0, 1).unbind(0) for part in memory)  # B·G of [M, E]
     concat = shape.combination == "mask_concat"
     of_channels = None if layer.gate_weight is None else layer.gate_weight.view(heads, e, width).unbind(0)
     columns = layer.output_weight.view(width, heads, e).unbind(1) if concat else ()
-    merged = layer.output_bias.expand(len(flat), -1).clone() if concat else x.new_zeros(len(flat), e)
+    if concat and layer.output_bias is not None:
+        merged = layer.output_bias.expand(len(flat), -1).clone()
+    else:
+        merged = x.new_zeros(len(flat), width if concat else e)
     for h in range(heads):
         if not of_head[h]:
             continue
         own = flat.index_select(0, rows[h]) if inputs is None else inputs[h]
         queries = F.linear(own, query_weights[h], query_biases[h]) * e**-0.5
-        parts, places = (torch.split(part, counts[h]) for part in (queries, rows[h] % length + past))
+        at = rows[h] % length + past
+        if shape.rotary is not None:
+            queries = rotate(queries, at, shape.rotary)
+        parts, places = (torch.split(part, counts[h]) for part in (queries, at))
         attended = []
         for b in range(batch):
             if not counts[h][b]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from headwise.routing.output_gates import channel_gates
 from headwise.routing.projections import Projections
+from headwise.routing.rotary import rotate_from
 from headwise.routing.scaled_dot_product import attend
 
 
@@ -49,7 +50,9 @@ def attend_whole_heads(
     blocks = [torch.cat([h, g + heads, g + heads + shared]) for h, g in zip(chosen, read, strict=True)]
     rows, counts = torch.cat(blocks), [len(block) for block in blocks]
     weights = torch.split(layer.weight.view(-1, e, shape.width).index_select(0, rows), counts)
-    biases = torch.split(layer.bias.view(-1, e).index_select(0, rows), counts)
+    biases: Sequence[Tensor | None] = [None] * len(sets)
+    if layer.bias is not None:
+        biases = [part.flatten() for part in torch.split(layer.bias.view(-1, e).index_select(0, rows), counts)]
     outputs: Sequence[Tensor]
     if shape.combination == "mask_concat":
         columns = layer.output_weight.view(-1, heads, e)  # [D, H, E]
@@ -59,11 +62,12 @@ def attend_whole_heads(
     parts = []
     inputs = zip(*(torch.split(part, sizes) for part in (x, gates, order)), strict=True)
     for s, (own, weight, examples) in enumerate(inputs):
-        projected = F.linear(own, weights[s].flatten(0, 1), biases[s].flatten())
+        projected = F.linear(own, weights[s].flatten(0, 1), biases[s])
         size, of_keys = len(chosen[s]), len(read[s])
         queries, keys, values = torch.split(
             projected.view(*own.shape[:2], -1, e).transpose(1, 2), [size, of_keys, of_keys], 1
         )
+        queries, keys = rotate_from(queries, shape.rotary), rotate_from(keys, shape.rotary)
         if of_keys != size:
             # A group of keys and values for each head, as some groups may have more heads on than others.
             place = torch.searchsorted(read[s], chosen[s] * shared // heads)

@@ -54,7 +54,7 @@ class _Measured:
         _, gates, memory, _ = output
         heads = memory.heads  # [B, L, H, E]
         if block.attention.output_gate is not None:
-            heads = heads * block.attention.output_gate(block.attention_norm(x))
+            heads = heads * block.attention.output_gate(block.read(x))
         weight = forced if gates is None else gates.weight
         gram = self.gram.to(heads)
         lengths = torch.einsum("blhe,hef,blhf->blh", heads, gram, heads).clamp_min(0).sqrt()
