@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from headwise.laws.arms import RECURSIVE
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.compilation import compile_backbone
@@ -97,10 +98,10 @@ class States(nn.Module):
         return states
 
 
-GRAPHS = {
+GRAPHS: dict[str, Any] = {
     "plain": (Arm(), False),
     "hrm": (replace(HRM, refinement=replace(HRM.refinement, steps=2)), False),
-    "plain_causal": (Arm(), True),
+    "recursive_causal": (Arm(), True, replace(RECURSIVE, depth=1)),
     "hrm_causal": (replace(TOKEN, refinement=replace(HRM.refinement, steps=2)), True),
     "hard_gates": (ARMS["moh"], False),
     "gated_causal": (replace(ARMS["gated_12"], output_gate="elementwise"), True),
@@ -116,10 +117,15 @@ TRAINED = {
 }
 
 
+def graph(name: str) -> Backbone:
+    arm, causal, *shape = GRAPHS[name]
+    return perturbed(arm, causal, shape=shape[0] if shape else SHORT)
+
+
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("name", GRAPHS)
 def test_an_exported_backbone_takes_any_batch_and_length(name: str, padded: bool) -> None:
-    model, sizes = States(perturbed(*GRAPHS[name], shape=SHORT)).eval(), {0: Dim("B", min=2), 1: Dim("L", min=2)}
+    model, sizes = States(graph(name)).eval(), {0: Dim("B", min=2), 1: Dim("L", min=2)}
     example, other = (batch(*size)[: 1 + padded] for size in ((3, 7), (5, 12)))
     with torch.no_grad():
         program = torch.export.export(model, example, dynamic_shapes=(sizes,) * len(example), strict=False)
@@ -129,7 +135,7 @@ def test_an_exported_backbone_takes_any_batch_and_length(name: str, padded: bool
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_backbone_is_one_graph_for_all_lengths(name: str) -> None:
     torch._dynamo.reset()
-    model = States(perturbed(*GRAPHS[name], shape=SHORT)).eval()
+    model = States(graph(name)).eval()
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="eager")
     with torch.no_grad():
         for size in ((3, 7), (5, 12)):

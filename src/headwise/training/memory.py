@@ -157,7 +157,7 @@ def _clearly_fits(config: RunConfig, room: int) -> bool:
     """Whether a model takes so little that nobody need build it to see: on the meta device, too, the first of a process
     loads what takes as long as torch itself."""
     model = config.model
-    blocks = model.depth * (4 * model.width**2 + 2 * model.width * model.ffn)
+    blocks = model.depth * (4 * model.width**2 + 3 * model.width * model.ffn)  # of SwiGLU, the largest
     around = WORDS * model.width
     return 16 * (blocks + around) < room / 4  # weight, gradient and two moments, 4 bytes each
 

@@ -161,13 +161,16 @@ def test_weights_with_relative_positions_take_mazes_of_every_size() -> None:
 
 
 def test_positions_that_do_not_go_together_are_refused() -> None:
-    for positions, relative, message in [
-        ("relative", 0, "task.positions=relative: the backbone knows no offsets; choose model.relative=1"),
-        ("none", 2, "model.relative=2: task.positions=none"),
+    for positions, shape, message in [
+        ("relative", {}, "task.positions=relative: the backbone knows no offsets; choose model.relative=1"),
+        ("none", {"relative": 2}, "model.relative=2: task.positions=none"),
+        ("none", {"rotary": True}, "model.rotary=true: task.positions=none"),
     ]:
         with pytest.raises(InputError, match=message) as error:
-            RunConfig(MazeConfig(positions=positions), model=ModelConfig(relative=relative))
+            RunConfig(MazeConfig(positions=positions), model=ModelConfig(**shape))
         assert "\n" not in str(error.value)
+    for positions in ("relative", "absolute"):
+        RunConfig(MazeConfig(positions=positions), model=ModelConfig(rotary=True))
 
 
 @pytest.mark.parametrize("read_out", ["grid", "next_cell"])

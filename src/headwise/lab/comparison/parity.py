@@ -183,8 +183,8 @@ class _Search:
 
     def widths(self, target: float) -> list[ModelConfig]:
         """The width asked for and those around the one that costs the target at the proportions asked for."""
-        # Keeps the head width even, as rotary embeddings and fast kernels want it, unless there is nothing finer.
-        step = (2 if self.model.ffn else 1) * self.model.heads
+        # Keeps the head width even, as fast kernels want it, unless there is nothing finer; rotary positions need it.
+        step = (2 if self.model.ffn or self.model.rotary else 1) * self.model.heads
 
         def too_large(multiple: int) -> bool:
             return self.cost(self.proportional(multiple * step)) > target

@@ -159,7 +159,22 @@ def _shape(model: Plain) -> str:
     heads = f"{model['heads']} heads" + (f" ({near})" if near else "")
     bias = f", bias by position up to {radius} away" if radius else ""
     ffn = f"FFN {model['ffn']}" if model["ffn"] else "no FFN"
-    return f"{blocks} of width {model['width']}, {heads}, {ffn}{bias}"
+    return f"{blocks} of width {model['width']}, {heads}, {ffn}{bias}{_kind(model)}"
+
+
+def _kind(model: Plain) -> str:
+    """What is not as by default in the blocks; runs of earlier versions do not say."""
+    activations = {"relu": "ReLU", "swiglu": "SwiGLU"}
+    norms = {"rms": "RMS norms", "rms_unscaled": "RMS norms without weights"}
+    said = [
+        activations.get(model.get("activation", "")),
+        norms.get(model.get("norm", "")),
+        "norm last" if model.get("norm_placement") == "post" else None,
+        None if model.get("bias", True) else "no biases",
+        "rotary positions" if model.get("rotary") else None,
+        "truncated normal at the start" if model.get("init") == "truncated_normal" else None,
+    ]
+    return "".join(f", {part}" for part in said if part)
 
 
 def _loop(loop: Plain) -> str:

@@ -22,25 +22,26 @@ SCALE = 0.02
 
 
 class Tokens(nn.Module):
-    """token -> embedding + learned embedding of its absolute position; as many positions as the context has."""
+    """token -> embedding + learned embedding of its absolute position; as many positions as the context has, or none."""
 
     role = "backbone"
 
-    def __init__(self, vocabulary: int, context: int, width: int) -> None:
+    def __init__(self, vocabulary: int, context: int | None, width: int) -> None:
         super().__init__()
         self.token = nn.Embedding(vocabulary, width)
-        self.position = nn.Embedding(context, width)
+        self.position = None if context is None else nn.Embedding(context, width)
         for embedding in (self.token, self.position):
-            nn.init.normal_(embedding.weight, std=SCALE)
+            if embedding is not None:
+                nn.init.normal_(embedding.weight, std=SCALE)
 
     def forward(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Tokens [B, L], of which the first stands at position `start`, to [B, L, D]."""
-        embedded: Tensor = self.token(tokens) + self.position.weight[start : start + tokens.shape[1]]
-        return embedded
+        embedded: Tensor = self.token(tokens)
+        return embedded if self.position is None else embedded + self.position.weight[start : start + tokens.shape[1]]
 
 
 class NextToken(nn.Module):
-    """Scores of all V tokens: hidden @ W^T. The backbone's last norm has a bias, so there is none here."""
+    """Scores of all V tokens: hidden @ W^T. The backbone's last norm may have a bias, so there is none here."""
 
     role = "readout"
 
@@ -68,7 +69,7 @@ class LanguageTask(Task):
 
     def __init__(self, config: LanguageConfig, facts: dict[str, Any], width: int) -> None:
         super().__init__(config, facts, width)
-        self.tokens = Tokens(facts["vocabulary"], facts["context"], width)
+        self.tokens = Tokens(facts["vocabulary"], facts["context"] if config.positions == "absolute" else None, width)
         self.next_token = None if config.tied else NextToken(facts["vocabulary"], width)
         self.tokenizer = TextTokenizer.from_json(facts["kind"], facts["tokenizer"])
 

@@ -30,8 +30,8 @@ class SetsConfig:
         test_file: the first `test_mazes` of this file are the test set, whatever the rest comes from.
         symmetries: in training each maze is shown turned and mirrored at random, anew in each epoch; default true.
         positions: what a token knows of where its cell lies: `absolute` (default; learned embeddings of row and column,
-            for this size alone), `relative` (nothing; attention knows offsets, with `model.relative`, so that weights
-            work at every size), `none`.
+            for this size alone), `relative` (nothing; attention knows offsets: with `model.relative`, so that weights
+            work at every size, or along the rows one after the other with `model.rotary`), `none`.
 
     Raises:
         ValueError: a value out of range, with what is allowed.
@@ -75,15 +75,20 @@ class SetsConfig:
         Raises:
             InputError: they do not.
         """
-        if self.positions == "relative" and not model.relative:
+        if self.positions == "relative" and not (model.relative or model.rotary):
             raise InputError(
                 "task.positions=relative: the backbone knows no offsets; choose model.relative=1 or more, up to "
-                f"{self.size - 1} (or task.positions=absolute)"
+                f"{self.size - 1}, or model.rotary=true (or task.positions=absolute)"
             )
         if self.positions == "none" and model.relative:
             raise InputError(
                 f"model.relative={model.relative}: task.positions=none says nothing of where cells lie; use "
                 "task.positions=relative, or model.relative=0"
+            )
+        if self.positions == "none" and model.rotary:
+            raise InputError(
+                "model.rotary=true: task.positions=none says nothing of where cells lie; use task.positions=relative, "
+                "or model.rotary=false"
             )
 
 
