@@ -247,9 +247,8 @@ def test_an_arm_is_described_in_words() -> None:
         "1 block of width 64, 4 heads (2 along row and 1 along column), no FFN;"
     )
     other = replace(MODEL, norm="rms_unscaled", norm_placement="post", activation="swiglu", bias=False, rotary=True)
-    assert describe_arm(looped, to_plain(other)).startswith(
-        "1 block of width 64, 4 heads, FFN 256, SwiGLU, RMS norms without weights, norm last, no biases, rotary positions;"
-    )
+    kind = "SwiGLU, RMS norms without weights, norm last, no biases, rotary positions"
+    assert describe_arm(looped, to_plain(other)).startswith(f"1 block of width 64, 4 heads, FFN 256, {kind};")
 
 
 def test_a_task_is_described_with_its_settings() -> None:

@@ -39,7 +39,7 @@ class LanguageConfig:
         pretraining_batch_size: examples per step in that time; null takes training.batch_size.
         response_marker: a record that is a string is a prompt up to this text and a response from there on.
         tied: read out with the embedding's own weights; default off, as in the reference.
-        positions: what a token knows of its place: `absolute` (default; a learned embedding) or `none` (nothing; attention
+        positions: what a token knows of its place: `absolute` (default; a learned embedding), or `none` (attention
             knows offsets with `model.rotary`, and without it only what comes earlier).
 
     Raises:
