@@ -113,10 +113,10 @@ def test_numbers_stay_finite_and_close_in_bf16(name: str, kind: str) -> None:
 
 def test_far_away_positions_are_told_apart_in_bf16() -> None:
     """bf16 has 8 bits: 300 and 301 are the same number there, and would be turned alike."""
-    x = torch.ones(1, 1, 2, 8, dtype=torch.bfloat16)
-    one, other = rotary.rotate_from(x, 10000.0, 300)[0, 0]
+    x = torch.ones(1, 2, 1, 8, dtype=torch.bfloat16)
+    one, other = rotary.rotate_from(x, 10000.0, 300)[0]
     assert not torch.equal(one, other)
-    exact = rotary.rotate_from(x.double(), 10000.0, 300)[0, 0]
+    exact = rotary.rotate_from(x.double(), 10000.0, 300)[0]
     torch.testing.assert_close(torch.stack([one, other]).double(), exact, rtol=0, atol=0.01)
 
 

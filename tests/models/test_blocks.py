@@ -106,7 +106,7 @@ def test_a_backbone_is_its_equation(option: str, causal: bool) -> None:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_flops_agree_with_torch_and_parameters_have_roles(option: str) -> None:
-    backbone = Backbone(replace(SHAPE, **OPTIONS[option]), ARMS["hrm_token"]).eval()
+    backbone = Backbone(replace(SHAPE, **OPTIONS[option]), ARMS["linear"]).eval()
     counter = FlopCounterMode(display=False)
     with counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         backbone(torch.randn(3, 10, SHAPE.width))

@@ -15,17 +15,19 @@ from ..laws.test_skipping import SELECTIONS, B, D, H, L, layer, same, selection
 
 
 def test_a_turn_is_that_of_complex_numbers_and_scores_know_offsets_alone() -> None:
-    q, k = torch.randn(2, 1, 3, 1, 8, dtype=torch.float64).expand(2, 1, 3, 7, 8).unbind(0)  # alike at 7 positions
+    q, k = torch.randn(2, 1, 1, 3, 8, dtype=torch.float64).expand(2, 1, 7, 3, 8).unbind(0)  # alike at 7 positions
     turned = rotate_from(q, 100.0, 5)
-    expected = plain_rotation(q.transpose(1, 2).flatten(2), 8, 100.0, 5)
-    torch.testing.assert_close(turned.transpose(1, 2).flatten(2), expected)
+    torch.testing.assert_close(turned.flatten(2), plain_rotation(q.flatten(2), 8, 100.0, 5))
     torch.testing.assert_close(turned.norm(dim=-1), q.norm(dim=-1))
-    scores = rotate_from(q, 100.0) @ rotate_from(k, 100.0).mT  # [1, 3, 7, 7]
+
+    def scores(start: int) -> Tensor:  # [1, 3, 7, 7]
+        return rotate_from(q, 100.0, start).transpose(1, 2) @ rotate_from(k, 100.0, start).transpose(1, 2).mT
+
     for offset in range(-6, 7):
-        diagonal = scores.diagonal(offset, -2, -1)
+        diagonal = scores(0).diagonal(offset, -2, -1)
         torch.testing.assert_close(diagonal, diagonal[..., :1].expand_as(diagonal))
-    assert not torch.allclose(scores[..., 0, 1], scores[..., 1, 0])
-    torch.testing.assert_close(rotate_from(q, 100.0, 9) @ rotate_from(k, 100.0, 9).mT, scores)
+    assert not torch.allclose(scores(0)[..., 0, 1], scores(0)[..., 1, 0])
+    torch.testing.assert_close(scores(9), scores(0))
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -65,6 +67,6 @@ def test_queries_after_a_past_stand_behind_it(skipping: str) -> None:
 def shifted(attention: RoutedAttention, x: Tensor, on: Tensor, start: int) -> Tensor:
     """The mistake: a cached key that is turned again, as if it were new."""
     memory = attention.keys_values(x[:, start:], attention.keys_values(x[:, :start]))
-    keys = rotate_from(memory.keys, 100.0)
+    keys = rotate_from(memory.keys.transpose(1, 2), 100.0).transpose(1, 2)
     with torch.no_grad():
         return attention(x[:, start:], on[:, start:], None, type(memory)(keys, memory.values))[0]

@@ -177,8 +177,8 @@ class RoutedAttention(nn.Module):
         bias = self.bias()
         bias = None if bias is None else bias[self.width :]
         keys, values = F.linear(x, self.projection[self.width :], bias).chunk(2, -1)
-        keys, values = self.split(keys), self.split(values)
-        keys = rotate_from(keys, self.shape.rotary, 0 if past is None else past.keys.shape[2])
+        start = 0 if past is None else past.keys.shape[2]
+        keys, values = self.split(keys, start), self.split(values)
         if past is not None:
             keys, values = torch.cat([past.keys, keys], 2), torch.cat([past.values, values], 2)
         return LayerMemory(keys, values)
@@ -188,8 +188,8 @@ class RoutedAttention(nn.Module):
 
         They are not gated yet; but where heads are composed, those whose gate is 0 lend nothing to the others.
         """
-        queries = self.split(F.linear(x, self.projection[: self.width], self.query_bias))
-        queries = rotate_from(queries, self.shape.rotary, memory.keys.shape[2] - x.shape[1])
+        queries = F.linear(x, self.projection[: self.width], self.query_bias)
+        queries = self.split(queries, memory.keys.shape[2] - x.shape[1])
         return self.attend(queries, memory.keys, memory.values, mask, self._mixing(x, gates))
 
     def plan(self, gates: Tensor, x: Tensor, memory: LayerMemory | None = None) -> Plan:
@@ -215,9 +215,13 @@ class RoutedAttention(nn.Module):
     def _fused(self, x: Tensor, mask: Tensor | None, gates: Tensor | None) -> LayerMemory:
         """`keys_values` and `heads` with one matrix product for queries, keys and values."""
         shared = self.shape.kv_heads * self.shape.head_width
-        projected = torch.split(F.linear(x, self.projection, self.bias()), [self.width, shared, shared], -1)
-        queries, keys, values = map(self.split, projected)
-        queries, keys = rotate_from(queries, self.shape.rotary), rotate_from(keys, self.shape.rotary)
+        projected = F.linear(x, self.projection, self.bias())
+        if self.shape.rotary is None:
+            queries, keys, values = map(self.split, torch.split(projected, [self.width, shared, shared], -1))
+        else:
+            turned, values = torch.split(projected, [self.width + shared, shared], -1)
+            queries, keys = torch.split(self.split(turned, 0), [self.shape.heads, self.shape.kv_heads], 1)
+            values = self.split(values)
         return LayerMemory(keys, values, self.attend(queries, keys, values, mask, self._mixing(x, gates)))
 
     def bias(self) -> Tensor | None:
@@ -241,6 +245,7 @@ class RoutedAttention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         return attend(queries, keys, values, mask, self.shape.causal, dropout, mixing)
 
-    def split(self, x: Tensor) -> Tensor:
-        """[B, L, h·E] to [B, h, L, E], whatever the number of heads h."""
-        return x.view(*x.shape[:2], -1, self.shape.head_width).transpose(1, 2)
+    def split(self, x: Tensor, start: int | None = None) -> Tensor:
+        """[B, L, h·E] to [B, h, L, E] of any h heads; rotary positions turn them, from `start`, if it is given."""
+        heads = x.view(*x.shape[:2], -1, self.shape.head_width)
+        return (heads if start is None else rotate_from(heads, self.shape.rotary, start)).transpose(1, 2)

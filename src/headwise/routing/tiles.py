@@ -65,7 +65,7 @@ def attend_pairs(
         queries = F.linear(own, query_weights[h], query_biases[h]) * e**-0.5
         at = rows[h] % length + past
         if shape.rotary is not None:
-            queries = rotate(queries, at, shape.rotary)
+            queries = rotate(queries.unsqueeze(1), at, shape.rotary).squeeze(1)
         parts, places = (torch.split(part, counts[h]) for part in (queries, at))
         attended = []
         for b in range(batch):

@@ -64,10 +64,11 @@ def attend_whole_heads(
     for s, (own, weight, examples) in enumerate(inputs):
         projected = F.linear(own, weights[s].flatten(0, 1), biases[s])
         size, of_keys = len(chosen[s]), len(read[s])
-        queries, keys, values = torch.split(
-            projected.view(*own.shape[:2], -1, e).transpose(1, 2), [size, of_keys, of_keys], 1
-        )
-        queries, keys = rotate_from(queries, shape.rotary), rotate_from(keys, shape.rotary)
+        projected = projected.view(*own.shape[:2], -1, e)
+        if shape.rotary is not None:
+            turned, values = torch.split(projected, [size + of_keys, of_keys], 2)
+            projected = torch.cat([rotate_from(turned, shape.rotary), values], 2)
+        queries, keys, values = torch.split(projected.transpose(1, 2), [size, of_keys, of_keys], 1)
         if of_keys != size:
             # A group of keys and values for each head, as some groups may have more heads on than others.
             place = torch.searchsorted(read[s], chosen[s] * shared // heads)

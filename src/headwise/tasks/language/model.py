@@ -22,7 +22,7 @@ SCALE = 0.02
 
 
 class Tokens(nn.Module):
-    """token -> embedding + learned embedding of its absolute position, one for each of the context; or without (None)."""
+    """token -> embedding + learned embedding of its absolute position, one for each of the context, or none."""
 
     role = "backbone"
 
