@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from headwise.models.sizes import ModelConfig
-from headwise.reasoning.refinement import Trace
+from headwise.reasoning.trace import Trace
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.gates import TopK, within
 from headwise.routing.layout import Layout

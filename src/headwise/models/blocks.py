@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from headwise.reasoning.refinement import StackOutput
+from headwise.reasoning.trace import StackOutput
 from headwise.routing.attention import LayerMemory, RoutedAttention
 from headwise.routing.gates import Gates
 from headwise.routing.layout import Mask

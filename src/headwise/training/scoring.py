@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headwise.reasoning.refinement import Trace
+from headwise.reasoning.draws import keys_of
+from headwise.reasoning.trace import Trace
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.diagnostics import gate_statistics, load, mean_gates, router_state
 from headwise.routing.gates import Gates
 from headwise.routing.pooling import pooled
 from headwise.routing.routers import Router
-from headwise.tasks.base import Source, TaskModel
+from headwise.tasks.base import KEYS, Source, TaskModel
 from headwise.training.processes import Processes, unsharded
 
 COLLAPSED = 1.2  # mean refinement steps below which learned halting has given up on refinement
@@ -50,7 +51,12 @@ class Score:
 
 @torch.no_grad()
 def score(
-    model: TaskModel, source: Source, batch_size: int, examples: int = 0, processes: Processes | None = None
+    model: TaskModel,
+    source: Source,
+    batch_size: int,
+    examples: int = 0,
+    processes: Processes | None = None,
+    seed: int = 0,
 ) -> Score:
     """Run `model` over `source` in evaluation mode, on the device where it is.
 
@@ -62,6 +68,8 @@ def score(
         batch_size: at most so many at once; does not change the result.
         examples: keep the gates of so many of the first examples.
         processes: that share the source, each with batches of its own; all get the same score. Default this one alone.
+        seed: of random initial states and of noise on the path, where there are any; an example draws from it and its
+            index alone.
     """
     processes = processes or Processes()
     training, device = model.training, next(model.parameters()).device
@@ -74,7 +82,8 @@ def score(
             for number in range(math.ceil(len(plan) / processes.count)):
                 # One batch more than its own keeps the others company: all put sharded weights together at once.
                 index = own[number] if number < len(own) else plan[0]
-                batch = {name: tensor.to(device) for name, tensor in source.batch(index).items()}
+                batch = source.batch(index) | {KEYS: keys_of(index, seed)}
+                batch = {name: tensor.to(device) for name, tensor in batch.items()}
                 x, layout = model.embed(batch)
                 trace = model.backbone(x, layout, record=True)
                 prediction = model.task.read_out(trace.states[-1], batch)
@@ -159,15 +168,16 @@ class _Routing:
         by_layer: dict[int, list[tuple[Gates, Tensor | None]]] = {}
         for t, layers in enumerate(trace.gates or [], start=1):
             running = (trace.steps >= t).nonzero().flatten()
+            first = self.backbone.first_layer(t)
             for layer, gates in enumerate(layers):
                 own = gates if len(running) == batch else gates.rows(running)
                 own_mask = mask if mask is None or len(running) == batch else mask[running]
-                by_layer.setdefault(layer, []).append((own, own_mask))
+                by_layer.setdefault(first + layer, []).append((own, own_mask))
                 self._mean_gates(t, layer, own, own_mask)
                 if not self.attentions:  # layers of a pretrained model, which compute every head
                     continue
                 # Of the states only shape and device count here.
-                plan = self.attentions[layer].plan(own.weight, trace.states[0, : len(running)])
+                plan = self.attentions[first + layer].plan(own.weight, trace.states[0, : len(running)])
                 self._sum("executed", plan.heads_executed.sum().item())
                 self._sum("layers", len(running))
         for layer, pairs in by_layer.items():
