@@ -113,12 +113,16 @@ VARIANTS = {
         balance=BalanceConfig(("load_balance",), 0.01, 2.5),
         refinement=_streams(TwoStreams(2, 2), segments=2, gradient="truncated", window=2),
     ),
-    "two_streams_entropy": replace(HRM, halting=EntropyHalting(0.9), refinement=_streams(TwoStreams(2), steps=6)),
-    "two_streams_ponder": replace(HRM, halting=PonderHalting(bias=-0.5), refinement=_streams(TwoStreams(3), noise=0.1)),
+    "two_streams_entropy_halting": replace(
+        HRM, halting=EntropyHalting(0.9), refinement=_streams(TwoStreams(2), steps=6)
+    ),
+    "two_streams_ponder_halting": replace(
+        HRM, halting=PonderHalting(bias=-0.5), refinement=_streams(TwoStreams(3), noise=0.1)
+    ),
     "two_streams_random": replace(TOKEN, refinement=_streams(TwoStreams(3), initial_state=RandomState(), noise=0.2)),
     "fixed_state": Arm(LearnedRouter(), refinement=_loop(steps=1, initial_state=FixedState())),
     "random_state": replace(TOKEN, refinement=_loop(initial_state=RandomState(0.5), segments=2, noise=0.1)),
-    "noise": replace(HRM, halting=EntropyHalting(0.9), refinement=_loop(noise=0.1)),
+    "noise_entropy_halting": replace(HRM, halting=EntropyHalting(0.9), refinement=_loop(noise=0.1)),
     "relu_layer": Arm(router=LearnedRouter("layer"), gate=ReLU(), balance=BalanceConfig(target=2)),
     "relu_model": Arm(router=LearnedRouter(), gate=ReLU(), balance=BalanceConfig(target=2, over="model")),
 }

@@ -20,7 +20,7 @@ def batch(count: int = 5, length: int = 6, seed: int = 0) -> Tensor:
 
 
 def batch_mates(arm: Arm, training: bool) -> list[str]:
-    """Examples that differ alone and in a batch, padded on the right; gates that draw for a whole batch are left out."""
+    """Examples that differ alone and in a batch, padded on the right; gates that draw for a batch are left out."""
     if training and arm.gate.noisy:
         return []
     backbone = perturbed(arm).train(training)
