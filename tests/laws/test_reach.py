@@ -121,18 +121,16 @@ def segmented() -> Iterator[RefinementConfig]:
 
 def recursed() -> Iterator[RefinementConfig]:
     """Other recursions in one cycle and in two, and one stream from other initial states."""
-    for recursion, cycles, segments in itertools.product(every_example("refinement.recursion"), (1, 2), (1, 2)):
-        steps = cycles * recursion.cycle
-        for gradient, window, supervision in itertools.product(
-            ("full", "truncated", "last"), (1, 2), ("last", "uniform")
-        ):
+    recursions, starts = (every_example(f"refinement.{key}") for key in ("recursion", "initial_state"))
+    gradients = (("full", 1), ("truncated", 1), ("truncated", 2), ("last", 1))
+    for recursion, cycles, segments in itertools.product(recursions, (1, 2), (1, 2)):
+        for (gradient, window), supervision in itertools.product(gradients, ("last", "uniform")):
+            steps = cycles * recursion.cycle
             loop = RefinementConfig(steps, gradient, min(window, steps), "none", supervision, segments=segments)
             yield replace(loop, recursion=recursion)
-    for start, steps, injection in itertools.product(
-        every_example("refinement.initial_state"), (1, 4), ("none", "input")
-    ):
+    for start, steps, injection in itertools.product(starts, (1, 4), ("none", "input")):
         yield RefinementConfig(steps, injection=injection, initial_state=start, noise=0.1 if steps > 1 else 0.0)
-    for start, reuse in itertools.product(every_example("refinement.initial_state"), ("none", "heads")):
+    for start, reuse in itertools.product(starts, ("none", "heads")):
         yield RefinementConfig(6, reuse=reuse, recursion=TwoStreams(3), initial_state=start)
 
 

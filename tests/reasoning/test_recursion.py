@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from headwise.errors import InputError
 from headwise.laws.neutrality import torch_layer
+from headwise.laws.reach import unmoved, unreached
 from headwise.models.arm import Arm, check
 from headwise.models.backbone import Backbone
 from headwise.reasoning.controllers import HRMConfig
@@ -24,6 +26,10 @@ from headwise.reasoning.refinement import RefinementConfig
 from headwise.reasoning.refiner import Refiner
 from headwise.routing.layout import Layout
 from headwise.routing.routers import LearnedRouter
+from headwise.training.building import build_model, data_of
+from headwise.training.configuration import load_arms
+from headwise.training.scoring import score
+from tests.training.recipes import tiny
 
 from ..laws.arms import SHAPE, TaskFacts, perturbed, shipped
 from ..laws.test_independence import middling_entropy
@@ -281,3 +287,26 @@ def test_planted_read_out_of_latent_updates_is_caught(monkeypatch: pytest.Monkey
     monkeypatch.setattr(TwoStreams, "answers", lambda self, step: True)
     with pytest.raises((AssertionError, StopIteration)):
         test_only_answers_are_read_out_and_supervised(1)
+
+
+def test_a_routed_trm_is_one_line_and_trains_every_parameter() -> None:
+    words = ["trm:router.name=learned,gate.name=sigmoid"]
+    ((_, config),) = load_arms(words, ["task=sorting_hints"])
+    check(config.arm, TaskFacts(), SHAPE)
+    assert config.arm.router == LearnedRouter()
+    assert unreached(perturbed(config.arm)) == []
+    assert unmoved(perturbed(config.arm)) == []
+
+
+def test_statistics_tell_the_layers_of_two_networks_apart(tmp_path: Path) -> None:
+    """Two are applied at a step, of four: each is said to use the heads that its own router has on."""
+    loop = {"recursion": {"name": "two_streams", "period": 2, "networks": 2}, "steps": 4}
+    config = tiny(tmp_path, {"router": {"name": "static", "k": 1}, "refinement": loop})
+    config = replace(config, model=replace(config.model, depth=2, heads=8, width=16))
+    data = data_of(config)
+    model = build_model(config, data.facts)
+    line = score(model, data.split("test"), 8).routing
+    assert [layer["load"] for layer in line["layers"]] == [own.chosen.tolist() for own in model.backbone.routers()]
+    assert len({tuple(layer["load"]) for layer in line["layers"]}) > 1
+    assert [len(step) for step in line["gates"]] == [2] * 4
+    assert len(line["residuals"]) == 2

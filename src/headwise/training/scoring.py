@@ -130,10 +130,12 @@ def _queued(values: Tensor) -> Tensor:
 
 
 def _record(trace: Trace) -> Trace:
-    """The trace with steps, gates and the controller's state queued for the host; hidden states stay on the device."""
+    """The trace with steps, gates, residuals and the controller's state queued for the host; hidden states stay."""
     gates = None if trace.gates is None else [[layer.on_host() for layer in layers] for layers in trace.gates]
     state = None if trace.carry.state is None else trace.carry.state.on_host()
-    return replace(trace, steps=_queued(trace.steps), gates=gates, carry=replace(trace.carry, state=state))
+    moved, carry = trace.residuals, replace(trace.carry, state=state)
+    residuals = None if moved is None else _queued(moved)
+    return replace(trace, steps=_queued(trace.steps), gates=gates, residuals=residuals, carry=carry)
 
 
 def uncompiled() -> AbstractContextManager[None]:
@@ -156,6 +158,7 @@ class _Routing:
         self.loads: dict[int, list[tuple[int, list[float]]]] = {}
         self.used: dict[int, Tensor] = {}  # layer -> [H] bool
         self.gates: dict[tuple[int, int], tuple[int, list[float]]] = {}  # (step, layer) -> examples, gate sums [H]
+        self.residuals: dict[int, tuple[int, float]] = {}  # update of the answer -> examples, sum
         self.first: dict[int, list[list[Any]]] = {}
 
     def add(self, trace: Trace, mask: Tensor | None, index: Tensor) -> None:
@@ -165,6 +168,11 @@ class _Routing:
         state = trace.carry.state
         if state is not None and state.slow_updates is not None:
             self._sum("slow_updates", pooled(state.slow_updates, mask).sum().item())
+        cycle = self.backbone.arm.refinement.recursion.cycle
+        for place, moved in enumerate([] if trace.residuals is None else trace.residuals, start=1):
+            own = moved[trace.steps >= place * cycle].double()
+            rows, total = self.residuals.get(place, (0, 0.0))
+            self.residuals[place] = rows + len(own), total + own.sum().item()
         by_layer: dict[int, list[tuple[Gates, Tensor | None]]] = {}
         for t, layers in enumerate(trace.gates or [], start=1):
             running = (trace.steps >= t).nonzero().flatten()
@@ -201,6 +209,9 @@ class _Routing:
         for place, (rows, sums) in found["gates"].items():
             own_rows, own = self.gates.get(place, (0, [0.0] * len(sums)))
             self.gates[place] = own_rows + rows, [a + b for a, b in zip(own, sums, strict=True)]
+        for update, (rows, total) in found["residuals"].items():
+            own_rows, own_total = self.residuals.get(update, (0, 0.0))
+            self.residuals[update] = own_rows + rows, own_total + total
         self.first |= found["first"]
 
     def line(self) -> dict[str, Any]:
@@ -224,6 +235,8 @@ class _Routing:
             "ponder_cost": steps if ponders else 0.0,
             "collapsed": ponders and steps < COLLAPSED,
             "temperature": self.backbone.temperature,
+            # Mean over examples of how far each update moved the answer
+            "residuals": [round(total / rows, 6) for _, (rows, total) in sorted(self.residuals.items()) if rows],
             "layers": [self._of_layer(layer, router) for layer, router in enumerate(self.backbone.routers())],
             "gates": [[self._gate(t, layer) for layer in range(depth)] for t in range(1, last + 1)],
         }
