@@ -21,8 +21,8 @@ class Options:
     One line each.
 
     Args:
-        kinds: arms, tasks, routers, gates, controllers, halting, recursions, states (initial ones), recipes, presets, sweeps, claims, sizes, encoders,
-            datasets, settings; without any, all but settings.
+        kinds: arms, tasks, routers, gates, controllers, halting, recursions, states (initial ones), recipes, presets,
+            sweeps, claims, sizes, encoders, datasets, settings; without any, all but settings.
     """
 
     kinds: tuple[str, ...] = argument(())
