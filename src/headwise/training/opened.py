@@ -93,7 +93,7 @@ class OpenRun:
         if split not in SPLITS:
             raise InputError(f"split={split}: choose one of {', '.join(SPLITS)}")
         source = self.data.split(split)
-        places = torch.arange(min(number, len(source))).split(1)
+        places = torch.split(torch.arange(min(number, len(source))), 1)
         if not self.config.arm.refinement.draws:
             return [source.batch(index) for index in places]
         return [source.batch(index) | {KEYS: keys_of(index, 0)} for index in places]  # draws as it was scored with
