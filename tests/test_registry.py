@@ -13,14 +13,22 @@ from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.flops import flops_per_example
 from headwise.models.sizes import ModelConfig
-from headwise.reasoning import CONTROLLERS, HALTING
+from headwise.reasoning import CONTROLLERS, HALTING, INITIAL_STATES, RECURSIONS
 from headwise.registry import Registry, name_of
 from headwise.routing import GATES, ROUTERS
 from headwise.routing.routers import LearnedRouter, Router, RouterConfig
 from headwise.schema import to_plain
 from headwise.tasks import TASKS
 
-OPEN = {"routers": ROUTERS, "gates": GATES, "controllers": CONTROLLERS, "halting": HALTING, "tasks": TASKS}
+OPEN = {
+    "routers": ROUTERS,
+    "gates": GATES,
+    "controllers": CONTROLLERS,
+    "halting": HALTING,
+    "tasks": TASKS,
+    "recursions": RECURSIONS,
+    "states": INITIAL_STATES,
+}
 
 
 @dataclass(frozen=True)

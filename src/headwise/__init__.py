@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from headwise.pretrained.usage import used_heads as used_heads
     from headwise.reasoning import CONTROLLERS as CONTROLLERS
     from headwise.reasoning import HALTING as HALTING
+    from headwise.reasoning import INITIAL_STATES as INITIAL_STATES
+    from headwise.reasoning import RECURSIONS as RECURSIONS
     from headwise.reasoning.controllers import ClassicalConfig as ClassicalConfig
     from headwise.reasoning.controllers import Controller as Controller
     from headwise.reasoning.controllers import ControllerConfig as ControllerConfig
@@ -45,9 +47,16 @@ if TYPE_CHECKING:
     from headwise.reasoning.halting import Halting as Halting
     from headwise.reasoning.halting import HaltingConfig as HaltingConfig
     from headwise.reasoning.halting import PonderHalting as PonderHalting
+    from headwise.reasoning.initial_states import FixedState as FixedState
+    from headwise.reasoning.initial_states import InitialState as InitialState
+    from headwise.reasoning.initial_states import InitialStateConfig as InitialStateConfig
+    from headwise.reasoning.initial_states import RandomState as RandomState
+    from headwise.reasoning.recursion import Recursion as Recursion
+    from headwise.reasoning.recursion import SingleStream as SingleStream
+    from headwise.reasoning.recursion import TwoStreams as TwoStreams
     from headwise.reasoning.refinement import RefinementConfig as RefinementConfig
-    from headwise.reasoning.refinement import Trace as Trace
     from headwise.reasoning.state import ControllerState as ControllerState
+    from headwise.reasoning.trace import Trace as Trace
     from headwise.routing import GATES as GATES
     from headwise.routing import ROUTERS as ROUTERS
     from headwise.routing.attention import LayerMemory as LayerMemory
@@ -102,7 +111,7 @@ _DEFINED = {
     "headwise.routing.attention": "LayerMemory RoutedAttention",
     "headwise.routing.balance": "BalanceConfig steer",
     "headwise.routing.diagnostics": "gate_statistics",
-    "headwise.reasoning": "CONTROLLERS HALTING",
+    "headwise.reasoning": "CONTROLLERS HALTING INITIAL_STATES RECURSIONS",
     "headwise.reasoning.state": "ControllerState",
     "headwise.routing": "GATES ROUTERS",
     "headwise.routing.unit_gates": "Unit",
@@ -115,7 +124,10 @@ _DEFINED = {
     "headwise.routing.routers": "LearnedRouter NoRouter Router RouterConfig Scored",
     "headwise.reasoning.controllers": "ClassicalConfig Controller ControllerConfig HRMActConfig HRMConfig NoController",
     "headwise.reasoning.halting": "EntropyHalting FixedHalting Halting HaltingConfig PonderHalting",
-    "headwise.reasoning.refinement": "RefinementConfig Trace",
+    "headwise.reasoning.initial_states": "FixedState InitialState InitialStateConfig RandomState",
+    "headwise.reasoning.recursion": "Recursion SingleStream TwoStreams",
+    "headwise.reasoning.refinement": "RefinementConfig",
+    "headwise.reasoning.trace": "Trace",
     "headwise.models": "ARMS",
     "headwise.models.arm": "Arm check",
     "headwise.models.backbone": "Backbone",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from headwise.errors import InputError
 from headwise.laws import arms as walk
-from headwise.laws.arms import PARTS, arms_with, every_example, fitted
+from headwise.laws.arms import PARTS, arms_with, every_example, fitted, part_of
 from headwise.laws.gates import every
 from headwise.laws.independence import batch_mates
 from headwise.laws.reach import gradient_reach
@@ -26,7 +26,7 @@ from .test_order_and_gradients import FUNCTIONS
 
 def test_every_example_of_every_registered_part_is_in_an_arm_that_the_laws_walk() -> None:
     for key in PARTS:
-        seen = [getattr(fitted(arm), key) for arm in ARMS.values()]
+        seen = [part_of(fitted(arm), key) for arm in ARMS.values()]
         assert [example for example in every_example(key) if example not in seen] == []
     assert [gate for gate in every_example("gate") if gate not in FUNCTIONS] == []
 

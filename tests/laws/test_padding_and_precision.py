@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from headwise.models.sizes import ModelConfig
-from headwise.reasoning.refinement import Trace
+from headwise.reasoning.draws import keys_of
+from headwise.reasoning.trace import Trace
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.gates import TopK, within
 from headwise.routing.layout import Layout
@@ -47,16 +48,17 @@ def padded(inside: Tensor) -> Tensor:
 
 def layouts(shape: ModelConfig) -> tuple[Layout, list[Layout]]:
     """Of the batch, and of each example alone."""
+    keys = keys_of(torch.arange(4), 0)
     if not shape.relative:
-        return Layout(REAL), [Layout()] * PADDED
+        return Layout(REAL, keys=keys), [Layout(keys=keys[[i]]) for i in range(PADDED)]
     drawn = torch.rand(2, 4, 6, 6, generator=torch.Generator().manual_seed(6)) < 0.4
     seen = {"first": drawn[0] | torch.eye(6, dtype=torch.bool), "second": drawn[1]}  # some tokens see none
     route = torch.tensor([[0, 1], [1, -1], [1, 1], [0, 0]])
     alone = []
     for i in range(PADDED):
         inside = {name: part[[i]][:, REAL[i]][:, :, REAL[i]] for name, part in seen.items()}
-        alone.append(Layout(None, inside, grid(2, 3)[REAL[i]], route[[i]]))
-    return Layout(REAL, seen, grid(2, 3), route), alone
+        alone.append(Layout(None, inside, grid(2, 3)[REAL[i]], route[[i]], keys=keys[[i]]))
+    return Layout(REAL, seen, grid(2, 3), route, keys=keys), alone
 
 
 def loss(trace: Trace, states: Tensor, probe: Tensor) -> Tensor:

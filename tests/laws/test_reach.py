@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from headwise.models.arm import Arm, check
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.controllers import HRM
+from headwise.reasoning.recursion import TwoStreams
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.balance import BalanceConfig
@@ -117,9 +119,25 @@ def segmented() -> Iterator[RefinementConfig]:
             yield RefinementConfig(steps, gradient, window, injection, supervision, reuse, 3)
 
 
+def recursed() -> Iterator[RefinementConfig]:
+    """Other recursions in one cycle and in two, and one stream from other initial states."""
+    recursions, starts = (every_example(f"refinement.{key}") for key in ("recursion", "initial_state"))
+    gradients = (("full", 1), ("truncated", 1), ("truncated", 2), ("last", 1))
+    for recursion, cycles, segments in itertools.product(recursions, (1, 2), (1, 2)):
+        for (gradient, window), supervision in itertools.product(gradients, ("last", "uniform")):
+            steps = cycles * recursion.cycle
+            loop = RefinementConfig(steps, gradient, min(window, steps), "none", supervision, segments=segments)
+            yield replace(loop, recursion=recursion)
+    for start, steps, injection in itertools.product(starts, (1, 4), ("none", "input")):
+        yield RefinementConfig(steps, injection=injection, initial_state=start, noise=0.1 if steps > 1 else 0.0)
+    for start, reuse in itertools.product(starts, ("none", "heads")):
+        yield RefinementConfig(6, reuse=reuse, recursion=TwoStreams(3), initial_state=start)
+
+
 def combinations() -> Iterator[tuple[Any, ...]]:
     yield from itertools.product(ROUTERS, GATES, ("mask_concat", "mixture"), CONTROLLERS, HALTING, loops())
     yield from itertools.product(ROUTERS, (Soft(),), ("mask_concat",), CONTROLLERS, HALTING, segmented())
+    yield from itertools.product(ROUTERS, (Soft(), TopK(2)), ("mask_concat",), CONTROLLERS, HALTING, recursed())
     yield from itertools.product(ROUTERS, MIXTURES, ("mask_concat",), CONTROLLERS, HALTING, KINDS)
     plain, gates = (BalanceConfig(),), (Soft(), TopK(2), Sigmoid())
     for beside in (("elementwise", 0), ("none", 2)):  # where heads are combined, and where they attend

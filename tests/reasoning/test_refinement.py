@@ -12,7 +12,8 @@ from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.controllers import HRMConfig
 from headwise.reasoning.halting import EntropyHalting, PonderHalting
-from headwise.reasoning.refinement import Carry, RefinementConfig
+from headwise.reasoning.refinement import RefinementConfig
+from headwise.reasoning.trace import Carry
 from headwise.routing.routers import LearnedRouter
 
 from ..laws.arms import ARMS, TaskFacts, perturbed

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from headwise.tasks.base import Batch, Source
+from headwise.tasks.base import KEYS, Batch, Source
 from headwise.training.data import TrainingBatches, made_ahead
 from headwise.training.processes import Processes
 
@@ -115,3 +115,27 @@ def test_batches_made_ahead_are_the_same_and_an_error_is_not_lost() -> None:
     assert next(items) == 1
     with pytest.raises(OSError, match="gone"):
         next(items)
+
+
+def keyed(seed: int, start: int = 0, processes: Processes | None = None, parts: int = 1) -> list[tuple[int, ...]]:
+    """Batch, example and key of everything that a process is given after `start` batches."""
+    batches = TrainingBatches(Numbers(8), 8, 3, seed, accumulate=parts, processes=processes, keyed=True)
+    batches.position = start
+    return sorted(
+        (batches.position, *pair)
+        for given in batches
+        for part in given
+        for pair in zip(part["number"].tolist(), part[KEYS].tolist(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(("count", "parts"), [(1, 3), (2, 1), (3, 2)])
+def test_the_key_of_an_example_does_not_depend_on_who_computes_it(count: int, parts: int) -> None:
+    """Each batch gives an example another key, and a resumed stream the same."""
+    alone = keyed(0)
+    shared = [each for rank in range(count) for each in keyed(0, 0, Processes(rank, count), parts)]
+    assert sorted(shared) == alone
+    assert keyed(0, 1) == [each for each in alone if each[0] > 1]
+    keys = [key for *_, key in [*alone, *keyed(1)]]
+    assert len(set(keys)) == len(keys)
+    assert KEYS not in next(iter(TrainingBatches(Numbers(8), 8, 3, 0)))[0]

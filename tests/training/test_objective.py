@@ -12,7 +12,7 @@ from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.roles import parameters_by_role
 from headwise.models.sizes import ModelConfig
-from headwise.reasoning.refinement import Carry, Trace
+from headwise.reasoning.trace import Carry, Trace
 from headwise.routing.layout import Layout
 from headwise.tasks.base import Batch, TaskModel
 from headwise.tasks.sorting import SortingConfig, SortingData, SortingTask

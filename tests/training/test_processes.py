@@ -32,7 +32,28 @@ STEERED = {
 }
 # The slow module fires in every other segment alone, so some updates leave its weights without a gradient.
 SELDOM = SEGMENTS | {"controller": {"name": "hrm", "period": 4}}
-ARMS = {"plain": {}, "routed": ROUTED, "steered": STEERED, "segmented": SEGMENTS, "seldom": SELDOM}
+STREAMS = {
+    "router": "learned",
+    "gate": "adaptive",
+    "balance": {"bias_rate": 0.01, "target": 1.5},
+    "refinement": {
+        "recursion": {"name": "two_streams", "period": 2, "networks": 2},
+        "initial_state": {"name": "random"},
+        "noise": 0.1,
+        "steps": 4,
+        "segments": 2,
+        "gradient": "truncated",
+        "window": 2,
+    },
+}
+ARMS = {
+    "plain": {},
+    "routed": ROUTED,
+    "steered": STEERED,
+    "segmented": SEGMENTS,
+    "seldom": SELDOM,
+    "streams": STREAMS,
+}
 CLOCK = ("seconds", "samples_per_second", "tokens_per_second", "peak_memory_mb")
 
 

@@ -21,8 +21,8 @@ class Options:
     One line each.
 
     Args:
-        kinds: arms, tasks, routers, gates, controllers, halting, recipes, presets, sweeps, claims, sizes, encoders,
-            datasets, settings; without any, all but settings.
+        kinds: arms, tasks, routers, gates, controllers, halting, recursions, states (initial ones), recipes, presets,
+            sweeps, claims, sizes, encoders, datasets, settings; without any, all but settings.
     """
 
     kinds: tuple[str, ...] = argument(())
@@ -91,6 +91,8 @@ KINDS: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "gates": ("arm.gate=...", _choices("arm.gate")),
     "controllers": ("arm.controller=...", _choices("arm.controller")),
     "halting": ("arm.halting=...", _choices("arm.halting")),
+    "recursions": ("arm.refinement.recursion=...", _choices("arm.refinement.recursion")),
+    "states": ("arm.refinement.initial_state=...", _choices("arm.refinement.initial_state")),
     "recipes": ("training=...", lambda: presets("training")),
     "presets": ("training.preset=...", _choices("training.preset")),
     "sweeps": ("headwise sweep sweep=...", lambda: presets("sweep")),

@@ -5,6 +5,7 @@ a registered part one that has it.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from headwise.models.arm import Arm, check
 from headwise.models.backbone import Backbone
 from headwise.models.refusals import TaskFacts
 from headwise.models.sizes import ModelConfig
-from headwise.reasoning import CONTROLLERS, HALTING
+from headwise.reasoning import CONTROLLERS, HALTING, INITIAL_STATES, RECURSIONS
 from headwise.reasoning.controllers import ClassicalConfig, HRMActConfig, HRMConfig
 from headwise.reasoning.halting import EntropyHalting, PonderHalting
+from headwise.reasoning.initial_states import FixedState, RandomState
+from headwise.reasoning.recursion import TwoStreams
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.registry import Registry
 from headwise.routing import GATES, ROUTERS
@@ -29,7 +32,14 @@ from headwise.routing.mixtures import Adaptive, ReLU, SharedRouted, TopP
 from headwise.routing.routers import LearnedRouter
 from headwise.schema import build
 
-PARTS: Mapping[str, Registry[Any]] = {"router": ROUTERS, "gate": GATES, "controller": CONTROLLERS, "halting": HALTING}
+PARTS: Mapping[str, Registry[Any]] = {
+    "router": ROUTERS,
+    "gate": GATES,
+    "controller": CONTROLLERS,
+    "halting": HALTING,
+    "refinement.recursion": RECURSIONS,
+    "refinement.initial_state": INITIAL_STATES,
+}
 SHAPE = ModelConfig(width=16, heads=4, ffn=24, depth=2)
 FOLDER = Path(__file__).parents[1] / "conf" / "arm"
 
@@ -54,6 +64,10 @@ def shipped() -> dict[str, Arm]:
 
 def _loop(**changes: Any) -> RefinementConfig:
     return replace(RefinementConfig(steps=5, injection="input"), **changes)
+
+
+def _streams(recursion: TwoStreams, **changes: Any) -> RefinementConfig:
+    return replace(RefinementConfig(steps=2 * recursion.period, recursion=recursion), **changes)
 
 
 HRM = Arm(router=LearnedRouter("sequence"), controller=HRMConfig(period=2), refinement=_loop())
@@ -102,6 +116,24 @@ VARIANTS = {
     "composed_top_k": replace(TOKEN, gate=TopK(2), composition_rank=1, output_gate="elementwise"),
     "composed_relu": Arm(LearnedRouter(), ReLU(), "mixture", balance=BalanceConfig(target=2), composition_rank=3),
     "composed_reuse": replace(HRM, refinement=_loop(reuse="keys_values"), composition_rank=2),
+    "two_streams": replace(TOKEN, refinement=_streams(TwoStreams(3), supervision="uniform")),
+    "two_networks": replace(HRM, gate=TopK(2), refinement=_streams(TwoStreams(2, 2), initial_state=FixedState(seed=3))),
+    "two_networks_steered": Arm(
+        LearnedRouter(),
+        TopP(),
+        balance=BalanceConfig(("load_balance",), 0.01, 2.5),
+        refinement=_streams(TwoStreams(2, 2), segments=2, gradient="truncated", window=2),
+    ),
+    "two_streams_entropy_halting": replace(
+        HRM, halting=EntropyHalting(0.9), refinement=_streams(TwoStreams(2), steps=6)
+    ),
+    "two_streams_ponder_halting": replace(
+        HRM, halting=PonderHalting(bias=-0.5), refinement=_streams(TwoStreams(3), noise=0.1)
+    ),
+    "two_streams_random": replace(TOKEN, refinement=_streams(TwoStreams(3), initial_state=RandomState(), noise=0.2)),
+    "fixed_state": Arm(LearnedRouter(), refinement=_loop(steps=1, initial_state=FixedState())),
+    "random_state": replace(TOKEN, refinement=_loop(initial_state=RandomState(0.5), segments=2, noise=0.1)),
+    "noise_entropy_halting": replace(HRM, halting=EntropyHalting(0.9), refinement=_loop(noise=0.1)),
     "relu_layer": Arm(router=LearnedRouter("layer"), gate=ReLU(), balance=BalanceConfig(target=2)),
     "relu_model": Arm(router=LearnedRouter(), gate=ReLU(), balance=BalanceConfig(target=2, over="model")),
 }
@@ -124,7 +156,7 @@ def named_arms() -> dict[str, Arm]:
 
 def arms_with(key: str, names: Sequence[str] = ()) -> dict[str, Arm]:
     """For every example of a kind of part that no named arm has (or for all examples of `names`) an arm that has it."""
-    there = [] if names else [getattr(fitted(arm), key) for arm in named_arms().values()]
+    there = [] if names else [part_of(fitted(arm), key) for arm in named_arms().values()]
     return {
         f"{name}-{number}": admitted(key, example)
         for name in names or PARTS[key]
@@ -158,16 +190,23 @@ def admitted(key: str, part: Any) -> Arm:
     Raises:
         InputError: none of those tried, with the last refusal.
     """
-    refusal = ""
-    for plain in (Arm(), Arm(LearnedRouter()), Arm(LearnedRouter("sequence")), TOKEN, HRM, VARIANTS["ponder_halting"]):
-        arm = replace(plain, **{key: part})
+    refusal, first, _, rest = "", *key.partition(".")
+    plain = (Arm(), Arm(LearnedRouter()), Arm(LearnedRouter("sequence")), TOKEN, HRM, VARIANTS["ponder_halting"])
+    loops = (Arm(refinement=loop) for loop in (_loop(steps=6), _loop(steps=6, injection="none")))
+    for other in (*loops, *plain):
         try:
+            arm = replace(other, **{first: replace(getattr(other, first), **{rest: part}) if rest else part})
             check(arm, *stand_in(arm))
-        except InputError as error:
+        except ValueError as error:
             refusal = str(error)
         else:
             return arm
     raise InputError(f"{part}: refused in every arm, so no law covers it; the last time: {refusal}")
+
+
+def part_of(arm: Arm, key: str) -> Any:
+    """The part of an arm that a key of `PARTS` names."""
+    return attrgetter(key)(arm)
 
 
 def stand_in(arm: Arm, causal: bool = False) -> tuple[TaskFacts, ModelConfig]:

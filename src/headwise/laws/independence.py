@@ -10,7 +10,9 @@ from headwise.laws.arms import SHAPE, perturbed
 from headwise.models.arm import Arm
 from headwise.models.generation import extend, reread
 from headwise.models.sizes import ModelConfig
-from headwise.reasoning.refinement import Trace
+from headwise.reasoning.draws import keys_of
+from headwise.reasoning.trace import Trace
+from headwise.routing.layout import Layout
 
 
 def batch(count: int = 5, length: int = 6, seed: int = 0) -> Tensor:
@@ -19,7 +21,7 @@ def batch(count: int = 5, length: int = 6, seed: int = 0) -> Tensor:
 
 
 def batch_mates(arm: Arm, training: bool, shape: ModelConfig = SHAPE) -> list[str]:
-    """Examples that differ alone and in a batch, padded on the right; what draws noise for a batch is left out."""
+    """Examples that differ alone and in a batch, padded on the right; gates that draw for a batch are left out."""
     if training and arm.gate.noisy:
         return []
     backbone = perturbed(arm, shape=shape).train(training)
@@ -28,10 +30,11 @@ def batch_mates(arm: Arm, training: bool, shape: ModelConfig = SHAPE) -> list[st
     mask[2, 4:] = False
     broken = []
     with torch.no_grad():
-        together = backbone(x, mask, record=True)
+        keys = keys_of(torch.arange(5), 7)
+        together = backbone(x, Layout(mask, keys=keys), record=True)
         for i in range(5):
             length = int(mask[i].sum())
-            alone = backbone(x[i : i + 1, :length])
+            alone = backbone(x[i : i + 1, :length], Layout(keys=keys[i : i + 1]))
             pairs = {
                 "states": (together.states[:, i, :length], alone.states[:, 0]),
                 "steps": (together.steps[i], alone.steps[0]),

@@ -10,8 +10,10 @@ from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.blocks import Block
 from headwise.models.sizes import ModelConfig
+from headwise.reasoning.draws import places_of
 from headwise.reasoning.halting import FixedHalting
 from headwise.routing.composition import HeadComposition
+from headwise.routing.layout import Layout
 from headwise.routing.output_gates import OutputGate
 from headwise.routing.routers import Router
 
@@ -53,13 +55,19 @@ def torch_layer(block: Block) -> nn.TransformerEncoderLayer:
 
 
 def plain_twin(backbone: Backbone, x: Tensor, padding: Tensor) -> Tensor:
-    layers = [torch_layer(block) for block in backbone.modules() if isinstance(block, Block)]
-    loop, hidden = backbone.arm.refinement, x
-    for t in range(loop.steps):
-        hidden = hidden + x if t and loop.injection == "input" else hidden
-        for layer in layers:
+    """What plain layers make of `x` over one segment."""
+    loop, refiner = backbone.arm.refinement, backbone.refiner
+    stacks = [[torch_layer(b) for b in stack.modules() if isinstance(b, Block)] for stack in refiner.stacks]
+    keys = torch.zeros(len(x), dtype=torch.int64)
+    answer, *latent = refiner.initial_state(x, keys, places_of(~padding, x))
+    z = latent[0] if latent else None
+    for t in range(1, loop.steps + 1):
+        added = loop.reads_embedding and (t > 1 or z is not None or not loop.initial_state.embeds)
+        hidden = loop.recursion.read(t, answer, z, x if added else None)
+        for layer in stacks[loop.recursion.stack(t)]:
             hidden = layer(hidden, src_key_padding_mask=padding)
-    out: Tensor = backbone.norm(hidden)
+        answer, z = loop.recursion.written(t, hidden, answer, z)
+    out: Tensor = backbone.norm(answer)
     return out
 
 
@@ -81,7 +89,8 @@ def departure(backbone: Backbone, gates: list[list[Tensor]] | None) -> float:
     mask = torch.ones(3, 5, dtype=torch.bool)
     mask[1, 3:] = False
     with torch.no_grad():
-        ours = backbone(x, mask, gates=gates).states[-1]
+        keys = torch.zeros(3, dtype=torch.int64)
+        ours = backbone(x, Layout(mask, keys=keys), gates=gates).states[-1]
         return float((ours[mask] - plain_twin(backbone, x, ~mask)[mask]).abs().max())
 
 
@@ -90,7 +99,8 @@ def neutrality(arm: Arm, shape: ModelConfig = SHAPE) -> list[str]:
     if arm.refinement.reuse != "none":  # each reuse has a plain definition of its own
         return []
     torch.manual_seed(0)
-    backbone = random_backbone(replace(fitted(arm), halting=FixedHalting()), shape)
+    quiet = replace(arm.refinement, noise=0.0)
+    backbone = random_backbone(replace(fitted(arm), halting=FixedHalting(), refinement=quiet), shape)
     ones = [[torch.ones(3, 1, SHAPE.heads, dtype=torch.float64)] * SHAPE.depth]
     broken = [
         f"{far:.2g} away from the plain layer with gates of 1" for far in [departure(backbone, ones)] if far > 1e-6

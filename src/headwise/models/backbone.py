@@ -13,7 +13,9 @@ from headwise.models.blocks import Block, BlockStack
 from headwise.models.initialisation import draw_truncated_normal
 from headwise.models.norms import norm_of
 from headwise.models.sizes import ModelConfig
-from headwise.reasoning.refinement import Carry, Refiner, Trace
+from headwise.reasoning.refinement import PathNoise
+from headwise.reasoning.refiner import Refiner
+from headwise.reasoning.trace import Carry, Trace
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.layout import Layout, RelativeBias, gates_of_route, heads_along, mask_of
 from headwise.routing.routers import Router
@@ -55,6 +57,10 @@ class RoutedStack(nn.Module):
         """The temperature of the head logits, None without a router."""
         return next((router.temperature.item() for router in self.routers()), None)
 
+    def first_layer(self, step: int) -> int:
+        """The place, among all layers, of the first one that refinement step `step` (from 1) applies."""
+        return 0
+
     def set_temperature(self, value: float) -> None:
         """Set the temperature of every router; schedules call this between updates."""
         if not value > 0:
@@ -87,9 +93,12 @@ class Backbone(RoutedStack):
         self.causal = causal
         controller = arm.controller.build(model.width, model.heads, causal)
         context = controller.context_width if controller is not None else 0
-        blocks = [self._block(layer, context) for layer in range(model.depth)]
+        stacks = [
+            BlockStack([self._block(layer, context) for layer in range(first, first + model.depth)])
+            for first in range(0, model.depth * arm.refinement.recursion.stacks, model.depth)
+        ]
         halting = arm.halting.build(context)
-        self.refiner = Refiner(BlockStack(blocks), controller, halting, arm.refinement, arm.balance.steers)
+        self.refiner = Refiner(stacks, controller, halting, arm.refinement, model.width, arm.balance.steers)
         # A block that norms last leaves nothing to norm.
         last = model.norm_placement == "pre"
         self.norm = norm_of(model.norm, model.width, model.bias) if last else nn.Identity()
@@ -156,6 +165,18 @@ class Backbone(RoutedStack):
             gates = [[step] * self.model.depth for step in steps]
         trace: Trace = self.refiner(x, attending, carry, gates, record)
         return replace(trace, states=self.norm(trace.states))
+
+    def first_layer(self, step: int) -> int:
+        return self.arm.refinement.recursion.stack(step) * self.model.depth
+
+    def set_noise(self, deviation: float, every: int = 1) -> None:
+        """Add normal noise to the path at evaluation, too, after every so many steps (PTRM: once a segment).
+
+        What is drawn for an example is a function of its key in the layout.
+        """
+        if deviation < 0 or every < 1:
+            raise ValueError(f"noise={deviation}, every={every}: choose 0 or more, after every step (1) or more")
+        self.refiner.noise_at_evaluation = PathNoise(deviation, every)
 
     def set_steps(self, steps: int) -> None:
         """Take so many refinement steps at evaluation, in each segment, in place of those trained.

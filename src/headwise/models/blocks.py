@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from headwise.models.feed_forward import Activation, feed_forward_of
 from headwise.models.norms import Norm, NormPlacement, norm_of
-from headwise.reasoning.refinement import StackOutput
+from headwise.reasoning.trace import StackOutput
 from headwise.routing.attention import LayerMemory, RoutedAttention
 from headwise.routing.gates import Gates
 from headwise.routing.layout import Mask

@@ -186,6 +186,8 @@ def check_backbone(module: Backbone) -> None:
     refiner, model = module.refiner, module.model
     if refiner.config.steps_in_all > 1:
         raise refusal(f"arm.refinement.steps={refiner.config.steps_in_all}", "an encoder of torch passes once", "1")
+    if not refiner.config.initial_state.embeds:
+        raise refusal("arm.refinement.initial_state", "an encoder of torch starts from its input", "embedding")
     if refiner.controller is not None or refiner.halting is not None:
         raise refusal("arm.controller or arm.halting", "an encoder of torch has neither", "none and fixed")
     if model.n_structural or model.relative:

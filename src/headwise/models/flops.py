@@ -31,11 +31,13 @@ def flops_per_example(backbone: Any, length: int, steps: float | None = None) ->
     begun = math.ceil(steps / loop.steps)  # segments, whose first step has nothing to use again
     controller, halting = backbone.refiner.controller, backbone.refiner.halting
     positions = length if controller is not None and controller.per_position else 1
-    blocks = [block for block in backbone.modules() if isinstance(block, Block)]
-    macs = begun * sum(block.macs(length, positions) for block in blocks)
-    macs += (steps - begun) * sum(block.macs(length, positions, loop.reuse) for block in blocks)
+    cycle, stacks, macs = loop.recursion.cycle, backbone.refiner.stacks, 0.0
+    for step in range(1, cycle + 1):  # each cycle applies the same stacks in the same order
+        blocks = [block for block in stacks[loop.recursion.stack(step)].modules() if isinstance(block, Block)]
+        macs += begun / cycle * sum(block.macs(length, positions) for block in blocks)
+        macs += (steps - begun) / cycle * sum(block.macs(length, positions, loop.reuse) for block in blocks)
     if controller is not None:
         macs += positions * controller.macs(steps, begun)
     if halting is not None:
-        macs += steps * halting.macs()
+        macs += steps / cycle * halting.macs()
     return 2 * macs

@@ -55,11 +55,12 @@ def extend(backbone: Backbone, x: Tensor, past: Past | None = None) -> tuple[Ten
     Raises:
         ValueError: the backbone is not causal, or in training mode, where dropout would make twins differ.
     """
-    refiner, loop = backbone.refiner, backbone.refiner.config
-    if not backbone.causal or backbone.training or refiner.halting is not None:
-        raise ValueError("extend: needs a causal backbone in evaluation mode, without halting")
-    blocks = [block for block in backbone.modules() if isinstance(block, Block)]
-    hidden, state, layers = x, None, list[LayerMemory]()
+    refiner, loop, recursion = backbone.refiner, backbone.refiner.config, backbone.refiner.config.recursion
+    if not backbone.causal or backbone.training or refiner.halting is not None or refiner.noise.deviation:
+        raise ValueError("extend: needs a causal backbone in evaluation mode, without halting and without noise")
+    stacks = [[block for block in stack.modules() if isinstance(block, Block)] for stack in refiner.stacks]
+    answer, latent = _begun(backbone, x, past.length if past else 0)
+    state, layers = None, list[LayerMemory]()
     memory: list[list[LayerMemory]] = []  # of the steps that computed their own
     sums: list[Tensor] = []
     for t in range(loop.steps_in_all):
@@ -68,13 +69,13 @@ def extend(backbone: Backbone, x: Tensor, past: Past | None = None) -> tuple[Ten
         if refiner.controller is not None:
             seen = _Seen(past.length if past else 0, past.sums[t] if past and past.sums else None)
             heads = None if begins else layers[-1].heads
-            context, state, total = _steer(refiner.controller, hidden, state, heads, seen)
+            context, state, total = _steer(refiner.controller, answer, state, heads, seen)
             sums += [] if total is None else [total]
-        if t and loop.injection == "input":
-            hidden = hidden + x
+        added = recursion.injects or (loop.injection == "input" and (t > 0 or not loop.initial_state.embeds))
+        hidden = recursion.read(t + 1, answer, latent, x if added else None)
         first = begins or loop.reuse == "none"  # else the step uses what the segment's first one computed
         used = []
-        for i, block in enumerate(blocks):
+        for i, block in enumerate(stacks[recursion.stack(t + 1)]):
             read = block.read(hidden)
             gates = None if block.router is None else block.router(read, context, None)[0].weight
             if first:
@@ -84,17 +85,26 @@ def extend(backbone: Backbone, x: Tensor, past: Past | None = None) -> tuple[Ten
             attended, layer = block.attention(read, gates, None, layer)
             hidden = block.rest(hidden, attended)
             used.append(layer)
+        answer, latent = recursion.written(t + 1, hidden, answer, latent)
         layers = used
         if first:
             memory.append([replace(layer, heads=None) for layer in layers])
     length = x.shape[1] + (past.length if past else 0)
-    return backbone.norm(hidden), Past(length, memory, sums)
+    return backbone.norm(answer), Past(length, memory, sums)
 
 
 def reread(backbone: Backbone, x: Tensor) -> Tensor:
     """The plain twin of `extend`: the states [B, L, D] of a whole sequence, nothing kept."""
     states: Tensor = backbone(x).states[-1]
     return states
+
+
+def _begun(backbone: Backbone, x: Tensor, length: int) -> tuple[Tensor, Tensor | None]:
+    """The initial answer, and the latent where there is one, of tokens after so many."""
+    keys = torch.zeros(len(x), dtype=torch.int64, device=x.device)  # as of a layout without keys
+    places = torch.arange(length, length + x.shape[1], device=x.device)[None]
+    answer, *latent = backbone.refiner.initial_state(x, keys, places)
+    return answer, latent[0] if latent else None
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headwise.models.refinement_refusals import of_refinement
 from headwise.models.refused_shapes import of_shape
-from headwise.reasoning import CONTROLLERS, HALTING
+from headwise.reasoning import CONTROLLERS, HALTING, INITIAL_STATES
 from headwise.registry import name_of
 from headwise.routing import GATES, ROUTERS
 from headwise.routing.gates import Soft
@@ -19,7 +20,6 @@ from headwise.routing.gates import Soft
 if TYPE_CHECKING:
     from headwise.models.arm import Arm
     from headwise.models.sizes import ModelConfig
-    from headwise.reasoning.refinement import RefinementConfig
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,7 @@ def refusals(arm: Arm, task: TaskFacts, model: ModelConfig | None) -> Iterator[s
     yield from _of_reading(arm)
     yield from _of_controller(arm, task.causal)
     yield from _of_halting(arm, task.causal)
-    yield from _of_gradient(arm)
-    yield from _of_supervision(arm)
-    yield from _of_targets(arm.refinement, task.targets)
-    yield from _of_loop(arm.refinement)
-    yield from _of_segments(arm)
-    yield from _of_reuse(arm)
+    yield from of_refinement(arm, task.targets)
     yield from _of_balance(arm)
     yield from _of_route(arm, task)
     if model is not None:
@@ -81,6 +76,9 @@ def _of_application(arm: Arm) -> Iterator[str]:
         loop = arm.refinement
         key = f"steps={loop.steps}" if loop.steps > 1 else f"segments={loop.segments}"
         yield f"arm.refinement.{key}: {why}which is applied once; use 1"
+    if not arm.refinement.initial_state.embeds:
+        name = name_of(INITIAL_STATES, type(arm.refinement.initial_state))
+        yield f"arm.refinement.initial_state.name={name}: {why}which starts from its input; use embedding"
     for key, plain in (("combine", "mask_concat"), ("output_gate", "none"), ("composition_rank", 0)):
         if getattr(arm, key) != plain:
             yield f"arm.{key}={getattr(arm, key)}: {why}which keeps its own attention; use {plain}"
@@ -128,6 +126,12 @@ def _of_controller(arm: Arm, causal: bool) -> Iterator[str]:
             f"arm.controller.period={period}: with {loop.steps_in_all} refinement steps the slow module runs once and "
             f"its recurrent weights never train; choose 1..{max(loop.steps_in_all - 1, 1)} or more arm.refinement.steps"
         )
+    if controller.steers and (cycle := loop.recursion.cycle) > 1 and loop.steps_in_all == cycle:
+        yield (
+            f"arm.refinement.steps={loop.steps}: a controller reads the answer, which is updated once, at the last "
+            f"step, so that it would see the initial state alone; choose {2 * cycle} or more, or "
+            "arm.controller.name=none"
+        )
     if (loop.steps_in_all if controller.carries_state else loop.steps) < controller.least_steps:
         yield (
             f"arm.refinement.steps={loop.steps}: controller {_controller(arm)} needs at least "
@@ -146,6 +150,8 @@ def _of_halting(arm: Arm, causal: bool) -> Iterator[str]:
         yield f"{key}: halting looks at the whole sequence, which a causal model must not; use fixed"
     if loop.steps_in_all == 1:
         yield f"{key}: with 1 refinement step there is nothing to halt; use fixed or more arm.refinement.steps"
+    elif loop.steps_in_all == loop.recursion.cycle:
+        yield f"{key}: the answer is updated once, so there is nothing to halt; use fixed or more arm.refinement.steps"
     if halting.reads_distribution and not (arm.router.scores and arm.gate.softmax):
         yield f"{key}: needs a router with a softmax gate (all but sigmoid, relu); use fixed or ponder"
     if halting.reads_distribution and arm.router.granularity == "layer":
@@ -160,65 +166,6 @@ def _of_halting(arm: Arm, causal: bool) -> Iterator[str]:
         yield f"arm.refinement.gradient={loop.gradient}: ponder halting needs every step's gradient; use full"
 
 
-def _of_gradient(arm: Arm) -> Iterator[str]:
-    loop, period = arm.refinement, arm.controller.slow_period
-    if loop.gradient != "truncated" and loop.window != 1:
-        yield f"arm.refinement.window={loop.window}: has an effect only with arm.refinement.gradient=truncated"
-    if loop.gradient == "full":
-        return
-    key, first = f"arm.refinement.gradient={loop.gradient}", loop.first_with_gradient(period)
-    if loop.injection != "input":
-        yield f"{key}: without arm.refinement.injection=input the embedding gets no gradient"
-    if loop.reuse != "none":
-        yield (
-            f"{key}: reuse={loop.reuse} computes keys or heads in steps without gradient; use reuse=none or "
-            "gradient=full"
-        )
-    if arm.controller.learns_schedule:
-        yield (
-            f"{key}: {_controller(arm)} decides itself when the slow module runs, so no window is sure to hold an "
-            "update; use full"
-        )
-    if loop.gradient == "truncated" and loop.window == loop.steps:
-        yield f"arm.refinement.window={loop.window}: all {loop.steps} steps are in the window; use gradient=full"
-    if loop.gradient == "last" and first == 1 and loop.steps > 1:
-        yield f"{key}: the last slow update is the first step; use full"
-    if period is not None and not any((t - 1) % period == 0 for t in range(first, loop.steps + 1)):
-        yield (
-            f"arm.refinement.window={loop.window}: no update of the slow module (every {period} steps) falls into it, "
-            "so it never trains; widen it or use gradient=last"
-        )
-    if loop.steps == 1:
-        yield f"{key}: with 1 refinement step there is nothing to cut; use full"
-
-
-def _of_supervision(arm: Arm) -> Iterator[str]:
-    loop = arm.refinement
-    trained = loop.steps - loop.first_with_gradient(arm.controller.slow_period) + 1
-    if loop.supervision != "last" and trained < 2:
-        yield f"arm.refinement.supervision={loop.supervision}: only one step is trained; use last or more steps"
-    if loop.supervised is None:
-        return
-    key = f"arm.refinement.supervised={loop.supervised}"
-    if loop.supervision == "last":
-        yield f"{key}: has an effect only with arm.refinement.supervision=uniform or ramp"
-    if not 1 < loop.supervised <= trained:
-        yield f"{key}: choose 2..{trained}, steps with gradient, or arm.refinement.supervision=last"
-
-
-def _of_targets(loop: RefinementConfig, targets: int) -> Iterator[str]:
-    if targets and loop.supervision == "last":
-        yield (
-            "arm.refinement.supervision=last: the task has a target for each step, and one alone would be seen; use "
-            "uniform or ramp, or targets of the task for the answer alone"
-        )
-    if loop.steps_in_all < targets:
-        yield (
-            f"arm.refinement.steps={loop.steps}: the task has targets for {targets} steps, the last of them the "
-            f"answer; choose {targets} or more"
-        )
-
-
 def _of_route(arm: Arm, task: TaskFacts) -> Iterator[str]:
     if not arm.router.follows_route:
         return
@@ -229,53 +176,6 @@ def _of_route(arm: Arm, task: TaskFacts) -> Iterator[str]:
         yield f"{key}: the task does not say which relation is to be followed; use another router"
     elif steps < hops:
         yield f"{key}: follows {hops} relations, one a step, in {steps}; choose arm.refinement.steps={hops} or more"
-
-
-def _of_loop(loop: RefinementConfig) -> Iterator[str]:
-    if (loop.steps_in_all == 1 and loop.injection != "none") or (loop.steps == 1 and loop.reuse != "none"):
-        yield (
-            f"arm.refinement.steps=1: injection={loop.injection} and reuse={loop.reuse} act from the second step on; "
-            "use none or more steps"
-        )
-
-
-def _of_segments(arm: Arm) -> Iterator[str]:
-    loop, period = arm.refinement, arm.controller.slow_period
-    if loop.segments == 1:
-        return
-    key = f"arm.refinement.segments={loop.segments}"
-    if loop.injection != "input":
-        yield (
-            f"{key}: later segments start from a detached state, so without arm.refinement.injection=input they do "
-            "not train the embedding"
-        )
-    if arm.halting.learned:
-        yield (
-            f"{key}: ponder halting learns where to stop within one segment and would never reach another; use fixed "
-            "or entropy, or segments=1"
-        )
-    if loop.gradient != "full" and period is not None and loop.steps % period:
-        yield (
-            f"{key}: with gradient={loop.gradient} the window would lie differently in each segment; choose "
-            f"arm.refinement.steps a multiple of {period} (the controller's period)"
-        )
-
-
-def _of_reuse(arm: Arm) -> Iterator[str]:
-    if arm.refinement.reuse == "heads" and arm.composition_rank:
-        yield (
-            f"arm.composition_rank={arm.composition_rank}: with arm.refinement.reuse=heads all steps would keep the "
-            "composition that the first one's queries asked for; use reuse=keys_values or none"
-        )
-    elif (
-        arm.refinement.reuse == "heads"
-        and not (arm.router.scores or arm.router.follows_route)
-        and arm.output_gate == "none"
-    ):
-        yield (
-            "arm.refinement.reuse=heads: only the gates change over steps, and this arm has none that do; use "
-            "keys_values"
-        )
 
 
 def _of_balance(arm: Arm) -> Iterator[str]:

@@ -31,6 +31,8 @@ class Layout:
             none; none after T steps. Where a task knows it (see `OracleRouter`).
         inputs: [T, B, 1|L, D], what is added to the hidden states before each of the first T refinement steps, beside
             what the refinement itself adds.
+        keys: int64 [B], of which what is random about the refinement of each example is drawn
+            (`headwise.reasoning.draws`), where something is.
     """
 
     padding: Tensor | None = None
@@ -38,6 +40,7 @@ class Layout:
     positions: Tensor | None = None
     route: Tensor | None = None
     inputs: Tensor | None = None
+    keys: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,22 @@ class Mask:
         attention: broadcastable to [B, H, L, L]: bool, True where a query may look, or float, added to the scores, -inf
             where it may not; None: everywhere.
         inputs: [T, B, 1|L, D], what a layout has for each step, or None.
+        keys: int64 [B], of the examples, or None.
     """
 
     padding: Tensor | None = None
     attention: Tensor | None = None
     inputs: Tensor | None = None
+    keys: Tensor | None = None
 
     def rows(self, index: Tensor) -> "Mask":
         """The mask of the examples in `index`."""
-        padding, attention, inputs = self.padding, self.attention, self.inputs
+        padding, attention, inputs, keys = self.padding, self.attention, self.inputs, self.keys
         if attention is not None and attention.shape[0] > 1:  # else the same for all
             attention = attention[index]
         inputs = None if inputs is None else inputs[:, index]
-        return Mask(None if padding is None else padding[index], attention, inputs)
+        padding, keys = (None if part is None else part[index] for part in (padding, keys))
+        return Mask(padding, attention, inputs, keys)
 
 
 class RelativeBias(nn.Module):
@@ -141,7 +147,7 @@ def mask_of(layout: Layout, heads: int, along: Sequence[str], bias: Tensor | Non
         # Kernels take a bool mask by making it a float one, at every step and layer anew.
         assert attention is not None
         attention = torch.zeros_like(attention, dtype=like.dtype).masked_fill_(~attention, -torch.inf)
-    return Mask(layout.padding, attention, layout.inputs)
+    return Mask(layout.padding, attention, layout.inputs, layout.keys)
 
 
 def gates_of_route(layout: Layout, along: Sequence[str], heads: int, steps: int, like: Tensor) -> list[Tensor]:

@@ -28,10 +28,14 @@ if TYPE_CHECKING:
     from headwise.models.arm import Arm
     from headwise.models.backbone import RoutedStack
     from headwise.models.sizes import ModelConfig
-    from headwise.reasoning.refinement import Trace
+    from headwise.reasoning.trace import Trace
 
 Batch = dict[str, Tensor]
 """Named tensors, each with B as its first dimension."""
+
+KEYS = "random_keys"
+"""Of a batch: int64 [B], of which what is random about the refinement of each example is drawn, where training or an
+evaluation has put them there (`headwise.reasoning.draws.keys_of`)."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -181,6 +185,8 @@ class Task(nn.Module, ABC):
     """The smallest and the largest value that the primary metric can take, so that no interval leaves it."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
     """All metrics of which lower values are better, those of the task's analysis and the primary one included."""
+    exact: ClassVar[str | None] = None
+    """Name of the metric that is 1 where every term of an example is right and else 0, if there is one."""
     causal: ClassVar[bool] = False
     """Whether position i may see only positions up to i."""
     training_size: ClassVar[str | None] = None
@@ -289,7 +295,7 @@ class TaskModel(nn.Module):
     def embed(self, batch: Batch) -> tuple[Tensor, Layout]:
         """What the backbone is given: the embedding [B, L, D], and the layout with its padding."""
         x, padding = self.task.embed(batch)
-        return x, replace(self.task.layout(batch), padding=padding)
+        return x, replace(self.task.layout(batch), padding=padding, keys=batch.get(KEYS))
 
     def forward(self, batch: Batch, carry: Any = None, gates: Any = None, record: bool = False) -> Trace:
         """Embed the batch and run the backbone; `carry`, `gates` and `record` are the backbone's."""

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from headwise.files import typed
-from headwise.tasks.base import Batch, Source
+from headwise.reasoning.draws import keys_of
+from headwise.tasks.base import KEYS, Batch, Source
 from headwise.training.objective import Part
 from headwise.training.processes import Processes
 
@@ -31,6 +32,7 @@ class TrainingBatches:
         accumulate: parts that a process computes one after the other; default 1.
         processes: that share each batch; default this one alone.
         device: where the batches are put; for another than the CPU they are made one ahead, in memory that it reads.
+        keyed: give each example a key to draw from, a function of (seed, number of its batch, index) alone.
 
     Attributes:
         position: segments given so far, one for each update.
@@ -48,9 +50,10 @@ class TrainingBatches:
         accumulate: int = 1,
         processes: Processes | None = None,
         device: str = "cpu",
+        keyed: bool = False,
     ) -> None:
         self.source, self.batch_size, self.updates, self.seed = source, batch_size, updates, seed
-        self.segments, self.accumulate, self.device = segments, accumulate, device
+        self.segments, self.accumulate, self.device, self.keyed = segments, accumulate, device, keyed
         self.processes = processes or Processes()
         self.position, self.epoch, self.examples = 0, 0, 0
         self.updates_per_epoch = len(self._plan(0)) * segments
@@ -104,8 +107,8 @@ class TrainingBatches:
 
     def _from(self, number: int) -> Iterator[tuple[int, int, list[Batch]]]:
         """From batch `number` on: epoch, examples, and the parts of this process."""
-        for epoch, index in self._indices(number):
-            yield epoch, len(index), [self._batch(part) for part in self._parts(index)]
+        for place, (epoch, index) in enumerate(self._indices(number), start=number):
+            yield epoch, len(index), [self._batch(part, place) for part in self._parts(index)]
 
     def _indices(self, number: int) -> Iterator[tuple[int, Tensor]]:
         """From batch `number` on, without end: epoch and examples."""
@@ -128,8 +131,10 @@ class TrainingBatches:
         own = index.tensor_split(self.processes.count)[self.processes.rank]
         return list(own.tensor_split(self.accumulate))
 
-    def _batch(self, index: Tensor) -> Batch:
+    def _batch(self, index: Tensor, number: int) -> Batch:
         batch = self.source.batch(index)
+        if self.keyed:
+            batch = batch | {KEYS: keys_of(index, self.seed, number)}
         if self.device == "cpu":
             return batch
         pinned = self.device.startswith("cuda")

@@ -154,6 +154,7 @@ def assembled(
         training.accumulate,
         processes,
         device,
+        keyed=config.arm.refinement.draws,
     )
     recorder = Recorder(
         directory, loggers, batches, training.log_every, training.validate_every, processes, training.profile

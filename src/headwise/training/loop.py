@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from headwise.reasoning.refinement import Carry
+from headwise.reasoning.trace import Carry
 from headwise.routing.balance import steer
 from headwise.tasks.base import Batch, TaskModel
 from headwise.training.average import WeightAverage

@@ -104,8 +104,9 @@ def weights_memory(config: RunConfig, facts: dict[str, Any], process: int = 0) -
         InputError: numbers of parameters beyond what can be counted.
     """
     one, two = (_weights(config, facts, depth) for depth in (1, 2))
+    blocks = config.model.depth * config.arm.refinement.recursion.stacks
     held, trained = (a + (config.model.depth - 1) * (b - a) for a, b in zip(one, two, strict=True))
-    return Memory(held, trained, 2 * trained, 0, 0, held + 2 * trained, process + BLOCK_OBJECTS * config.model.depth)
+    return Memory(held, trained, 2 * trained, 0, 0, held + 2 * trained, process + BLOCK_OBJECTS * blocks)
 
 
 def check_memory(config: RunConfig, facts: dict[str, Any]) -> None:
@@ -157,7 +158,8 @@ def _clearly_fits(config: RunConfig, room: int) -> bool:
     """Whether a model takes so little that nobody need build it to see: on the meta device, too, the first of a process
     loads what takes as long as torch itself."""
     model = config.model
-    blocks = model.depth * (4 * model.width**2 + 3 * model.width * model.ffn)  # of SwiGLU, the largest
+    each = 4 * model.width**2 + 3 * model.width * model.ffn  # with SwiGLU, the largest
+    blocks = model.depth * config.arm.refinement.recursion.stacks * each
     around = WORDS * model.width
     return 16 * (blocks + around) < room / 4  # weight, gradient and two moments, 4 bytes each
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from headwise.errors import InputError
 from headwise.models.precision import Precision, autocast
-from headwise.reasoning.refinement import Carry, Trace
+from headwise.reasoning.trace import Carry, Trace
 from headwise.tasks.base import Batch, TaskModel
 
 

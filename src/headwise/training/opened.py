@@ -14,7 +14,8 @@ from torch import Tensor
 from headwise.errors import InputError
 from headwise.files import read_mapping, read_records
 from headwise.models.checkpoint import CONFIG as MODEL
-from headwise.tasks.base import SPLITS, Batch, TaskData, TaskModel
+from headwise.reasoning.draws import keys_of
+from headwise.tasks.base import KEYS, SPLITS, Batch, TaskData, TaskModel
 from headwise.training.building import data_of, reproducible
 from headwise.training.config import RunConfig, read
 from headwise.training.evaluation import load, saved
@@ -92,7 +93,10 @@ class OpenRun:
         if split not in SPLITS:
             raise InputError(f"split={split}: choose one of {', '.join(SPLITS)}")
         source = self.data.split(split)
-        return [source.batch(torch.tensor([index])) for index in range(min(number, len(source)))]
+        places = torch.split(torch.arange(min(number, len(source))), 1)
+        if not self.config.arm.refinement.draws:
+            return [source.batch(index) for index in places]
+        return [source.batch(index) | {KEYS: keys_of(index, 0)} for index in places]  # draws as it was scored with
 
     @torch.no_grad()
     def gates(self, example: Batch) -> Tensor:

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headwise.reasoning.refinement import Trace
+from headwise.reasoning.draws import keys_of
+from headwise.reasoning.trace import Trace
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.diagnostics import gate_statistics, load, mean_gates, router_state
 from headwise.routing.gates import Gates
 from headwise.routing.pooling import pooled
 from headwise.routing.routers import Router
-from headwise.tasks.base import Source, TaskModel
+from headwise.tasks.base import KEYS, Source, TaskModel
 from headwise.training.processes import Processes, unsharded
 
 COLLAPSED = 1.2  # mean refinement steps below which learned halting has given up on refinement
@@ -50,7 +51,12 @@ class Score:
 
 @torch.no_grad()
 def score(
-    model: TaskModel, source: Source, batch_size: int, examples: int = 0, processes: Processes | None = None
+    model: TaskModel,
+    source: Source,
+    batch_size: int,
+    examples: int = 0,
+    processes: Processes | None = None,
+    seed: int = 0,
 ) -> Score:
     """Run `model` over `source` in evaluation mode, on the device where it is.
 
@@ -62,6 +68,8 @@ def score(
         batch_size: at most so many at once; does not change the result.
         examples: keep the gates of so many of the first examples.
         processes: that share the source, each with batches of its own; all get the same score. Default this one alone.
+        seed: of random initial states and of noise on the path, where there are any; an example draws from it and its
+            index alone.
     """
     processes = processes or Processes()
     training, device = model.training, next(model.parameters()).device
@@ -74,7 +82,8 @@ def score(
             for number in range(math.ceil(len(plan) / processes.count)):
                 # One batch more than its own keeps the others company: all put sharded weights together at once.
                 index = own[number] if number < len(own) else plan[0]
-                batch = {name: tensor.to(device) for name, tensor in source.batch(index).items()}
+                batch = source.batch(index) | {KEYS: keys_of(index, seed)}
+                batch = {name: tensor.to(device) for name, tensor in batch.items()}
                 x, layout = model.embed(batch)
                 trace = model.backbone(x, layout, record=True)
                 prediction = model.task.read_out(trace.states[-1], batch)
@@ -121,10 +130,12 @@ def _queued(values: Tensor) -> Tensor:
 
 
 def _record(trace: Trace) -> Trace:
-    """The trace with steps, gates and the controller's state queued for the host; hidden states stay on the device."""
+    """The trace with steps, gates, residuals and the controller's state queued for the host; hidden states stay."""
     gates = None if trace.gates is None else [[layer.on_host() for layer in layers] for layers in trace.gates]
     state = None if trace.carry.state is None else trace.carry.state.on_host()
-    return replace(trace, steps=_queued(trace.steps), gates=gates, carry=replace(trace.carry, state=state))
+    moved, carry = trace.residuals, replace(trace.carry, state=state)
+    residuals = None if moved is None else _queued(moved)
+    return replace(trace, steps=_queued(trace.steps), gates=gates, residuals=residuals, carry=carry)
 
 
 def uncompiled() -> AbstractContextManager[None]:
@@ -147,6 +158,7 @@ class _Routing:
         self.loads: dict[int, list[tuple[int, list[float]]]] = {}
         self.used: dict[int, Tensor] = {}  # layer -> [H] bool
         self.gates: dict[tuple[int, int], tuple[int, list[float]]] = {}  # (step, layer) -> examples, gate sums [H]
+        self.residuals: dict[int, tuple[int, float]] = {}  # update of the answer -> examples, sum
         self.first: dict[int, list[list[Any]]] = {}
 
     def add(self, trace: Trace, mask: Tensor | None, index: Tensor) -> None:
@@ -156,18 +168,24 @@ class _Routing:
         state = trace.carry.state
         if state is not None and state.slow_updates is not None:
             self._sum("slow_updates", pooled(state.slow_updates, mask).sum().item())
+        cycle = self.backbone.arm.refinement.recursion.cycle
+        for place, moved in enumerate([] if trace.residuals is None else trace.residuals, start=1):
+            own = moved[trace.steps >= place * cycle].double()
+            rows, total = self.residuals.get(place, (0, 0.0))
+            self.residuals[place] = rows + len(own), total + own.sum().item()
         by_layer: dict[int, list[tuple[Gates, Tensor | None]]] = {}
         for t, layers in enumerate(trace.gates or [], start=1):
             running = (trace.steps >= t).nonzero().flatten()
+            first = self.backbone.first_layer(t)
             for layer, gates in enumerate(layers):
                 own = gates if len(running) == batch else gates.rows(running)
                 own_mask = mask if mask is None or len(running) == batch else mask[running]
-                by_layer.setdefault(layer, []).append((own, own_mask))
+                by_layer.setdefault(first + layer, []).append((own, own_mask))
                 self._mean_gates(t, layer, own, own_mask)
                 if not self.attentions:  # layers of a pretrained model, which compute every head
                     continue
                 # Of the states only shape and device count here.
-                plan = self.attentions[layer].plan(own.weight, trace.states[0, : len(running)])
+                plan = self.attentions[first + layer].plan(own.weight, trace.states[0, : len(running)])
                 self._sum("executed", plan.heads_executed.sum().item())
                 self._sum("layers", len(running))
         for layer, pairs in by_layer.items():
@@ -191,6 +209,9 @@ class _Routing:
         for place, (rows, sums) in found["gates"].items():
             own_rows, own = self.gates.get(place, (0, [0.0] * len(sums)))
             self.gates[place] = own_rows + rows, [a + b for a, b in zip(own, sums, strict=True)]
+        for update, (rows, total) in found["residuals"].items():
+            own_rows, own_total = self.residuals.get(update, (0, 0.0))
+            self.residuals[update] = own_rows + rows, own_total + total
         self.first |= found["first"]
 
     def line(self) -> dict[str, Any]:
@@ -214,6 +235,8 @@ class _Routing:
             "ponder_cost": steps if ponders else 0.0,
             "collapsed": ponders and steps < COLLAPSED,
             "temperature": self.backbone.temperature,
+            # Mean over examples of how far each update moved the answer
+            "residuals": [round(total / rows, 6) for _, (rows, total) in sorted(self.residuals.items()) if rows],
             "layers": [self._of_layer(layer, router) for layer, router in enumerate(self.backbone.routers())],
             "gates": [[self._gate(t, layer) for layer in range(depth)] for t in range(1, last + 1)],
         }

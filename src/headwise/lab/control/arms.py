@@ -97,7 +97,9 @@ def _in_loop(name: str, steps: int, heads: int | None) -> str:
     """An arm as `load_arms` takes it, in a loop of so many steps, with what it needs to fit: a slow module that runs
     more than once, and half of the heads where a number of them is fixed."""
     arm = build(Arm, preset("arm", name), "arm")
-    words = [f"refinement.steps={steps}", "refinement.injection=input"]
+    recursion = arm.refinement.recursion
+    steps = recursion.cycle * max(2, round(steps / recursion.cycle)) if recursion.cycle > 1 else steps
+    words = [f"refinement.steps={steps}"] + ["refinement.injection=input"] * (not recursion.injects)
     period = arm.controller.slow_period
     if period is not None and period >= steps:
         words.append(f"controller.period={steps - 1}")

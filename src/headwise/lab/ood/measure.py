@@ -144,7 +144,8 @@ class Measuring:
         if value > config.model.heads:
             raise InputError(f"{axis}={value}: it has {config.model.heads}")
         if axis == "random_heads":
-            order = random_order(config.model.depth, config.model.heads, run.seed)
+            layers = config.model.depth * config.arm.refinement.recursion.stacks
+            order = random_order(layers, config.model.heads, run.seed)
         else:
             order = self._order(run, config, model, data)
         return changed_gates(model, KeptHeads.first(order, value))
@@ -165,10 +166,10 @@ def random_order(depth: int, heads: int, seed: int) -> Tensor:
 
 
 def _steps(config: RunConfig, times: float) -> int:
-    trained = config.arm.refinement.steps
+    trained, cycle = config.arm.refinement.steps, config.arm.refinement.recursion.cycle
     if times < 1 and trained == 1:
         raise InputError(f"steps={times:g}: it was trained on 1 refinement step, and fewer are none")
-    return max(1, round(times * trained))
+    return cycle * max(1, round(times * trained / cycle))
 
 
 def _scored(config: RunConfig, model: TaskModel, test: TestSet) -> Measured:

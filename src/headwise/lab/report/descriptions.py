@@ -6,6 +6,8 @@ from typing import Any
 from headwise.lab.formatting import format_count, format_percent, format_quantity, join_words
 from headwise.lab.records import number
 from headwise.models.arm import Arm
+from headwise.reasoning.recursion import SingleStream
+from headwise.reasoning.refinement import RefinementConfig
 from headwise.schema import build
 from headwise.tasks import TASKS
 
@@ -184,6 +186,10 @@ def _loop(loop: Plain) -> str:
     text = f"applied {format_quantity(loop['steps'], 'time')}"
     text += f" in each of {segments} segments, from the state of the one before" if segments > 1 else ""
     text += ", the embedding added again each time" if loop["injection"] == "input" else ""
+    refined = build(RefinementConfig, loop, "arm.refinement")
+    text += f", in which {refined.recursion.describe()}" if refined.recursion != SingleStream() else ""
+    text += "" if refined.initial_state.embeds else f", from a {refined.initial_state.describe()}"
+    text += f", noise {refined.noise:g} on the path" if refined.noise else ""
     which = f"the last {loop['supervised']} steps" if loop.get("supervised") else "every step"
     text += {"last": "", "uniform": f", {which} supervised", "ramp": f", {which} supervised, later ones more"}[
         loop["supervision"]

@@ -16,7 +16,7 @@ from headwise.models.arm import Arm
 from headwise.models.backbone import RoutedStack
 from headwise.models.sizes import ModelConfig
 from headwise.pretrained.retrofit import Retrofitted, retrofit
-from headwise.reasoning.refinement import Carry, Trace
+from headwise.reasoning.trace import Carry, Trace
 from headwise.routing.layout import Layout
 from headwise.routing.routers import Router
 from headwise.tasks.pretrained.language_model import hidden_states

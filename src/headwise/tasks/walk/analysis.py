@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headwise.reasoning.refinement import Trace
+from headwise.reasoning.trace import Trace
 from headwise.routing.layout import Layout, gates_of_route, heads_along
 from headwise.tasks.base import Batch, Source, TaskData, TaskModel
 from headwise.tasks.proportions import proportion

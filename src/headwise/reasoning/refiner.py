@@ -1,0 +1,287 @@
+"""The refiner: runs the stack step by step, under a controller and a halting policy.
+
+Legend: B batch, L length, D width, H heads, R most steps, K supervised steps.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from headwise.reasoning.controllers import Controller
+from headwise.reasoning.draws import normal, places_of
+from headwise.reasoning.halting import Halting, ponder_distribution
+from headwise.reasoning.initial_states import InitialState
+from headwise.reasoning.recursion import residual
+from headwise.reasoning.refinement import PathNoise, RefinementConfig
+from headwise.reasoning.state import ControllerState
+from headwise.reasoning.trace import Carry, StackOutput, Trace
+from headwise.routing.attention import LayerMemory
+from headwise.routing.balance import head_loads
+from headwise.routing.gates import Gates
+from headwise.routing.layout import Mask
+from headwise.routing.pooling import batch_mean
+
+
+@dataclass(frozen=True)
+class _Live:
+    """What a refinement in progress holds of the examples that still run."""
+
+    hidden: Tensor  # [B, L, D]; of two streams the answer
+    latent: Tensor | None  # [B, L, D], of two streams
+    start: Tensor  # [B, L, D], the embedding
+    mask: Mask
+    state: ControllerState | None = None
+    memory: list[LayerMemory] | None = None
+    carried: bool = False  # whether `hidden` is not the embedding
+
+    def rows(self, index: Tensor) -> "_Live":
+        return _Live(
+            self.hidden[index],
+            None if self.latent is None else self.latent[index],
+            self.start[index],
+            self.mask.rows(index),
+            None if self.state is None else self.state.rows(index),
+            None if self.memory is None else [layer.rows(index) for layer in self.memory],
+            self.carried,
+        )
+
+
+class Refiner(nn.Module):
+    """Runs the stack, in training over the R steps of one segment, at evaluation over all until each example halts.
+
+    Args:
+        stacks: of blocks, as many as the recursion has: one, or another one for the answer.
+        controller: or None.
+        halting: or None for all R steps.
+        config: the refinement's settings.
+        width: D.
+        loads: report in training how much each head was used.
+
+    Attributes:
+        noise_at_evaluation: noise on the path in evaluation mode; none at the start.
+    """
+
+    def __init__(
+        self,
+        stacks: Sequence[nn.Module],
+        controller: Controller | None,
+        halting: Halting | None,
+        config: RefinementConfig,
+        width: int,
+        loads: bool = False,
+    ) -> None:
+        super().__init__()
+        self.stack, self.answer_stack = stacks[0], stacks[1] if len(stacks) > 1 else None
+        self.controller, self.halting, self.config = controller, halting, config
+        self.initial_state: InitialState = config.initial_state.build(width, config.recursion.streams)
+        self.reports_loads, self.noise_at_evaluation = loads, PathNoise()
+
+    @property
+    def stacks(self) -> list[nn.Module]:
+        """All of them, in the order of `Recursion.stack`."""
+        return [self.stack] if self.answer_stack is None else [self.stack, self.answer_stack]
+
+    @property
+    def noise(self) -> PathNoise:
+        """Noise on the path in the present mode."""
+        return PathNoise(self.config.noise) if self.training else self.noise_at_evaluation
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Mask,
+        carry: Carry | None = None,
+        gates: Sequence[Sequence[Tensor]] | None = None,
+        record: bool = False,
+    ) -> Trace:
+        """Refine `x`.
+
+        Args:
+            x: [B, L, D], the embedding.
+            mask: which tokens are real, and where attention may look.
+            carry: of an earlier pass over the same examples; None starts afresh.
+            gates: forced gates [B, L|1, H] per step, of all segments, and layer of the stack that it applies (one
+                step's are used at all steps); None: the routers'.
+            record: keep gates and residuals in the trace.
+        """
+        mask = self._keyed(mask, x)
+        if carry is None:
+            answer, *latent = self.initial_state(x, mask.keys, places_of(mask.padding, x))
+            live = _Live(answer, latent[0] if latent else None, x, mask, carried=not self.config.initial_state.embeds)
+        else:
+            live = _Live(carry.hidden, carry.latent, x, mask, carry.state, carried=True)
+        if self.training or self.halting is None:
+            return self._all_steps(live, gates, record, 0 if carry is None else carry.steps)
+        return self._until_halted(live, gates, record)
+
+    def _step(self, live: _Live, t: int, gates: Sequence[Tensor] | None) -> tuple[_Live, StackOutput, Tensor | None]:
+        """Step t (from 1, over all segments): the states after it, the stack's output and the controller's context."""
+        loop, recursion = self.config, self.config.recursion
+        if (t - 1) % loop.steps == 0:  # a segment hands on its state and nothing else
+            live = replace(live, memory=None)
+        context, state, losses = None, live.state, {}
+        if self.controller is not None:
+            heads = live.memory[-1].heads if live.memory else None
+            context, state, losses = self.controller(live.hidden, live.mask.padding, live.state, heads)
+        added = live.start if recursion.injects or (loop.injection == "input" and live.carried) else None
+        hidden, inputs = recursion.read(t, live.hidden, live.latent, added), live.mask.inputs
+        if inputs is not None and t <= len(inputs):
+            hidden = hidden + inputs[t - 1]
+        stack = self.stacks[recursion.stack(t)]
+        out: StackOutput = stack(hidden, live.mask, context, self._reused(live.memory), gates)
+        out.losses.update(losses)
+        answer, latent = recursion.written(t, out.hidden, live.hidden, live.latent)
+        return _Live(answer, latent, live.start, live.mask, state, out.memory, carried=True), out, context
+
+    def _all_steps(self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool, before: int) -> Trace:
+        """The R steps of a segment; at evaluation those of all segments."""
+        loop, last = self.config, self.config.steps if self.training else self.config.steps_in_all
+        first = loop.first_with_gradient(self.controller.slow_period if self.controller else None)
+        states, numbers, residuals = list[Tensor](), list[int](), list[Tensor]()
+        stopping, recorded = list[Tensor](), list[list[Gates]]()
+        losses: dict[str, list[Tensor]] = {}
+        loads: dict[int, list[Tensor]] = {}
+        for t in range(before + 1, before + last + 1):
+            answered, old = loop.recursion.answers(t), live.hidden
+            with torch.no_grad() if t < before + first else nullcontext():
+                live, out, context = self._step(live, t, _forced(gates, t))
+                if answered and self.halting is not None and self.halting.learned:
+                    stopping.append(self.halting(context, out.gates, live.mask.padding))
+            if record:
+                recorded.append(out.gates)
+            if record and answered:
+                residuals.append(residual(live.hidden, old, live.mask.padding))
+            if t >= before + first:
+                if answered:
+                    states.append(live.hidden)
+                    numbers.append(t)
+                if self.training and self.reports_loads and out.gates:
+                    used = torch.stack([head_loads(layer, live.mask.padding) for layer in out.gates])
+                    loads.setdefault(loop.recursion.stack(t), []).append(used)
+                for name, value in out.losses.items():
+                    losses.setdefault(name, []).append(value)
+            live = self._noisy(live, t)
+        steps = live.hidden.new_full((len(live.hidden),), last)
+        # Costs that count something add up over steps; the rest are means.
+        named = {k: torch.stack(v).sum() if k == "slow_updates" else torch.stack(v).mean() for k, v in losses.items()}
+        if stopping and self.training:
+            weights = ponder_distribution(torch.stack(stopping))  # [K, B]
+            steps = (weights * torch.tensor(numbers, device=weights.device)[:, None]).sum(0)
+            named["ponder"] = batch_mean(steps)
+        else:
+            weights = self._weights(states[-1], len(states))
+            states, numbers = states[-len(weights) :], numbers[-len(weights) :]
+        return Trace(
+            torch.stack(states),
+            weights,
+            steps,
+            named,
+            Carry(live.hidden, live.state, before + last, live.latent),
+            recorded if record else None,
+            torch.cat([torch.stack(loads[stack]).mean(0) for stack in sorted(loads)]) if loads else None,
+            numbers,
+            torch.stack(residuals) if record else None,
+        )
+
+    def _weights(self, state: Tensor, trained: int) -> Tensor:
+        """What the last of so many states weigh in the loss, [K, B]; at evaluation the last one alone is looked at."""
+        loop = self.config
+        if loop.supervision == "last" or not self.training:
+            return state.new_ones(1, len(state))
+        lowest = 0.3 if loop.supervision == "ramp" else 1.0
+        ramp = torch.linspace(lowest, 1, min(loop.supervised or trained, trained), device=state.device)
+        return (ramp / ramp.sum()).to(state.dtype)[:, None].expand(-1, len(state))
+
+    def _until_halted(self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool) -> Trace:
+        """Halted examples leave the batch. With learned halting one stops at the first t whose cumulative p >= 1/2."""
+        assert self.halting is not None
+        last, batch = self.config.steps_in_all, len(live.hidden)
+        running = torch.arange(batch, device=live.hidden.device)
+        final, steps = torch.empty_like(live.hidden), live.hidden.new_zeros(batch)
+        going = live.hidden.new_ones(batch)  # probability of coming as far as this step
+        halted: list[tuple[Tensor, Carry]] = []
+        recorded, residuals = list[list[Gates]](), list[Tensor]()
+        for t in range(1, last + 1):
+            answered, old = self.config.recursion.answers(t), live.hidden
+            forced = _forced(gates, t)
+            forced = None if forced is None else [layer[running] for layer in forced]
+            live, out, context = self._step(live, t, forced)
+            if record:
+                recorded.append(_scattered(out.gates, running, batch, recorded[-1] if recorded else None))
+            if not answered:  # nothing to read out yet
+                live = self._noisy(live, t)
+                continue
+            going = going * (1 - self.halting(context, out.gates, live.mask.padding))
+            if record:
+                moved = residual(live.hidden, old, live.mask.padding)
+                residuals.append((residuals[-1] if residuals else moved).index_copy(0, running, moved))
+            stops = (going <= 0.5) if t < last else torch.ones_like(going, dtype=torch.bool)
+            answer, live = live.hidden, self._noisy(live, t)
+            if stops.any():
+                index = stops.nonzero().flatten()
+                final = final.index_copy(0, running[index], answer[index])
+                steps = steps.index_fill(0, running[index], t)
+                halted.append((running[index], Carry(live.hidden, live.state, t, live.latent).rows(index)))
+                index = (~stops).nonzero().flatten()
+                if not len(index):
+                    break
+                running, going, live = running[index], going[index], live.rows(index)
+        carry = Carry.joined([part for _, part in halted], torch.cat([index for index, _ in halted]).argsort())
+        return Trace(
+            final[None],
+            final.new_ones(1, batch),
+            steps,
+            {},
+            carry,
+            recorded if record else None,
+            residuals=torch.stack(residuals) if record else None,
+        )
+
+    def _keyed(self, mask: Mask, x: Tensor) -> Mask:
+        """The mask with a key for each example where something is drawn. Where the layout has none, keys are drawn in
+        training, as dropout is, and at evaluation all examples draw alike."""
+        if mask.keys is not None or not (self.config.initial_state.draws or self.noise.deviation):
+            return mask
+        if self.training:
+            return replace(mask, keys=torch.randint(2**62, (len(x),), device=x.device))
+        return replace(mask, keys=torch.zeros(len(x), dtype=torch.int64, device=x.device))
+
+    def _noisy(self, live: _Live, t: int) -> _Live:
+        """The states with the noise that they get after step t."""
+        noise, recursion = self.noise, self.config.recursion
+        if not noise.deviation or t % noise.every:
+            return live
+        keys, places = live.mask.keys, places_of(live.mask.padding, live.hidden)
+        assert keys is not None
+
+        def with_noise(state: Tensor, stream: int) -> Tensor:
+            drawn = normal(keys, recursion.streams * t + stream, places, state.shape[-1])  # after the initial states
+            return state + (noise.deviation * drawn).to(state.dtype)
+
+        answered = {recursion.answers(step) for step in range(t - noise.every + 1, t + 1)}
+        hidden = with_noise(live.hidden, 0) if True in answered else live.hidden
+        latent = with_noise(live.latent, 1) if False in answered and live.latent is not None else live.latent
+        return replace(live, hidden=hidden, latent=latent)
+
+    def _reused(self, memory: list[LayerMemory] | None) -> list[LayerMemory] | None:
+        if memory is None or self.config.reuse == "none":
+            return None
+        if self.config.reuse == "heads":
+            return memory
+        return [LayerMemory(layer.keys, layer.values) for layer in memory]
+
+
+def _forced(gates: Sequence[Sequence[Tensor]] | None, t: int) -> Sequence[Tensor] | None:
+    if gates is None:
+        return None
+    return gates[0] if len(gates) == 1 else gates[t - 1]
+
+
+def _scattered(gates: list[Gates], running: Tensor, batch: int, before: list[Gates] | None) -> list[Gates]:
+    """The gates of the running examples in a full batch; halted ones keep what they had before."""
+    if before is None:
+        return gates
+    return [new.placed(running, old) for old, new in zip(before, gates, strict=True)]
