@@ -40,7 +40,7 @@ def rotary(x: Tensor) -> Tensor:
 
 
 def layer(block: Block) -> Callable[[Tensor], Tensor]:
-    """x <- RMSNorm(x + attention(x)); x <- RMSNorm(x + SwiGLU(x)), with the weights of a block and nothing else of it."""
+    """x <- RMSNorm(x + attention(x)); x <- RMSNorm(x + SwiGLU(x)), with a block's weights and nothing else of it."""
     projection, output = block.attention.projection, block.attention.output.weight
     gate_up, down = block.ffn.gate_up.weight, block.ffn.down.weight
 

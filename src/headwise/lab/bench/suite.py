@@ -6,7 +6,7 @@ R refinement steps.
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from headwise.errors import InputError
+from headwise.lab.bench.memory import training_bytes
 from headwise.lab.bench.plain_loop import PlainLoop
+from headwise.lab.bench.plain_recursion import PlainRecursion
 from headwise.lab.bench.timing import ROUNDS, alternate, cut_down
 from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
@@ -22,6 +24,8 @@ from headwise.models.compilation import compile_backbone
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning.controllers import HRMConfig
 from headwise.reasoning.halting import PonderHalting
+from headwise.reasoning.initial_states import FixedState
+from headwise.reasoning.recursion import TwoStreams
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.fixed_routers import StaticRouter
 from headwise.routing.gates import Sigmoid, TopK
@@ -243,6 +247,16 @@ def pretrained() -> list[Result]:
     return [Result(f"pretrained/{one.name}", one.ours, one.unit, one.plain, one.ratio) for one in measure()]
 
 
+def recursion() -> list[Result]:
+    """An update of TRM in its published block at D = 128, on the 81 cells of a sudoku, over the same in plain torch:
+    time of the processor on one thread; half a minute, so only when named."""
+    block = {"norm": "rms_unscaled", "norm_placement": "post", "activation": "swiglu", "bias": False, "rotary": True}
+    shape = ModelConfig(width=128, heads=4, ffn=384, depth=2, **block)  # type: ignore[arg-type]
+    loop = RefinementConfig(21, "last", recursion=TwoStreams(7), initial_state=FixedState())
+    ours, plain = Backbone(shape, Arm(refinement=loop)), PlainRecursion(shape, n=6, T=3)
+    return [_on_one_thread("train/trm_over_plain", [ours, plain], 81, 16, rounds=3 * ROUNDS)]
+
+
 def coverage() -> list[Result]:
     """Shares of simulated comparisons, over what the statistics promise; a minute, and nothing is timed."""
     from headwise.lab.bench.coverage import rows
@@ -268,6 +282,7 @@ BENCHMARKS: dict[str, Callable[[], list[Result]]] = {
     "decoding": decoding,
     "heads": heads,
     "pretrained": pretrained,
+    "recursion": recursion,
     "coverage": coverage,
 }
 ONLY_NAMED = {
@@ -279,6 +294,7 @@ ONLY_NAMED = {
     "layout",
     "mazes",
     "pretrained",
+    "recursion",
 }
 
 
@@ -319,13 +335,13 @@ def _over_loop(width: int, steps: int, compiled: bool = False) -> Result:
     return _on_one_thread(name, models, LENGTH, 32)
 
 
-def _on_one_thread(name: str, models: list[Backbone], length: int, batch: int) -> Result:
+def _on_one_thread(name: str, models: Sequence[nn.Module], length: int, batch: int, rounds: int = 6 * ROUNDS) -> Result:
     """An update of the first model over one of the second."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         updates = [_update(model, length, batch=batch) for model in models]
-        times = alternate(updates, calls=1, rounds=6 * ROUNDS, clock=time.thread_time)
+        times = alternate(updates, calls=1, rounds=rounds, clock=time.thread_time)
     finally:
         torch.set_num_threads(threads)
     ours, plain = map(statistics.median, times)
@@ -356,29 +372,8 @@ def _throughput(name: str, ours: nn.Module, reference: nn.Module) -> Result:
 
 
 def _memory(name: str, ours: nn.Module, reference: nn.Module) -> Result:
-    mine, theirs = training_bytes(ours), training_bytes(reference)
+    mine, theirs = (training_bytes(model, torch.randn(BATCH, LENGTH, SHAPE.width)) for model in (ours, reference))
     return Result(name, mine / 2**20, "MiB", theirs / 2**20, mine / theirs)
-
-
-def training_bytes(model: nn.Module) -> int:
-    """Bytes of one training step: distinct storages saved for backward, parameters, gradients, optimiser state."""
-    storages: dict[int, tuple[int, object]] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = (storage.nbytes(), storage)  # kept alive, so that no address is used twice
-        return tensor
-
-    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
-    x = torch.randn(BATCH, LENGTH, SHAPE.width)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        out = model(x)
-        (out if isinstance(out, Tensor) else out.states[-1]).square().mean().backward()
-    optimiser.step()
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    saved = sum(size for address, (size, _) in storages.items() if address not in own)
-    state = sum(t.nbytes for values in optimiser.state.values() for t in values.values() if isinstance(t, Tensor))
-    return saved + state + sum(2 * p.nbytes for p in model.parameters())
 
 
 def _same_as_plain(compacted: Backbone, full: Backbone, x: Tensor) -> None:
