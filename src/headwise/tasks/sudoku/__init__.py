@@ -11,6 +11,8 @@ ENTRY = TaskEntry(
     config=SudokuConfig,
     task=SudokuTask,
     data=SudokuData,
+    commands={"data sudoku": "headwise.tasks.sudoku.command", "solve": "headwise.tasks.sudoku.solve"},
+    analysis="headwise.tasks.sudoku.analysis.analyse",
     example={"size": 4, "train_puzzles": 24, "validation_puzzles": 8, "test_puzzles": 8},
 )
 

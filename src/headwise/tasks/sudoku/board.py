@@ -102,9 +102,7 @@ class Puzzles:
 
     def __getitem__(self, chosen: slice | NDArray[np.bool_] | Sequence[int]) -> Puzzles:
         index = chosen if isinstance(chosen, slice) else np.asarray(chosen)
-        return Puzzles(
-            self.box, self.clues[index], self.solution[index], self.guesses[index], self.rating[index]
-        )
+        return Puzzles(self.box, self.clues[index], self.solution[index], self.guesses[index], self.rating[index])
 
     @property
     def size(self) -> int:
@@ -114,7 +112,14 @@ class Puzzles:
     @property
     def n_clues(self) -> Ints:
         """How many clues, int64 [M]."""
-        return (self.clues > 0).sum(1)
+        found: Ints = (self.clues > 0).sum(1)
+        return found
+
+
+def joined(parts: Sequence[Puzzles]) -> Puzzles:
+    """The puzzles of all parts, which have the same board."""
+    names = ("clues", "solution", "guesses", "rating")
+    return Puzzles(parts[0].box, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def check(puzzles: Puzzles, name: Callable[[int], str]) -> None:

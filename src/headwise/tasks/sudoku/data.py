@@ -22,7 +22,7 @@ from headwise.files import user_path
 from headwise.schema import to_plain
 from headwise.tasks.base import Batch, Source, TaskData
 from headwise.tasks.sudoku import files, imports, references
-from headwise.tasks.sudoku.board import Puzzles
+from headwise.tasks.sudoku.board import Puzzles, joined
 from headwise.tasks.sudoku.config import SudokuConfig
 from headwise.tasks.sudoku.generate import BLOCK, generate
 from headwise.tasks.sudoku.symmetries import apply, of_puzzles
@@ -138,7 +138,7 @@ class SudokuData(TaskData):
         while (missing := number - sum(map(len, kept))) > 0:
             kept.append(_without(self._generated(name, missing, first), held_out))
             first += missing
-        return _joined(kept)
+        return joined(kept)
 
     def _part_of_file(self, path: str, name: str) -> Puzzles:
         """Test, validation and training puzzles stand one after the other in a file."""
@@ -166,8 +166,8 @@ class SudokuData(TaskData):
                     f"task.train_puzzles={number}: {path} has {number - missing} behind the first "
                     f"{tested + config.validation_puzzles} that are not held out; choose smaller numbers"
                 )
-            kept.append(_without(_joined(more), held_out))
-        return _joined(kept)[:number]
+            kept.append(_without(joined(more), held_out))
+        return joined(kept)[:number]
 
     def _read(self, key: str, path: str) -> Iterator[Puzzles]:
         """The puzzles of a file that are of the grade asked for, one after the other."""
@@ -201,12 +201,7 @@ def _first(puzzles: Iterator[Puzzles], number: int, wanted: str) -> Puzzles:
     found = list(itertools.islice(puzzles, number))
     if len(found) < number:
         raise InputError(f"{wanted}: the file has {len(found)} of task.grade; choose at most so many")
-    return _joined(found)
-
-
-def _joined(parts: list[Puzzles]) -> Puzzles:
-    names = ("clues", "solution", "guesses", "rating")
-    return Puzzles(parts[0].box, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return joined(found)
 
 
 def _without(puzzles: Puzzles, held_out: set[int]) -> Puzzles:

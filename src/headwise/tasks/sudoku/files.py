@@ -103,7 +103,8 @@ def read(path: Path) -> tuple[Puzzles, dict[str, Any]]:
         sides_of_box = box_of(size, box)
     except ValueError:
         raise InputError(f"{path}: {C} cells with a box of {list(box)}: no board") from None
-    digits = [arrays[name].astype(np.int8) for name in ("clues", "solution")]
-    puzzles = Puzzles(sides_of_box, *digits, arrays["guesses"].astype(np.int64), arrays["rating"].astype(np.float64))
+    clues, solution = (arrays[name].astype(np.int8) for name in ("clues", "solution"))
+    guesses, rating = arrays["guesses"].astype(np.int64), arrays["rating"].astype(np.float64)
+    puzzles = Puzzles(sides_of_box, clues, solution, guesses, rating)
     check(puzzles, lambda i: f"{path} puzzle {i}")
     return puzzles, dict(about) if isinstance(about, dict) else {}

@@ -15,7 +15,7 @@ Legend: M puzzles, C cells.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -58,8 +58,10 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         cells = self.size * self.size
         _ = self.sides
-        if isinstance(self.clues, int) and not 1 <= self.clues <= cells:
-            raise ValueError(f"clues={self.clues}: choose 1..{cells} of size={self.size} times {self.size} cells")
+        if isinstance(self.clues, int) and not 1 <= self.clues < cells:
+            raise ValueError(
+                f"clues={self.clues}: choose 1..{cells - 1}: size={self.size} has {cells} cells, and one is asked"
+            )
         if isinstance(self.grade, tuple) and not (len(self.grade) == 2 and 0 <= self.grade[0] <= self.grade[1]):
             words = ",".join(map(str, self.grade))
             raise ValueError(f"grade=[{words}]: choose the least and the most guesses, as [1,10], or any, or singles")
@@ -112,17 +114,17 @@ def splits_of(numbers: Numbers) -> NDArray[np.int64]:
 
 @dataclass
 class _Tally:
-    """Puzzles drawn, those of them that were as asked for, and the clues that were left in the others."""
+    """Puzzles drawn, how many of them were as asked for, and the fewest clues that were left."""
 
     drawn: int = 0
     right: int = 0
-    clues: list[int] = field(default_factory=list)
+    fewest: int = 1000
 
     def give_up_if_hopeless(self, config: GeneratorConfig) -> None:
         if self.drawn < _JUDGED or self.right >= _LEAST * self.drawn:
             return
         grade = config.grade if isinstance(config.grade, str) else f"[{config.grade[0]},{config.grade[1]}]"
-        fewest = f"; the fewest clues were {min(self.clues)}" if self.clues and config.clues != "minimal" else ""
+        fewest = f"; the fewest clues were {self.fewest}" if config.clues != "minimal" else ""
         raise InputError(
             f"size={config.size} clues={config.clues} grade={grade}: {self.right} of {self.drawn} puzzles drawn were "
             f"so{fewest}; choose more clues, or another grade"
@@ -131,48 +133,56 @@ class _Tally:
 
 def _block(config: GeneratorConfig, seed: int, split: str, index: Ints, tally: _Tally) -> tuple[Ints, Ints, Ints]:
     """Clues and solutions [M, C] and guesses [M] of the puzzles of these numbers."""
+    M, C, sides, place = len(index), config.size**2, config.sides, SPLITS.index(split)
+    clues, solution, guesses = np.zeros((M, C), np.int64), np.zeros((M, C), np.int64), np.zeros(M, np.int64)
+    pending, attempt = np.arange(M), 0
+    while len(pending):
+        orders = np.zeros((M, C), np.int64)
+        drawn = np.zeros(M, bool)
+        for one in pending:
+            stream = [seed, *sides, place, int(index[one]), attempt]
+            drawn[one], orders[one] = _full_board(config, stream, solution[one])
+        if config.size >= 9:
+            drawn[drawn] = splits_of(of_solutions(solution[drawn].astype(np.int8), sides)) == place
+        right = drawn.copy()
+        for one in np.flatnonzero(drawn):
+            clues[one] = solution[one]
+            right[one], guesses[one] = _dug(config, clues[one], orders[one], tally)
+        tally.drawn += int(drawn.sum())
+        tally.right += int(right.sum())
+        if config.size < 9 and right.any():
+            numbers = of_puzzles(clues[right].astype(np.int8), solution[right].astype(np.int8), sides)
+            right[right] = splits_of(numbers) == place
+        tally.give_up_if_hopeless(config)
+        pending, attempt = pending[~right[pending]], attempt + 1
+    return clues, solution, guesses
+
+
+def _full_board(config: GeneratorConfig, stream: list[int], solution: Ints) -> tuple[bool, Ints]:
+    """Writes a full board [C]. Whether one was found, and an order of its cells [C]."""
     from headwise.tasks.sudoku import search  # which may load numba
 
-    geometry = board(config.sides)
+    rng, geometry = np.random.default_rng(stream), board(config.sides)
+    rank = rng.random((len(solution), config.size)).argsort(1)
+    order = rng.permutation(len(solution))
+    return search.fill(geometry.units, geometry.peers, rank, solution, FULL_BOARD), order
+
+
+def _dug(config: GeneratorConfig, clues: Ints, order: Ints, tally: _Tally) -> tuple[bool, int]:
+    """Takes clues away from a full board [C]. Whether the puzzle is as asked for, and its guesses."""
+    from headwise.tasks.sudoku import search  # as above
+
+    geometry, easy = board(config.sides), config.grade == "singles"
     units, peers = geometry.units, geometry.peers
-    C, sides, place = config.size**2, config.sides, SPLITS.index(split)
-    clues, solution = np.zeros((len(index), C), np.int64), np.zeros((len(index), C), np.int64)
-    guesses = np.zeros(len(index), np.int64)
-    by_solution = config.size >= 9
-    target = 0 if config.clues == "minimal" else config.clues
+    ascending = np.tile(np.arange(config.size), (len(clues), 1))
+    wanted = 0 if config.clues == "minimal" else config.clues
+    left = search.dig(clues, units, peers, ascending, order, easy, wanted, QUESTION)
+    if left > 0:
+        tally.fewest = min(tally.fewest, left)
+    if left < 0 or (wanted and left != wanted):
+        return False, 0
+    if easy:
+        return True, 0
+    found, guesses = search.grade(clues, units, peers, np.zeros_like(clues), GRADED)
     least, most = config.guesses
-    ascending = np.tile(np.arange(config.size), (C, 1))
-    pending, attempt = np.arange(len(index)), 0
-    while len(pending):
-        orders, filled = np.zeros((len(pending), C), np.int64), np.zeros(len(pending), bool)
-        for at, one in enumerate(pending):
-            rng = np.random.default_rng([seed, *sides, place, int(index[one]), attempt])
-            rank = rng.random((C, config.size)).argsort(1)
-            orders[at] = rng.permutation(C)
-            filled[at] = search.fill(units, peers, rank, solution[one], FULL_BOARD)
-        if by_solution:
-            filled[filled] = splits_of(of_solutions(solution[pending[filled]].astype(np.int8), sides)) == place
-        right = filled.copy()
-        for at in np.flatnonzero(filled):
-            one = pending[at]
-            clues[one] = solution[one]
-            left = search.dig(
-                clues[one], units, peers, ascending, orders[at], config.grade == "singles", target, QUESTION
-            )
-            right[at] = left > 0 and target in (0, left)
-            if right[at] and config.grade != "singles":
-                found, guesses[one] = search.grade(clues[one], units, peers, np.zeros(C, np.int64), GRADED)
-                right[at] = found == 1 and least <= guesses[one] <= most
-            elif left > target > 0:
-                tally.clues.append(left)
-        tally.drawn += int(filled.sum())
-        if not by_solution and right.any():
-            among = pending[right]
-            numbers = of_puzzles(clues[among].astype(np.int8), solution[among].astype(np.int8), sides)
-            tally.right += int(right.sum())
-            right[right] = splits_of(numbers) == place
-        else:
-            tally.right += int(right.sum())
-        tally.give_up_if_hopeless(config)
-        pending, attempt = pending[~right], attempt + 1
-    return clues, solution, guesses
+    return found == 1 and least <= guesses <= most, guesses

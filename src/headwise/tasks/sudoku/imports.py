@@ -158,6 +158,8 @@ def puzzle_of(line: Line, box: tuple[int, int]) -> Puzzles:
     from headwise.tasks.sudoku import search  # which may load numba
 
     clues, geometry = clues_of(line, box), board(box)
+    if clues.all():
+        raise InputError(f"{line.where}: no blanks; expected a puzzle")
     solution = np.zeros(len(clues), np.int64)
     found, guesses = search.grade(clues.astype(np.int64), geometry.units, geometry.peers, solution, MOST)
     if found != 1:
@@ -165,13 +167,8 @@ def puzzle_of(line: Line, box: tuple[int, int]) -> Puzzles:
         raise InputError(f"{line.where}: {what}; expected a puzzle with one")
     if line.answer is not None and (digits_of(line.answer, geometry.size, line.where) != solution).any():
         raise InputError(f"{line.where}: the answer is not the solution")
-    return Puzzles(
-        box,
-        clues[None],
-        solution[None].astype(np.int8),
-        np.array([guesses]),
-        np.array([_rating(line)]),
-    )
+    found_in = np.array([_rating(line)])
+    return Puzzles(box, clues[None], solution[None].astype(np.int8), np.array([guesses]), found_in)
 
 
 def _rating(line: Line) -> float:

@@ -45,17 +45,17 @@ class Cells(nn.Module):
         N = box[0] * box[1]
         self.box = box
         self.digit = nn.Embedding(N + 1, width)
-        self.place = nn.ModuleList(nn.Embedding(N, width) for _ in UNITS) if placed else None
-        for embedding in self.place or ():
+        places = [nn.Embedding(N, width) for _ in UNITS] if placed else []
+        for embedding in places:
             nn.init.normal_(embedding.weight, std=POSITION_SCALE)
+        self.place = nn.ModuleList(places)
 
     def forward(self, clues: Tensor) -> Tensor:
         """Clues [B, L] to tokens [B, L, D]."""
         tokens: Tensor = self.digit(clues)
-        if self.place is not None:
-            unit_of = torch.from_numpy(board(self.box).unit_of).to(clues.device)
-            for embedding, unit in zip(self.place, unit_of, strict=True):
-                tokens = tokens + embedding(unit)
+        unit_of = torch.from_numpy(board(self.box).unit_of).to(clues.device)
+        for embedding, unit in zip(self.place, unit_of, strict=len(self.place) > 0):
+            tokens = tokens + embedding(unit)
         return tokens
 
 

@@ -32,7 +32,13 @@ except ImportError:
 
 def compiled(function: Function) -> Function:
     """The function compiled by numba, or as it is."""
-    return njit(cache=True)(function) if COMPILED else function  # type: ignore[no-any-return]
+    if not COMPILED:
+        return function
+    try:
+        fast: Function = njit(cache=True)(function)
+    except RuntimeError:  # there is no place to keep it
+        fast = njit(function)
+    return fast
 
 
 @compiled
@@ -237,18 +243,11 @@ def fill(units: Ints, peers: Ints, rank: Ints, solution: Ints, most: int) -> boo
 def by_singles(clues: Ints, units: Ints, peers: Ints, digits: Masks, candidates: Masks) -> bool:
     """Whether singles solve a puzzle [C] whose clues do not clash; `digits` and `candidates` are overwritten."""
     start(clues, units, peers, digits, candidates)
-    if not singles(digits, candidates, units, peers):
-        return False
-    for cell in range(len(digits)):
-        if digits[cell] == 0:
-            return False
-    return True
+    return singles(digits, candidates, units, peers) and fewest(digits, candidates) < 0
 
 
 @compiled
-def dig(
-    clues: Ints, units: Ints, peers: Ints, rank: Ints, order: Ints, easy: bool, n_clues: int, most: int
-) -> int:
+def dig(clues: Ints, units: Ints, peers: Ints, rank: Ints, order: Ints, easy: bool, n_clues: int, most: int) -> int:
     """Take clues away, in an order, wherever the puzzle keeps its one solution (`easy`: is still solved by singles).
 
     One pass is enough to make it minimal: a clue that is needed stays needed when there are fewer.

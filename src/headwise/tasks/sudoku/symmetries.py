@@ -24,8 +24,8 @@ ROUNDS = 4
 
 def drawn(key: NDArray[np.int64], count: int) -> Numbers:
     """So many random numbers of 64 bits for each key, [B, count], a function of the key alone (SplitMix64)."""
-    states = (key.astype(np.uint64)[:, None] << np.uint64(20)) + np.arange(count, dtype=np.uint64)
-    return mixed(mixed(states))
+    first: Numbers = key.astype(np.uint64)[:, None] << np.uint64(20)
+    return mixed(mixed(np.add(first, np.arange(count, dtype=np.uint64), dtype=np.uint64)))
 
 
 def mixed(numbers: Numbers) -> Numbers:
@@ -82,7 +82,7 @@ def of_solutions(solutions: Digits, box: tuple[int, int]) -> Numbers:
 
 
 def _cycles(grids: NDArray[np.int64], height: int) -> Numbers:
-    M, N = grids.shape[:2]
+    N = grids.shape[1]
     upper, lower = np.array(list(itertools.combinations(range(N), 2))).T
     place = grids.argsort(2)  # [M, N, N], where each digit stands in its row
     onward = np.take_along_axis(grids[:, lower], place[:, upper], 2)  # [M, R, N], digit above -> digit below
