@@ -60,7 +60,7 @@ class GeneratorConfig:
         _ = self.sides
         if isinstance(self.clues, int) and not 1 <= self.clues < cells:
             raise ValueError(
-                f"clues={self.clues}: choose 1..{cells - 1}: size={self.size} has {cells} cells, and one is asked"
+                f"clues={self.clues}: choose 1..{cells - 1} of the {cells} cells of size={self.size}"
             )
         if isinstance(self.grade, tuple) and not (len(self.grade) == 2 and 0 <= self.grade[0] <= self.grade[1]):
             words = ",".join(map(str, self.grade))

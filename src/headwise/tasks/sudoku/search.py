@@ -1,6 +1,6 @@
 """Solving by singles and guesses, on bit masks: digit d is bit d - 1.
 
-The functions are plain Python on numpy arrays, compiled where numba is installed (the extra `sudoku`), about 300 times
+The functions are plain Python on numpy arrays, compiled where numba is installed (the extra `sudoku`), about 150 times
 as fast; `NUMBA_DISABLE_JIT=1` leaves them as they are. numba keeps what it compiled beside this file, or in the user's
 cache: the first call of all takes some ten seconds.
 
