@@ -59,9 +59,7 @@ class GeneratorConfig:
         cells = self.size * self.size
         _ = self.sides
         if isinstance(self.clues, int) and not 1 <= self.clues < cells:
-            raise ValueError(
-                f"clues={self.clues}: choose 1..{cells - 1} of the {cells} cells of size={self.size}"
-            )
+            raise ValueError(f"clues={self.clues}: choose 1..{cells - 1} of the {cells} cells of size={self.size}")
         if isinstance(self.grade, tuple) and not (len(self.grade) == 2 and 0 <= self.grade[0] <= self.grade[1]):
             words = ",".join(map(str, self.grade))
             raise ValueError(f"grade=[{words}]: choose the least and the most guesses, as [1,10], or any, or singles")
