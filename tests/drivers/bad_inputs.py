@@ -49,11 +49,12 @@ MAZE = [
 ]
 SUDOKU = [
     "task=sudoku",
-    "task.size=4",
+    "task.size=6",
     "task.file=puzzles.csv",
     "task.validation_puzzles=6",
     "task.test_puzzles=6",
     "task.train_puzzles=12",
+    "model.structural_heads=0",
     *FAST,
 ]
 WALK = [
@@ -108,8 +109,8 @@ class Material:
                 "language": ["train", *LANGUAGE, "output=made"],
                 "parsing": ["train", *PARSING, "output=made"],
                 "mazes.npz": ["data", "mazes", "size=4", "number=40", "output=mazes.npz"],
-                "puzzles.csv": ["data", "sudoku", "size=4", "number=40", "output=puzzles.csv"],
-                "puzzles.npz": ["data", "sudoku", "size=4", "number=40", "output=puzzles.npz"],
+                "puzzles.csv": ["data", "sudoku", "size=6", "number=40", "output=puzzles.csv"],
+                "puzzles.npz": ["data", "sudoku", "size=6", "number=40", "output=puzzles.npz"],
                 "comparison": COMPARE,
                 "ladder": LADDER,
                 "scaling": SCALE,

@@ -103,7 +103,7 @@ class SudokuData(TaskData):
     def _puzzles(self, name: str) -> Puzzles:
         config, number = self.config, int(getattr(self.config, f"{name}_puzzles"))
         if name == "test" and config.test_file is not None:
-            return _first(self._read("test_file", config.test_file), number, f"task.test_puzzles={number}")
+            return _first(self._read("test_file", config.test_file), number, "test", config.test_file)
         if config.file is not None:
             return self._part_of_file(config.file, name)
         if config.test_file is None:
@@ -146,11 +146,11 @@ class SudokuData(TaskData):
         tested = 0
         if config.test_file is None:
             tested = config.test_puzzles
-            test = _first(rest, tested, f"task.test_puzzles={tested}")
+            test = _first(rest, tested, "test", path)
             if name == "test":
                 return test
         number = config.validation_puzzles
-        validation = _first(rest, number, f"task.validation_puzzles={number}, behind {tested} for testing")
+        validation = _first(rest, number, "validation", path)
         held_out = set(_numbers(self.split("test").puzzles))
         validation = _without(validation, held_out)
         if not len(validation):
@@ -163,8 +163,8 @@ class SudokuData(TaskData):
             more = list(itertools.islice(rest, max(missing, BLOCK)))
             if not more:
                 raise InputError(
-                    f"task.train_puzzles={number}: {path} has {number - missing} behind the first "
-                    f"{tested + config.validation_puzzles} that are not held out; choose smaller numbers"
+                    f"task.train_puzzles={number}: behind the first {tested + config.validation_puzzles} {path} has "
+                    f"{number - missing} that are symmetric to none of these; choose smaller numbers"
                 )
             kept.append(_without(joined(more), held_out))
         return joined(kept)[:number]
@@ -197,10 +197,13 @@ def _stored(key: str, path: Path, config: SudokuConfig) -> Iterator[Puzzles]:
     return (puzzles[[place]] for place in range(len(puzzles)))
 
 
-def _first(puzzles: Iterator[Puzzles], number: int, wanted: str) -> Puzzles:
+def _first(puzzles: Iterator[Puzzles], number: int, name: str, path: str) -> Puzzles:
     found = list(itertools.islice(puzzles, number))
     if len(found) < number:
-        raise InputError(f"{wanted}: the file has {len(found)} of task.grade; choose at most so many")
+        raise InputError(
+            f"task.{name}_puzzles={number}: {path} has {len(found)} puzzles of task.grade left for it; choose smaller "
+            "numbers, or another grade"
+        )
     return joined(found)
 
 
