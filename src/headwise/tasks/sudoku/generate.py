@@ -112,7 +112,7 @@ def splits_of(numbers: Numbers) -> NDArray[np.int64]:
 
 @dataclass
 class _Tally:
-    """Puzzles drawn, how many of them were as asked for, and the fewest clues that were left."""
+    """Puzzles drawn, how many of them were as asked for and of the split, and the fewest clues that were left."""
 
     drawn: int = 0
     right: int = 0
@@ -125,7 +125,7 @@ class _Tally:
         fewest = f"; the fewest clues were {self.fewest}" if config.clues != "minimal" else ""
         raise InputError(
             f"size={config.size} clues={config.clues} grade={grade}: {self.right} of {self.drawn} puzzles drawn were "
-            f"so{fewest}; choose more clues, or another grade"
+            f"so and of the split{fewest}; choose more clues, or another grade"
         )
 
 
@@ -146,11 +146,11 @@ def _block(config: GeneratorConfig, seed: int, split: str, index: Ints, tally: _
         for one in np.flatnonzero(drawn):
             clues[one] = solution[one]
             right[one], guesses[one] = _dug(config, clues[one], orders[one], tally)
-        tally.drawn += int(drawn.sum())
-        tally.right += int(right.sum())
         if config.size < 9 and right.any():
             numbers = of_puzzles(clues[right].astype(np.int8), solution[right].astype(np.int8), sides)
             right[right] = splits_of(numbers) == place
+        tally.drawn += int(drawn.sum())
+        tally.right += int(right.sum())
         tally.give_up_if_hopeless(config)
         pending, attempt = pending[~right[pending]], attempt + 1
     return clues, solution, guesses
