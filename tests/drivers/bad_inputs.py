@@ -47,6 +47,16 @@ MAZE = [
     "task.train_mazes=12",
     *FAST,
 ]
+SUDOKU = [
+    "task=sudoku",
+    "task.size=6",
+    "task.file=puzzles.csv",
+    "task.validation_puzzles=6",
+    "task.test_puzzles=6",
+    "task.train_puzzles=12",
+    "model.structural_heads=0",
+    *FAST,
+]
 WALK = [
     "task=walk",
     "task.graph=graph.tsv",
@@ -99,6 +109,8 @@ class Material:
                 "language": ["train", *LANGUAGE, "output=made"],
                 "parsing": ["train", *PARSING, "output=made"],
                 "mazes.npz": ["data", "mazes", "size=4", "number=40", "output=mazes.npz"],
+                "puzzles.csv": ["data", "sudoku", "size=6", "number=40", "output=puzzles.csv"],
+                "puzzles.npz": ["data", "sudoku", "size=6", "number=40", "output=puzzles.npz"],
                 "comparison": COMPARE,
                 "ladder": LADDER,
                 "scaling": SCALE,
@@ -294,6 +306,15 @@ def of_mazes(material: Material, folder: Path, rng: random.Random) -> tuple[list
     return ["train", *MAZE, "training.updates=1", "training.validate_every=1"], f"mazes.npz: {how}"
 
 
+def of_sudokus(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Files of puzzles."""
+    name = rng.choice(["puzzles.csv", "puzzles.npz"])
+    shutil.copy(material.of(name), folder / name)
+    how = damage.in_file(folder / name, rng)
+    words = [word.replace("puzzles.csv", name) for word in SUDOKU]
+    return ["train", *words, "training.updates=1", "training.validate_every=1"], f"{name}: {how}"
+
+
 def of_graphs(material: Material, folder: Path, rng: random.Random) -> tuple[list[str], str]:
     """Triples."""
     names = [f"e{number}" for number in range(6)]
@@ -322,6 +343,7 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "corpora": (of_corpora, 2),
     "treebanks": (of_treebanks, 2),
     "mazes": (of_mazes, 2),
+    "sudokus": (of_sudokus, 2),
     "graphs": (of_graphs, 2),
 }
 """Kinds of input, each with its weight among the others."""

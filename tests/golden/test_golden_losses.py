@@ -40,6 +40,7 @@ MAZE = [
 ]
 CHARACTERS = ["task=maze_characters", "task.size=7", *MAZE[2:], "arm=looped", "task.loss=stablemax"]
 WALK = ["task=walk", "task.nodes=6", "task.relations=3", "task.hops=3", "model.structural_heads=3"]
+SUDOKU = ["task=sudoku", "task.size=4", "task.train_puzzles=64", "model.structural_heads=3"]
 CHANGED = {
     "static": ["arm=static", "arm.router.k=2"],
     "random_k": ["arm=random_k", "arm.gate.k=2"],
@@ -82,6 +83,16 @@ FAMILIES |= {
         "task.curriculum=200",
         "model.structural_heads={r3: 1, r1: 2}",
         "model.ffn=0",
+    ],
+}
+FAMILIES |= {
+    "sudoku_looped": [*SUDOKU, "arm=looped"],
+    "sudoku_hrm_token_all_stablemax": [
+        *SUDOKU,
+        "arm=hrm_token",
+        "task.asked=all",
+        "task.loss=stablemax",
+        "task.positions=none",
     ],
 }
 

@@ -20,6 +20,7 @@ TASKS: Registry[TaskEntry] = Registry(
         "parsing": "headwise.tasks.parsing:ENTRY",
         "pretrained": "headwise.tasks.pretrained:ENTRY",
         "sorting": "headwise.tasks.sorting:ENTRY",
+        "sudoku": "headwise.tasks.sudoku:ENTRY",
         "walk": "headwise.tasks.walk:ENTRY",
     },
 )

@@ -1,0 +1,160 @@
+"""Runs of the task from the words of a command line to tables and pictures, and to solutions of a user's puzzles."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from headwise import cli
+from headwise.tasks.sudoku import gates
+from headwise.tasks.sudoku.analysis import chosen
+from headwise.training.configuration import load
+from headwise.training.run import train
+from tests.tasks.sudoku import plain
+
+Captured = pytest.CaptureFixture[str]
+TINY = [
+    "task=sudoku_4",
+    "task.train_puzzles=16",
+    "task.validation_puzzles=8",
+    "task.test_puzzles=16",
+    "model.width=16",
+    "model.heads=4",
+    "model.structural_heads=3",
+    "model.ffn=16",
+    "training.updates=4",
+    "training.batch_size=8",
+    "training.validate_every=2",
+    "training.loggers=[]",
+    "device=cpu",
+]
+
+
+def run(folder: Path, *words: str) -> Path:
+    return train(load([*TINY, *words, f"output={folder}"]), progress=False)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(tmp_path_factory.mktemp("run"), "arm=looped_gated", "arm.refinement.steps=3")
+
+
+def analysis(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((path / "analysis.json").read_text())
+    return found
+
+
+def test_a_run_has_tables_by_grade_and_clues_gates_by_kind_of_cell_and_pictures(path: Path) -> None:
+    summary, found = json.loads((path / "summary.json").read_text()), analysis(path)
+    assert summary["ceiling"] == 1
+    assert set(summary["references_by_metric"]) == {"exact", "blanks"}
+    assert {"exact_mean_gates", "blanks_mean_gates"} <= set(found["metrics"])
+    tables = {table["title"]: table for table in found["tables"]}
+    assert [row[0] for row in tables["Puzzles solved"]["rows"]] == [
+        *("model", "guess", "majority", "candidates", "singles")
+    ]
+    assert [row[:2] for row in tables["By guesses"]["rows"]] == [["0", 16]]
+    assert sum(row[1] for row in tables["By number of clues"]["rows"]) == 16
+    assert "By rating" not in tables
+    by_step = tables["Heads along rows, columns and boxes"]
+    assert by_step["columns"] == ["", "row", "column", "box", "global"]
+    assert [row[0] for row in by_step["rows"]] == ["step 1", "step 2", "step 3"]
+    kinds = tables["The same by kind of cell"]["rows"]
+    assert "naked single, step 1" in [row[0] for row in kinds]
+    for number, mean in enumerate(by_step["rows"]):
+        own = [row for row in kinds if row[0].endswith(f"step {number + 1}")]
+        clues, whole = next(row for row in own if row[0].startswith("clue")), 16 * 16
+        asked = [row for row in own if row[0].startswith(("naked", "later"))]
+        assert clues[1] < whole
+        assert asked
+        assert min(row[2] for row in own) <= mean[1] <= max(row[2] for row in own)
+    assert len(found["figures"]) == 4
+    assert all(figure["svg"].startswith("<svg") for figure in found["figures"])
+
+
+def test_ratings_of_a_file_have_a_table(tmp_path: Path) -> None:
+    table = tmp_path / "rated.csv"
+    lines = [f"{plain.SMALL},{rating}" for rating in (3, 3, 3, 9, 9, 40)]
+    table.write_text("question,rating\n" + "\n".join(lines) + "\n")
+    found = analysis(run(tmp_path / "run", "arm=looped", f"task.test_file={table}", "task.test_puzzles=6"))
+    tables = {one["title"]: one for one in found["tables"]}
+    assert [row[:2] for row in tables["By rating"]["rows"]] == [["3", 3], ["9", 2], ["40", 1]]
+    assert not any("Heads along" in title for title in tables), "nothing is routed"
+
+
+def test_cells_are_told_apart_by_what_settles_them() -> None:
+    clues = plain.grid(plain.HARD)
+    found = gates.kinds(torch.tensor([clues]), (3, 3))
+    left = {cell: plain.candidates(clues, cell, (3, 3)) for cell, digit in enumerate(clues) if not digit}
+    own = [[unit for unit in plain.units((3, 3)) if cell in unit] for cell in range(81)]
+    for cell in range(81):
+        named = {kind for kind, which in found.items() if which[0, cell]}
+        if cell not in left:
+            assert named == {"clue"}
+        elif len(left[cell]) == 1:
+            assert named == {"naked single"}
+        else:
+            hidden = {
+                f"hidden single, {name}"
+                for name, unit in zip(("row", "column", "box"), own[cell], strict=True)
+                if any(all(digit not in left.get(other, ()) for other in unit if other != cell) for digit in left[cell])
+            }
+            assert named == (hidden or {"later"})
+    assert found["later"].any()
+    assert any(which.any() for kind, which in found.items() if kind.startswith("hidden"))
+
+
+def test_drawn_are_solved_and_unsolved_puzzles_as_far_as_there_are() -> None:
+    assert chosen(torch.tensor([1.0, 0, 1, 1, 0, 0])) == [0, 1, 2, 4]
+    assert chosen(torch.tensor([1.0, 1, 1, 1, 1, 0])) == [0, 1, 2, 5]
+    assert chosen(torch.ones(2)) == [0, 1]
+
+
+def puzzles(folder: Path, *lines: str) -> Path:
+    path = folder / "mine.txt"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def test_solve_writes_a_line_for_each_puzzle_and_says_which_are_not_valid(
+    path: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    mine = puzzles(tmp_path, "# mine", plain.SMALL, plain.SMALL)
+    assert cli.main(["solve", str(path), str(mine)]) == 0
+    said = capsys.readouterr()
+    first, second = said.out.splitlines()
+    assert first == second
+    assert all(answer == clue or clue == "." for answer, clue in zip(first, plain.SMALL, strict=True))
+    right = first == plain.SMALL_SOLUTION
+    assert ("2 of 2 puzzles solved" in said.err) == right
+    assert ("not valid: line 2, 3" in said.err) != right
+    output = tmp_path / "new" / "solutions.txt"
+    assert cli.main(["solve", str(path), str(mine), f"output={output}", "--json"]) == 0
+    assert output.read_text() == said.out
+    found = json.loads(capsys.readouterr().out)
+    assert found["puzzles"] == 2
+    assert found["not_valid"] == ([] if right else [2, 3])
+    assert cli.main(["solve", str(path), str(mine), f"output={output}"]) == 2, "no file is replaced"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1...............", "line 2: several solutions"),
+        ("11..............", "line 2: clues clash"),
+        (plain.EASY, "line 2: 81 characters; expected 16"),
+    ],
+)
+def test_a_file_with_a_mistake_is_refused_as_a_whole(
+    path: Path, tmp_path: Path, capsys: Captured, line: str, message: str
+) -> None:
+    mine, output = puzzles(tmp_path, plain.SMALL, line), tmp_path / "solutions.txt"
+    assert cli.main(["solve", str(path), str(mine), f"output={output}"]) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert (said.out, output.exists()) == ("", False)
+    if "several" in message:
+        assert cli.main(["solve", str(path), str(mine), "check=false"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 2
