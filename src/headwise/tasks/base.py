@@ -34,8 +34,8 @@ Batch = dict[str, Tensor]
 """Named tensors, each with B as its first dimension."""
 
 KEYS = "random_keys"
-"""Name in a batch of int64 [B], of which what is random about the refinement of each example is drawn, where training or an
-evaluation has put them there (`headwise.reasoning.draws.keys_of`)."""
+"""Name in a batch of int64 [B], of which what is random about the refinement of each example is drawn, where training
+or an evaluation has put them there (`headwise.reasoning.draws.keys_of`)."""
 
 SPLITS = ("train", "validation", "test")
 

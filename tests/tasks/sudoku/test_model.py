@@ -15,7 +15,6 @@ from headwise.tasks.base import Batch, TaskModel
 from headwise.tasks.sudoku import SudokuConfig, SudokuTask
 from headwise.tasks.sudoku.data import SudokuSource
 from headwise.tasks.sudoku.generate import GeneratorConfig, generate
-from headwise.tasks.sudoku.losses import cross_entropy, stablemax
 from headwise.tasks.sudoku.metrics import measure
 from headwise.tasks.sudoku.symmetries import apply
 from tests.tasks.sudoku import plain
@@ -90,26 +89,6 @@ def test_the_loss_is_the_sum_of_nats_over_the_asked_cells() -> None:
             row = scores[0, cell].tolist()
             expected += math.log(sum(map(math.exp, row))) - row[digit - 1]
     assert task_of().loss(scores, SMALL).item() == pytest.approx(expected)
-
-
-def test_stablemax_is_its_equation() -> None:
-    def s(x: float) -> float:
-        return x + 1 if x >= 0 else 1 / (1 - x)
-
-    row = [-3.0, -0.5, 0.0, 0.25, 40.0]
-    expected = [math.log(s(x) / sum(map(s, row))) for x in row]
-    assert stablemax(torch.tensor(row, dtype=torch.float64)).tolist() == pytest.approx(expected)
-    loss = cross_entropy(torch.tensor([row]), torch.tensor([3]), "stablemax")
-    assert loss.item() == pytest.approx(-expected[3])
-    extreme = torch.tensor([[-1e6, 1e6, 0.0]], requires_grad=True)
-    cross_entropy(extreme, torch.tensor([0]), "stablemax").sum().backward()
-    assert extreme.grad is not None
-    assert extreme.grad.isfinite().all()
-
-
-def test_stablemax_has_the_gradient_of_its_equation_on_both_sides_of_zero() -> None:
-    scores = torch.tensor([[-1.5, -0.2, 0.3, 2.0]], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: cross_entropy(x, torch.tensor([1]), "stablemax"), scores)
 
 
 def test_metrics_tell_exact_valid_and_changed_clues_apart() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headwise.schema import FilePath
+from headwise.tasks.losses import LossKind
 from headwise.tasks.sudoku.generate import GeneratorConfig
 
 _GENERATED = GeneratorConfig()
@@ -54,7 +55,7 @@ class SudokuConfig:
     symmetries: bool = True
     positions: Literal["absolute", "none"] = "absolute"
     asked: Literal["blanks", "all"] = "blanks"
-    loss: Literal["softmax", "stablemax"] = "softmax"
+    loss: LossKind = "softmax"
 
     def __post_init__(self) -> None:
         try:

@@ -16,10 +16,10 @@ from headwise.errors import InputError
 from headwise.models.sizes import ModelConfig
 from headwise.routing.layout import Layout
 from headwise.tasks.base import Batch, Shift, Task
+from headwise.tasks.losses import cross_entropy
 from headwise.tasks.sudoku import metrics
 from headwise.tasks.sudoku.board import board
 from headwise.tasks.sudoku.config import SudokuConfig
-from headwise.tasks.sudoku.losses import cross_entropy
 
 UNITS = ("row", "column", "box")
 POSITION_SCALE = 0.1
