@@ -41,3 +41,13 @@ def flops_per_example(backbone: Any, length: int, steps: float | None = None) ->
     if halting is not None:
         macs += steps / cycle * halting.macs()
     return 2 * macs
+
+
+def training_flops_per_example(backbone: Any, length: int) -> float:
+    """FLOPs of an update for one example: the forward pass of a segment, and the backward pass, twice as many, of its
+    steps that have a gradient."""
+    if not isinstance(backbone, Backbone):
+        return 3 * flops_per_example(backbone, length)
+    loop, controller = backbone.arm.refinement, backbone.refiner.controller
+    trained = loop.steps - loop.first_with_gradient(controller.slow_period if controller else None) + 1
+    return flops_per_example(backbone, length, loop.steps) * (1 + 2 * trained / loop.steps)
