@@ -34,7 +34,8 @@ class SudokuConfig:
         symmetries: in training each puzzle is shown under a random symmetry (names of digits, order of bands, stacks,
             rows and columns, transposition where boxes are square), anew in each epoch; default true.
         positions: what a token knows of where its cell lies: `absolute` (default; learned embeddings of row, column and
-            box) or `none`, for shapes with structural heads: then nothing but these tells one cell from another.
+            box) or `none`, for shapes with structural heads or rotary positions: then nothing but these tells one cell
+            from another.
         asked: `blanks` (default), or `all` cells, as published; of blanks alone the clues are filled into the answer.
         loss: `softmax` (default), or `stablemax` (arXiv 2501.04697), as Tiny Recursive Models have it.
 

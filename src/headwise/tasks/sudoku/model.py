@@ -93,7 +93,7 @@ class SudokuTask(Task):
 
     @classmethod
     def check(cls, config: SudokuConfig, model: ModelConfig) -> None:
-        """Without positions only structural heads tell cells apart, and no bias by position can.
+        """Without positions only structural heads or rotary positions tell cells apart, and no bias by position can.
 
         Raises:
             InputError: they do not go together.
@@ -105,10 +105,10 @@ class SudokuTask(Task):
                 f"model.relative={model.relative}: task.positions=none says nothing of where cells lie; use "
                 "task.positions=absolute, or model.relative=0"
             )
-        if not model.n_structural:
+        if not model.n_structural and not model.rotary:
             raise InputError(
-                "task.positions=none: no head sees rows, columns or boxes; choose model.structural_heads=6, say, or "
-                "task.positions=absolute"
+                "task.positions=none: no head sees rows, columns or boxes; choose model.structural_heads=6, say, "
+                "model.rotary=true or task.positions=absolute"
             )
 
     @classmethod
