@@ -20,7 +20,7 @@ from headwise.reasoning.recursion import TwoStreams
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.balance import BalanceConfig
-from headwise.routing.gates import Gumbel, Sigmoid, Soft, TopK
+from headwise.routing.gates import Sigmoid, Soft, TopK
 from headwise.routing.routers import LearnedRouter
 
 from .arms import ARMS, CAUSAL, fitted, perturbed, stand_in
@@ -87,8 +87,9 @@ def test_planted_key_bias_would_be_out_of_reach() -> None:
 
 
 ROUTERS, CONTROLLERS, HALTING = (every_example(key) for key in ("router", "controller", "halting"))
-# The gate functions of fixed heads walk through all loops; the others, and those of plugins, through one of each kind.
-FIXED = (Soft, TopK, Gumbel, Sigmoid)
+# One gate function that weighs all heads and one that chooses walk through all loops; the others, and those of plugins,
+# through one of each kind.
+FIXED = (Soft, TopK)
 GATES = [gate for gate in every_example("gate") if type(gate) in FIXED and not getattr(gate, "renormalise", False)]
 MIXTURES = [gate for gate in every_example("gate") if gate not in GATES]
 
@@ -101,7 +102,7 @@ def loops() -> Iterator[RefinementConfig]:
 
 
 # A gate function and a loop meet only in the gates that each step hands over, so the loops that the whole product has
-# walked with four gate functions are walked with the others by one example of each kind.
+# walked with these two are walked with the others by one example of each kind.
 KINDS = [
     RefinementConfig(),
     RefinementConfig(5, injection="input", supervision="uniform"),
