@@ -280,6 +280,24 @@ class Task(nn.Module, ABC):
     def metrics(self, prediction: Any, batch: Batch) -> dict[str, Tensor]:
         """Every metric per example, float [B], NaN where an example has nothing to measure."""
 
+    def answer(self, prediction: Any, batch: Batch) -> Tensor:
+        """The answer that a prediction comes to, int64 [B, A], as many numbers as it takes and -1 behind them: two
+        answers are the same where these are. A task need not have this, or `valid`; without them some selections of
+        `headwise think` are refused.
+
+        Raises:
+            NotImplementedError: the task does not tell answers apart.
+        """
+        raise NotImplementedError
+
+    def valid(self, prediction: Any, batch: Batch) -> Tensor:
+        """Whether the answer agrees with all that the question says, bool [B]; who checks does not know the solution.
+
+        Raises:
+            NotImplementedError: the task has no such check.
+        """
+        raise NotImplementedError
+
 
 class TaskModel(nn.Module):
     """A task around a backbone: the whole model, from batch to hidden states.

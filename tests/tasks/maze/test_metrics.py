@@ -9,7 +9,7 @@ import torch
 from headwise.tasks.maze.batch import tensors
 from headwise.tasks.maze.generate import GeneratorConfig, generate
 from headwise.tasks.maze.lattice import Mazes
-from headwise.tasks.maze.metrics import by_length, is_shortest_path, of_grid, of_moves, of_walk
+from headwise.tasks.maze.metrics import by_length, is_path, is_shortest_path, is_simple_walk, of_grid, of_moves, of_walk
 from headwise.tasks.maze.walkers import Walk, walk
 from headwise.tasks.proportions import proportion
 
@@ -127,3 +127,23 @@ def test_the_table_over_lengths_covers_every_maze_once():
     assert table[-1].longest == 21
     assert [row.value.n for row in by_length(torch.ones(4), torch.full((4,), 6))] == [4]
     assert by_length(torch.zeros(0), torch.zeros(0, dtype=torch.int64)) == []
+
+
+def test_marks_are_one_way_whether_or_not_it_is_a_shortest_one():
+    passages = np.ones((1, 2, 3, 4), dtype=bool)
+    passages[:, 0, :, 0] = passages[:, :, 2, 1] = passages[:, 1, :, 2] = passages[:, :, 0, 3] = False
+    passages[:, 0, 1, 1] = passages[:, 0, 2, 3] = passages[:, 0, 0, 2] = passages[:, 1, 0, 0] = False
+    cells = np.zeros((1, 3, 3, 4), dtype=bool)  # three rows, of which the last is blocked
+    cells[:, :2] = passages
+    batch = tensors(Mazes.solve(cells, np.array([0]), np.array([5])))
+    way, spur, gap = (torch.zeros(1, 3, 3, dtype=torch.bool) for _ in range(3))
+    for cell in ((0, 0), (0, 1), (1, 1), (1, 2)):
+        way[0][cell] = spur[0][cell] = gap[0][cell] = True
+    spur[0, 1, 0], gap[0, 0, 0] = True, False
+    assert [is_path(marked, batch).item() for marked in (way, spur, gap)] == [True, False, False]
+    assert is_shortest_path(way, batch).item()
+
+
+def test_a_walk_is_simple_if_it_comes_to_the_goal_and_goes_through_no_cell_twice():
+    cells = torch.tensor([[0, 1, 3, -1, -1], [0, 1, 0, 2, 3], [0, 2, -1, -1, -1]])
+    assert is_simple_walk(Walk(cells, torch.tensor([True, True, False]))).tolist() == [True, False, False]

@@ -10,9 +10,10 @@ from headwise.tasks.base import Batch
 from headwise.tasks.maze.batch import tensors
 from headwise.tasks.maze.generate import generate
 from headwise.tasks.maze.lattice import Mazes
+from headwise.tasks.maze.metrics import is_path
 from headwise.tasks.maze_characters.characters import GOAL, OPEN, PATH, START, WALL, answer, marked, marks, question
 from headwise.tasks.maze_characters.drawing import DrawingConfig, between
-from headwise.tasks.maze_characters.metrics import is_path, of_answer
+from headwise.tasks.maze_characters.metrics import agrees, of_answer
 from headwise.tasks.maze_characters.references import by_metric
 
 
@@ -116,3 +117,14 @@ def test_marks_and_characters_are_two_ways_to_write_the_same() -> None:
     batch = tensors(generate(DrawingConfig(8), 20, 0))
     assert marks(answer(batch), batch).equal(batch["on_path"])
     assert set(question(batch).unique().tolist()) == {WALL, OPEN, START, GOAL}
+
+
+def test_an_answer_agrees_with_the_question_where_nothing_but_a_way_is_written_into_it() -> None:
+    batch = tensors(grid("S G ", "    ", "    ", "   #"))
+    right = answer(batch)
+    longer = question(batch)
+    longer[0, [4, 5, 6]] = PATH
+    wall, end, broken = right.clone(), right.clone(), question(batch)
+    wall[0, 15], end[0, 2] = OPEN, PATH
+    for written, expected in ((right, True), (longer, True), (wall, False), (end, False), (broken, False)):
+        assert agrees(written, batch).tolist() == [expected]

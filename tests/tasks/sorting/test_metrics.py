@@ -7,7 +7,8 @@ import torch
 
 from headwise.tasks.sorting import SortingConfig
 from headwise.tasks.sorting.arrays import generate
-from headwise.tasks.sorting.metrics import argsort_tau, inverse, kendall_tau, measure, rank_by
+from headwise.tasks.sorting.hints import real_hints, smaller_larger
+from headwise.tasks.sorting.metrics import agrees, argsort_tau, inverse, kendall_tau, measure, rank_by
 from headwise.tasks.sorting.references import one_line_rule
 
 
@@ -92,3 +93,24 @@ def test_an_example_without_such_pairs_measures_nothing():
     found = measure(permutations(4, 6), generate(SortingConfig(length=6, mask_rate=0.0), 4, [0]))
     assert found["rank_tau_mixed"].isnan().all()
     assert found["rank_tau"].isfinite().all()
+
+
+def test_ranks_agree_with_what_is_shown_if_they_contradict_no_value_and_no_hint():
+    batch = generate(SortingConfig(length=6, mask_rate=0.5, hints=4), 40, [0])
+    assert agrees(batch["ranks"], batch).all()
+    low, high = smaller_larger(batch)
+    for example in range(40):
+        one = {name: array[example : example + 1] for name, array in batch.items()}
+        for order in permutations(20, 6, example):
+            shown = [
+                (i, j)
+                for i in range(6)
+                for j in range(6)
+                if one["visible"][0, i] and one["visible"][0, j] and one["values"][0, i] < one["values"][0, j]
+            ]
+            shown += [
+                (int(i), int(j))
+                for i, j, real in zip(low[example], high[example], real_hints(one)[0], strict=True)
+                if real
+            ]
+            assert agrees(order[None], one).item() == all(order[i] < order[j] for i, j in shown)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from headwise.tasks.base import Batch
-from headwise.tasks.maze.walkers import Walk, best, scores_of_marks
+from headwise.tasks.maze.walkers import Walk, best, scores_of_marks, walk
 from headwise.tasks.proportions import Proportion, proportion
 
 
@@ -67,6 +67,29 @@ def is_shortest_path(marked: Tensor, batch: Batch) -> Tensor:
     cells = marked.flatten(1)
     start = cells.gather(1, batch["start"][:, None])[:, 0]
     return start & (~cells | onward).all(1) & (cells.sum(1) == batch["length"] + 1)
+
+
+def is_path(way: Tensor, batch: Batch) -> Tensor:
+    """Whether the cells bool [B, N, N] are one way from start to goal, start and goal included; bool [B].
+
+    It goes through open passages, has no branch and does not touch itself, and there are no cells beside it.
+    """
+    passages = batch["open"] & way[..., None] & (scores_of_marks(way) > 0)  # [B, N, N, 4]
+    onward = torch.full_like(way.flatten(1), 2, dtype=torch.int64)
+    for end in ("start", "goal"):
+        onward = onward.scatter(1, batch[end][:, None], 1)
+    joined = ((passages.sum(-1).flatten(1) == onward) | ~way.flatten(1)).all(1)  # one way, and rings beside it
+    # Where that does not hold nobody sets out, which spares long walks in circles
+    followed = {"open": passages & joined[:, None, None, None], "start": batch["start"], "goal": batch["goal"]}
+    walked = walk(followed, torch.zeros_like(passages, dtype=torch.float32))
+    return walked.reached & (walked.steps + 1 == way.flatten(1).sum(1))
+
+
+def is_simple_walk(walk: Walk) -> Tensor:
+    """Whether a walk came to the goal and entered no cell twice, bool [B]."""
+    entered = walk.cells.sort(1).values
+    again = (entered[:, 1:] == entered[:, :-1]) & (entered[:, 1:] >= 0)
+    return walk.reached & ~again.any(1)
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,14 @@ class MazeTask(Task):
         """
         return self.scores.metrics(prediction, batch)
 
+    def answer(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """The marks of the cells, or the cells of the walk."""
+        return self.scores.answer(prediction, batch)
+
+    def valid(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Whether marks, or walk, are one way from start to goal; it need not be a shortest one."""
+        return self.scores.valid(prediction, batch)
+
 
 def layout(batch: Batch, relation: str, placed: bool) -> Layout:
     """The relation of that name joins a cell to itself and those behind its open passages; placed: by row, column."""

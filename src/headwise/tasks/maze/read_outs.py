@@ -114,6 +114,14 @@ class MarkedCells(nn.Module):
         """optimal, reached and excess_length of the walk; exact_grid, path_accuracy and cell_accuracy of the marks."""
         return metrics.of_walk(walk(batch, self.moves(scores)), batch) | metrics.of_grid(scores > 0, batch)
 
+    def answer(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Which cells are marked, 0 or 1, [B, L]."""
+        return (scores > 0).flatten(1).long()
+
+    def valid(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Whether the marked cells are one way from start to goal and nothing else, bool [B]."""
+        return metrics.is_path(scores > 0, batch)
+
 
 class Moves(nn.Module):
     """Scores of the four moves at each horizon. The backbone's last norm has a bias, so there is none here."""
@@ -172,6 +180,14 @@ class Moves(nn.Module):
         """optimal, reached and excess_length of the walk; path_accuracy of the moves along the path."""
         moves = self.moves(scores)
         return metrics.of_walk(walk(batch, moves), batch) | metrics.of_moves(moves, batch)
+
+    def answer(self, scores: Tensor, batch: Batch) -> Tensor:
+        """The cells of the walk, [B, T + 1]."""
+        return walk(batch, self.moves(scores)).cells
+
+    def valid(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Whether the walk comes to the goal and enters no cell twice, bool [B]."""
+        return metrics.is_simple_walk(walk(batch, self.moves(scores)))
 
 
 def followed(batch: Batch, horizon: int) -> list[Tensor]:

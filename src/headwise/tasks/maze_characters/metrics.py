@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from headwise.tasks.base import Batch
-from headwise.tasks.maze.metrics import is_shortest_path
-from headwise.tasks.maze.walkers import scores_of_marks, walk
-from headwise.tasks.maze_characters.characters import answer, marks
+from headwise.tasks.maze.metrics import is_path, is_shortest_path
+from headwise.tasks.maze_characters.characters import answer, marked, marks
 
 METRICS = ("exact", "optimal", "valid", "characters_right")
 
@@ -30,17 +29,8 @@ def of_answer(written: Tensor, batch: Batch) -> dict[str, Tensor]:
     }
 
 
-def is_path(way: Tensor, batch: Batch) -> Tensor:
-    """Whether the cells bool [B, N, N] are one way from start to goal, start and goal included; bool [B].
-
-    It goes through open passages, has no branch and does not touch itself, and there are no cells beside it.
-    """
-    passages = batch["open"] & way[..., None] & (scores_of_marks(way) > 0)  # [B, N, N, 4]
-    onward = torch.full_like(way.flatten(1), 2, dtype=torch.int64)
-    for end in ("start", "goal"):
-        onward = onward.scatter(1, batch[end][:, None], 1)
-    joined = ((passages.sum(-1).flatten(1) == onward) | ~way.flatten(1)).all(1)  # one way, and rings beside it
-    # Where that does not hold nobody sets out, which spares long walks in circles
-    followed = {"open": passages & joined[:, None, None, None], "start": batch["start"], "goal": batch["goal"]}
-    walked = walk(followed, torch.zeros_like(passages, dtype=torch.float32))
-    return walked.reached & (walked.steps + 1 == way.flatten(1).sum(1))
+def agrees(written: Tensor, batch: Batch) -> Tensor:
+    """Whether what was written, int64 [B, L], is the question with one way from start to goal in it, bool [B]: walls,
+    open characters and the two ends are where they were asked about."""
+    way = marks(written, batch)
+    return (written == marked(batch, way)).all(1) & is_path(way, batch)

@@ -20,7 +20,7 @@ from headwise.tasks.maze.model import layout
 from headwise.tasks.maze.tokens import Cells
 from headwise.tasks.maze_characters.characters import ASKED, CHARACTERS, answer, question
 from headwise.tasks.maze_characters.config import MazeCharactersConfig
-from headwise.tasks.maze_characters.metrics import of_answer
+from headwise.tasks.maze_characters.metrics import agrees, of_answer
 
 
 class Written(nn.Module):
@@ -120,3 +120,11 @@ class MazeCharactersTask(Task):
     def metrics(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         """exact (primary), optimal, valid, characters_right of the likeliest characters."""
         return of_answer(prediction.argmax(-1), batch)
+
+    def answer(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """The likeliest characters, [B, L]."""
+        return prediction.argmax(-1)
+
+    def valid(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Whether they are the question with one way from start to goal in it; it need not be a shortest one."""
+        return agrees(prediction.argmax(-1), batch)

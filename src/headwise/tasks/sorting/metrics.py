@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from headwise.tasks.base import Batch
-from headwise.tasks.sorting.hints import by_depth
+from headwise.tasks.sorting.hints import by_depth, real_hints, smaller_larger
 
 
 def inverse(permutation: Tensor) -> Tensor:
@@ -81,3 +81,15 @@ def measure(predicted: Tensor, batch: Batch) -> dict[str, Tensor]:
         "perfect": hit.amin(1),
         "argsort_tau": argsort_tau(predicted, true),
     }
+
+
+def agrees(predicted: Tensor, batch: Batch) -> Tensor:
+    """Whether predicted ranks [B, n] contradict neither the order of the visible values nor a hint, bool [B]."""
+    visible, values = batch["visible"], batch["values"]
+    below = visible[:, :, None] & visible[:, None, :] & (values[:, :, None] < values[:, None, :])
+    right = ~(below & (predicted[:, :, None] > predicted[:, None, :])).flatten(1).any(1)
+    if "hints" in batch:
+        low, high = smaller_larger(batch)
+        kept = predicted.gather(1, low) < predicted.gather(1, high)
+        right &= (kept | ~real_hints(batch)).all(1)
+    return right

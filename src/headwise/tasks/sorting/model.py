@@ -181,4 +181,12 @@ class SortingTask(Task):
 
     def metrics(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Rank tau and its parts, slot accuracy and the rest of `metrics.measure`, per array [B]."""
-        return metrics.measure(self.decoder.decode(prediction.float()), batch)
+        return metrics.measure(self.answer(prediction, batch), batch)
+
+    def answer(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """The rank of each element, [B, n]."""
+        return self.decoder.decode(prediction.float())
+
+    def valid(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Whether the ranks contradict neither the visible values nor a hint, bool [B]."""
+        return metrics.agrees(self.answer(prediction, batch), batch)

@@ -197,8 +197,12 @@ class WalkTask(Task):
 
     def metrics(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         """As `metrics.measure`, of the node with the largest score; or, with jaccard, of all with one above 0."""
+        nodes = self.answer(prediction, batch).bool()
+        found = metrics.measure(nodes, batch)
+        return found | {"jaccard": metrics.jaccard(nodes, batch)} if self.config.many else found
+
+    def answer(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Which nodes it names, 0 or 1, [B, N]: the one with the largest score; or all with one above 0."""
         if self.config.many:
-            marked = prediction > 0
-            return metrics.measure(marked, batch) | {"jaccard": metrics.jaccard(marked, batch)}
-        best = F.one_hot(prediction.argmax(1), prediction.shape[1]).bool()
-        return metrics.measure(best, batch)
+            return (prediction > 0).long()
+        return F.one_hot(prediction.argmax(1), prediction.shape[1])
