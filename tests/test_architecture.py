@@ -35,8 +35,9 @@ ROOMS = {
     "doctor": FILES | {"comparison", "ladder"},
     "ood": FILES | {"comparison", "scaling"},
     "choices": FILES,
+    "thinking": FILES | {"comparison", "ood"},
     "claims": FILES,
-    "report": FILES | {"comparison", "scaling", "ladder", "control", "sweep", "ood"},
+    "report": FILES | {"comparison", "scaling", "ladder", "control", "sweep", "ood", "thinking"},
     "bench": FILES,
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -18,6 +18,7 @@ OWN = {
     "scale": "headwise.commands.scale",
     "control": "headwise.commands.control",
     "ood": "headwise.commands.ood",
+    "think": "headwise.commands.think",
     "low-data": "headwise.commands.low_data",
     "sweep": "headwise.commands.sweep",
     "ladder": "headwise.commands.ladder",

@@ -18,6 +18,7 @@ OOD, OOD_TABLE, MEASURED = "ood.json", "ood.csv", "measured"
 HEADS = "heads.json"
 SWEEP, SWEEP_TABLE = "sweep.json", "sweep.csv"
 CHOICES = "choices.json"
+THINKING = "thinking.json"
 SEARCH, CONFIRMATION = "search", "confirmation"
 REPORT = "report.html"
 RUNS = "runs"
@@ -33,6 +34,7 @@ IDENTIFYING = {
     "a measurement of heads": (HEADS,),
     "a sweep": (SWEEP, f"{SEARCH}/{PLAN}"),
     "a study of choices of heads": (CHOICES,),
+    "a study of thinking longer": (THINKING,),
     "a run": (SUMMARY, METRICS, CONFIG),
 }
 """The files by which a directory is known to hold a kind of work."""

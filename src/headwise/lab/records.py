@@ -17,7 +17,7 @@ from headwise import files
 from headwise.errors import InputError
 from headwise.lab import shapes
 from headwise.lab.matching import NUMBER, Shape, dangling, fitting, mismatch
-from headwise.lab.outputs import CHOICES, CLAIMS, COMPARISON, CONTROL, HEADS, LADDER, OOD, SCALING, SWEEP
+from headwise.lab.outputs import CHOICES, CLAIMS, COMPARISON, CONTROL, HEADS, LADDER, OOD, SCALING, SWEEP, THINKING
 from headwise.models.arm import Arm
 from headwise.models.sizes import ModelConfig
 from headwise.schema import build
@@ -25,7 +25,7 @@ from headwise.training.config import read
 from headwise.training.files import ANALYSIS, CONFIG, METRICS, PARTS, PROFILE, ROUTING, SUMMARY, TEST_VALUES
 
 log = logging.getLogger("headwise")
-_WITHOUT_ARMS = (shapes.LADDER, shapes.CLAIMS, shapes.HEADS, shapes.CHOICES)
+_WITHOUT_ARMS = (shapes.LADDER, shapes.CLAIMS, shapes.HEADS, shapes.CHOICES, shapes.THINKING)
 
 
 @dataclass(frozen=True)
@@ -235,6 +235,18 @@ def read_choices(directory: Path) -> dict[str, Any]:
         InputError: it is damaged.
     """
     return _whole(directory / CHOICES, shapes.CHOICES, "choices")
+
+
+def read_thinking(directory: Path) -> dict[str, Any]:
+    """The content of thinking.json in a directory that has one.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    file = directory / THINKING
+    content = _whole(file, shapes.THINKING, "think")
+    _check_arms({content["arm"]["label"]: content["arm"]}, f"{file}: arm")
+    return content
 
 
 def read_claims(directory: Path) -> dict[str, Any]:

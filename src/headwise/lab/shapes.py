@@ -290,6 +290,39 @@ CHOICES: Shape = {
     },
     "provenance": dict,
 }
+THINKING: Shape = {
+    **_SHARED_TASK,
+    **dict.fromkeys(("run", "directory"), str),
+    **dict.fromkeys(("seed", "examples", "noise_every"), int),
+    **dict.fromkeys(("floor", "ceiling"), _VALUE),
+    "arm": {"label": str, "arm": dict, "model": dict},
+    "trained": {"steps": int, "segments": int},
+    "noise": NUMBER,
+    "rules": [str],
+    "points": [
+        {
+            "label": str,
+            **dict.fromkeys(("steps", "restarts"), int),
+            **dict.fromkeys(("steps_mean", "flops"), NUMBER),
+            **dict.fromkeys(("random", "best"), _VALUE),
+            "selected": _VALUES,
+            "gain_interval": {str: _INTERVAL},
+            "metrics": {str: _VALUES},
+        }
+    ],
+    "study": (
+        {
+            "trained": int,
+            "step": [int],
+            **{key: [_VALUE] for key in ("residual", "right", "overthought")},
+            "changed": ([_VALUE], None),
+            "sentences": [str],
+        },
+        None,
+    ),
+    "settings": dict,
+    "headwise": dict,
+}
 HEADS: Shape = {
     **dict.fromkeys(("model", "architecture", "kind", "text", "unit", "directory?"), str),
     **dict.fromkeys(("parameters", "examples", "tokens", "context", "seed"), int),

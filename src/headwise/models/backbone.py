@@ -178,13 +178,18 @@ class Backbone(RoutedStack):
             raise ValueError(f"noise={deviation}, every={every}: choose 0 or more, after every step (1) or more")
         self.refiner.noise_at_evaluation = PathNoise(deviation, every)
 
-    def set_steps(self, steps: int) -> None:
-        """Take so many refinement steps at evaluation, in each segment, in place of those trained.
+    def set_steps(self, steps: int, segments: int | None = None) -> None:
+        """Take so many refinement steps at evaluation, in each segment, in place of those trained; and so many
+        segments, if they are to be others, too.
 
         How gradients and supervision were spread over the steps is forgotten: such a model is not to be trained.
         """
         if steps < 1:
             raise ValueError(f"steps={steps}: choose at least 1")
-        loop = replace(self.arm.refinement, steps=steps, gradient="full", window=1, supervision="last", supervised=None)
+        loop = self.arm.refinement
+        segments = loop.segments if segments is None else segments
+        loop = replace(
+            loop, steps=steps, segments=segments, gradient="full", window=1, supervision="last", supervised=None
+        )
         self.arm = replace(self.arm, refinement=loop)
         self.refiner.config = loop

@@ -68,9 +68,9 @@ def load(run: str | Path) -> TaskModel:
         return restored(path, config, facts).eval()
 
 
-def score_on_device(config: RunConfig, model: TaskModel, source: Source, batch_size: int, examples: int = 0) -> Score:
-    """`score` on the run's device; the model comes back to the CPU."""
-    result = score(model.to(device_of(config.device)), source, batch_size, examples)
+def score_on_device(config: RunConfig, model: TaskModel, source: Source, batch_size: int, **more: Any) -> Score:
+    """`score` on the run's device, with whatever `more` it takes; the model comes back to the CPU."""
+    result = score(model.to(device_of(config.device)), source, batch_size, **more)
     model.cpu()
     return result
 

@@ -5,7 +5,7 @@ Legend: B batch, L length, H heads, N examples of the source.
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,10 +20,13 @@ from headwise.routing.diagnostics import gate_statistics, load, mean_gates, rout
 from headwise.routing.gates import Gates
 from headwise.routing.pooling import pooled
 from headwise.routing.routers import Router
-from headwise.tasks.base import KEYS, Source, TaskModel
+from headwise.tasks.base import KEYS, Batch, Source, TaskModel
 from headwise.training.processes import Processes, unsharded
 
 COLLAPSED = 1.2  # mean refinement steps below which learned halting has given up on refinement
+
+Look = Callable[[Any, Batch, Trace], Mapping[str, Tensor]]
+"""(prediction, batch, trace of the pass) -> what else is to be known of each example, B first, by name."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Score:
         steps: refinement steps taken, [N].
         routing: statistics of the gates and of refinement, plain numbers (see `_Routing.line`).
         examples: for the first few examples the gates per step and layer, [L|1][H]; empty unless asked for.
+        looked: what else was asked for of each example, [N, ...].
     """
 
     metrics: dict[str, Tensor]
@@ -43,6 +47,7 @@ class Score:
     steps: Tensor
     routing: dict[str, Any]
     examples: list[Any] = field(default_factory=list)
+    looked: dict[str, Tensor] = field(default_factory=dict)
 
     def means(self) -> dict[str, float]:
         """Each metric's mean over the examples that have a value; NaN if none has."""
@@ -57,6 +62,7 @@ def score(
     examples: int = 0,
     processes: Processes | None = None,
     seed: int = 0,
+    look: Look | None = None,
 ) -> Score:
     """Run `model` over `source` in evaluation mode, on the device where it is.
 
@@ -70,6 +76,7 @@ def score(
         processes: that share the source, each with batches of its own; all get the same score. Default this one alone.
         seed: of random initial states and of noise on the path, where there are any; an example draws from it and its
             index alone.
+        look: asked of every batch.
     """
     processes = processes or Processes()
     training, device = model.training, next(model.parameters()).device
@@ -92,11 +99,13 @@ def score(
                     metrics = model.task.metrics(prediction, batch)
                     # All that is read of a batch is queued for the host, and waited for once.
                     here = {name: _queued(values) for name, values in metrics.items()}
+                    more = {} if look is None else look(prediction, batch, trace)
+                    looked = {name: _queued(values) for name, values in more.items()}
                     trace, padding = _record(trace), None if layout.padding is None else _queued(layout.padding)
                     loss, terms = _queued(loss), _queued(terms)
                     if device.type != "cpu":
                         torch.accelerator.synchronize(device)
-                    scored.append(_Batch(index, here, trace.steps, loss.item(), terms.item()))
+                    scored.append(_Batch(index, here, looked, trace.steps, loss.item(), terms.item()))
                     routing.add(trace, padding, index)
     finally:
         model.train(training)
@@ -105,21 +114,27 @@ def score(
             scored.extend(others)
             routing.absorb(found)
     order = torch.cat([part.index for part in scored]).argsort()  # a plan may group examples by length
+
+    def joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}
+
     return Score(
-        {name: torch.cat([part.metrics[name] for part in scored])[order] for name in scored[0].metrics},
+        joined([part.metrics for part in scored]),
         sum(part.loss for part in scored) / max(sum(part.terms for part in scored), 1),
         torch.cat([part.steps for part in scored])[order],
         routing.line(),
         routing.kept(),
+        joined([part.looked for part in scored]),
     )
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """What is kept of a batch: indices, metrics and steps [B] each, summed loss and number of terms."""
+    """What is kept of a batch: indices, metrics and steps [B] each, what else was looked at, summed loss, terms."""
 
     index: Tensor
     metrics: dict[str, Tensor]
+    looked: dict[str, Tensor]
     steps: Tensor
     loss: float
     terms: float

@@ -202,3 +202,31 @@ KEPT = (
     "In brackets: what an arm keeps of its {score}, each with the floor and the ceiling of its own test examples, "
     "where 100 % is what it reaches at the point marked *."
 )
+RESTARTS = (
+    "Nothing was trained again. Restart k draws initial states and noise from seed k of the evaluation; what an "
+    "example draws does not depend on its batch."
+)
+NOT_CHOSEN = (
+    "No selection knows the right answer. Which one is best is reported here on the test examples, not chosen: to "
+    "choose one, and a number of steps, measure on examples that you do not report."
+)
+BOUNDS = (
+    "At random: the mean over restarts, what one of them scores alone. Best of all: a selection that knew the right "
+    "answer. FLOPs are those of one example in all its restarts, forward alone."
+)
+COMPUTE = (
+    "From left to right in each panel more restarts; the grey line is a restart at random, which only costs more, the "
+    "upper edge of the band the best of all. All panels have the same axes."
+)
+GAINS = (
+    "Score of the selected answers minus that of a random restart on the same examples, with 95 % confidence over test "
+    "examples, for this one run."
+)
+FOLLOWED = (
+    "The first restart with the most steps. Moved: how far a step moves the state, of its length, mean over tokens and "
+    "examples. Marked is where training ended."
+)
+ONE_RUN = (
+    "One run is shown: another seed of training may answer differently, and what helps here need not help after more "
+    "training."
+)

@@ -18,6 +18,7 @@ from headwise.lab.outputs import (
     REPORT,
     SCALING,
     SWEEP,
+    THINKING,
 )
 from headwise.lab.records import (
     is_run,
@@ -30,6 +31,7 @@ from headwise.lab.records import (
     read_ood,
     read_scaling,
     read_sweep,
+    read_thinking,
 )
 from headwise.lab.report.choices import choices_page
 from headwise.lab.report.claims import claims_page
@@ -42,6 +44,7 @@ from headwise.lab.report.page import render
 from headwise.lab.report.run import run_page
 from headwise.lab.report.scaling import scaling_page
 from headwise.lab.report.sweep import sweep_page
+from headwise.lab.report.thinking import thinking_page
 from headwise.training.files import METRICS, SUMMARY
 
 
@@ -104,6 +107,10 @@ def _choices(directory: Path) -> str:
     return render(choices_page(read_choices(directory)))
 
 
+def _thinking(directory: Path) -> str:
+    return render(thinking_page(read_thinking(directory)))
+
+
 def _claims(directory: Path) -> str:
     return render(claims_page(read_claims(directory)), "claims.html.j2")
 
@@ -123,6 +130,7 @@ PAGES: dict[str, tuple[str, Callable[[Path], str]]] = {
     OOD: ("an out-of-distribution test", _ood),
     HEADS: ("a measurement of heads", _heads),
     CHOICES: ("a study of choices of heads", _choices),
+    THINKING: ("a study of thinking longer", _thinking),
     CLAIMS: ("claims", _claims),
 }
 """The file by which work on several runs is known -> what it is, and what writes its page as HTML."""
