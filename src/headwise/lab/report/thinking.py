@@ -1,7 +1,7 @@
 """The page of a run that thinks longer: accuracy against compute for each selection, and the run step by step."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib import rc_context
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from headwise.lab import plot_style as style
 from headwise.lab.formatting import (
@@ -23,7 +24,7 @@ from headwise.lab.formatting import (
 from headwise.lab.records import number
 from headwise.lab.report import captions
 from headwise.lab.report.descriptions import describe_arm, describe_task, spaced
-from headwise.lab.report.drawing import figure_row
+from headwise.lab.report.drawing import figure_row, round_magnitude
 from headwise.lab.report.page import CaptionedTable, Column, Page, Picture, Row, Table, numbers, picture
 from headwise.lab.report.page_tables import run_facts
 from headwise.lab.report.thinking_table import describe_noise, row, titles
@@ -93,6 +94,7 @@ def compute_figure(result: Plain) -> Figure:
         for place in range(len(depths), rows * columns):
             axes[place // columns][place % columns].set_axis_off()
         axes[0][0].set_xscale("log")
+        _log_labels(axes[0][0].xaxis, round_magnitude)
         for line in axes:
             line[0].set_ylabel(spaced(result["metric"]))
         for axis in axes[-1]:
@@ -131,6 +133,7 @@ def _followed(study: Plain | None) -> list[Picture]:
         moved.plot(study["step"], [_or_nan(value) for value in study["residual"]], color=style.colour(1))
         if all(value and value > 0 for value in study["residual"]):
             moved.set_yscale("log")
+            _log_labels(moved.yaxis, format_percent)
         moved.set_ylabel("moved, of the state's length")
         lines = [("right", "right"), ("overthought", "right before, wrong now"), ("changed", "answer changed")]
         for place, (key, name) in enumerate(lines):
@@ -145,6 +148,13 @@ def _followed(study: Plain | None) -> list[Picture]:
             axis.set_xlabel("step")
             axis.axvline(study["trained"], color=style.MUTED, linewidth=1.0, linestyle=(0, (4, 2)))
         return [picture("followed", "Step by step", figure, captions.FOLLOWED)]
+
+
+def _log_labels(axis: Any, text: Callable[[float], str]) -> None:
+    """Few labels, in words of ours: matplotlib's are mathematics, which these plots do not set."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _gains(result: Plain) -> list[CaptionedTable]:
