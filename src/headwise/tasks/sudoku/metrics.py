@@ -19,8 +19,13 @@ def measure(answer: Tensor, batch: Batch, box: tuple[int, int]) -> dict[str, Ten
     return {
         "exact": right.all(1).float(),
         "blanks": (right & blank).sum(1) / blank.sum(1),
-        "valid": (valid(answer, box) & keeps_clues(answer, batch["clues"])).float(),
+        "valid": agrees(answer, batch, box).float(),
     }
+
+
+def agrees(answer: Tensor, batch: Batch, box: tuple[int, int]) -> Tensor:
+    """Whether every unit holds every digit once and the clues stand in the answer, bool [B] of [B, C]."""
+    return valid(answer, box) & keeps_clues(answer, batch["clues"])
 
 
 def valid(answer: Tensor, box: tuple[int, int]) -> Tensor:

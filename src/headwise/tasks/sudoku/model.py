@@ -164,6 +164,10 @@ class SudokuTask(Task):
         best, clues = prediction.argmax(-1) + 1, batch["clues"]
         return best if self.config.asked == "all" else torch.where(clues > 0, clues, best)
 
+    def valid(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Whether every unit holds every digit once and no clue is changed, bool [B]."""
+        return metrics.agrees(self.answer(prediction, batch), batch, self.config.sides)
+
     def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Nats summed over the cells that are asked for, [B]."""
         nats = cross_entropy(prediction, batch["solution"] - 1, self.config.loss)
