@@ -58,7 +58,7 @@ def sentences(found: dict[str, Any]) -> list[str]:
         + (f", {format_percent(right[last])} after {steps[last]}" if last != then else "")
         + (
             f"; most were right after {steps[best]}, {format_percent(right[best])}."
-            if best not in (then, last)
+            if right[best] > max(right[then], right[last])
             else "."
         )
     )
