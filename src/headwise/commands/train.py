@@ -46,7 +46,7 @@ def run(options: Options) -> Result:
         return Result(settings.to_plain(), [key_values(settings.to_plain())])
 
     if options.dry_run:
-        from headwise.lab.run_plan import plan_run
+        from headwise.lab.scaling.one_run import plan_run
 
         plan = plan_run(settings, options.teraflops)
         return Result(plan, [key_values(planned(plan))])

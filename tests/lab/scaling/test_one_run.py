@@ -7,7 +7,7 @@ import torch
 
 from headwise.cli import main
 from headwise.errors import InputError
-from headwise.lab.run_plan import plan_run
+from headwise.lab.scaling.one_run import plan_run
 from headwise.models.flops import flops_per_example, training_flops_per_example
 from headwise.training.building import build_model, data_of
 from headwise.training.config import RunConfig
