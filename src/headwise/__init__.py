@@ -42,10 +42,12 @@ if TYPE_CHECKING:
     from headwise.reasoning.controllers import HRMActConfig as HRMActConfig
     from headwise.reasoning.controllers import HRMConfig as HRMConfig
     from headwise.reasoning.controllers import NoController as NoController
+    from headwise.reasoning.halting import CorrectHalting as CorrectHalting
     from headwise.reasoning.halting import EntropyHalting as EntropyHalting
     from headwise.reasoning.halting import FixedHalting as FixedHalting
     from headwise.reasoning.halting import Halting as Halting
     from headwise.reasoning.halting import HaltingConfig as HaltingConfig
+    from headwise.reasoning.halting import Judge as Judge
     from headwise.reasoning.halting import PonderHalting as PonderHalting
     from headwise.reasoning.initial_states import FixedState as FixedState
     from headwise.reasoning.initial_states import InitialState as InitialState
@@ -123,7 +125,8 @@ _DEFINED = {
     "headwise.routing.fixed_routers": "RandomRouter StaticRouter",
     "headwise.routing.routers": "LearnedRouter NoRouter Router RouterConfig Scored",
     "headwise.reasoning.controllers": "ClassicalConfig Controller ControllerConfig HRMActConfig HRMConfig NoController",
-    "headwise.reasoning.halting": "EntropyHalting FixedHalting Halting HaltingConfig PonderHalting",
+    "headwise.reasoning.halting": "CorrectHalting EntropyHalting FixedHalting Halting HaltingConfig Judge "
+    "PonderHalting",
     "headwise.reasoning.initial_states": "FixedState InitialState InitialStateConfig RandomState",
     "headwise.reasoning.recursion": "Recursion SingleStream TwoStreams",
     "headwise.reasoning.refinement": "RefinementConfig",

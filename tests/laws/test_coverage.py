@@ -125,7 +125,7 @@ class BatchHalting(EntropyHalting):
     def examples(cls) -> Sequence["BatchHalting"]:
         return [cls(threshold) for threshold in torch.linspace(0.05, 0.95, 19).tolist()]
 
-    def build(self, context: int) -> MeanEntropy:
+    def build(self, context: int, width: int) -> MeanEntropy:
         return MeanEntropy(self)
 
 

@@ -19,7 +19,7 @@ from headwise.models.refusals import TaskFacts
 from headwise.models.sizes import ModelConfig
 from headwise.reasoning import CONTROLLERS, HALTING, INITIAL_STATES, RECURSIONS
 from headwise.reasoning.controllers import ClassicalConfig, HRMActConfig, HRMConfig
-from headwise.reasoning.halting import EntropyHalting, PonderHalting
+from headwise.reasoning.halting import CorrectHalting, EntropyHalting, PonderHalting
 from headwise.reasoning.initial_states import FixedState, RandomState
 from headwise.reasoning.recursion import TwoStreams
 from headwise.reasoning.refinement import RefinementConfig
@@ -134,6 +134,12 @@ VARIANTS = {
     "fixed_state": Arm(LearnedRouter(), refinement=_loop(steps=1, initial_state=FixedState())),
     "random_state": replace(TOKEN, refinement=_loop(initial_state=RandomState(0.5), segments=2, noise=0.1)),
     "noise_entropy_halting": replace(HRM, halting=EntropyHalting(0.9), refinement=_loop(noise=0.1)),
+    "correct_halting": replace(TOKEN, halting=CorrectHalting(bias=-0.5), refinement=_loop(steps=2, segments=3)),
+    "two_streams_correct_halting": Arm(
+        LearnedRouter(),
+        halting=CorrectHalting(pool="mean", exploration=1.0),
+        refinement=_streams(TwoStreams(2), segments=3, gradient="last", initial_state=RandomState(), noise=0.1),
+    ),
     "relu_layer": Arm(router=LearnedRouter("layer"), gate=ReLU(), balance=BalanceConfig(target=2)),
     "relu_model": Arm(router=LearnedRouter(), gate=ReLU(), balance=BalanceConfig(target=2, over="model")),
 }
@@ -192,7 +198,8 @@ def admitted(key: str, part: Any) -> Arm:
     """
     refusal, first, _, rest = "", *key.partition(".")
     plain = (Arm(), Arm(LearnedRouter()), Arm(LearnedRouter("sequence")), TOKEN, HRM, VARIANTS["ponder_halting"])
-    loops = (Arm(refinement=loop) for loop in (_loop(steps=6), _loop(steps=6, injection="none")))
+    tried = (_loop(steps=6), _loop(steps=6, injection="none"), _loop(steps=2, segments=3))
+    loops = (Arm(refinement=loop) for loop in tried)
     for other in (*loops, *plain):
         try:
             arm = replace(other, **{first: replace(getattr(other, first), **{rest: part}) if rest else part})
@@ -212,8 +219,8 @@ def part_of(arm: Arm, key: str) -> Any:
 def stand_in(arm: Arm, causal: bool = False) -> tuple[TaskFacts, ModelConfig]:
     """What `check` is told of a task and a shape that have what the arm cannot do without."""
     if arm.router.follows_route:
-        return TaskFacts(causal, ("first", "second"), hops=1), RELATED
-    return TaskFacts(causal), SHAPE
+        return TaskFacts(causal, ("first", "second"), hops=1, judged=True), RELATED
+    return TaskFacts(causal, judged=True), SHAPE
 
 
 def causal(arm: Arm) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from headwise.laws.arms import SHAPE, perturbed
 from headwise.models.arm import Arm
@@ -13,7 +14,7 @@ from headwise.routing.layout import Layout
 
 def losses_of(backbone: Backbone, layout: Layout | None = None) -> Iterator[torch.Tensor]:
     """A task's loss on every supervised state, segment by segment: an example's updates. Routing losses are left out:
-    they must not be what reaches a router."""
+    they must not be what reaches a router. With the loss of halting by judgement, where there is one."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(3, 6, backbone.model.width, generator=generator, dtype=torch.float64)
     carry = None
@@ -21,8 +22,11 @@ def losses_of(backbone: Backbone, layout: Layout | None = None) -> Iterator[torc
         trace = backbone(x, layout, carry)
         target = torch.randn(trace.states.shape, generator=generator, dtype=torch.float64)
         per_state = (trace.states - target).square().mean((2, 3))
-        carry = trace.carry.detach()
-        yield (trace.weights * per_state).sum(0).mean()
+        carry, loss = trace.carry.detach(), (trace.weights * per_state).sum(0).mean()
+        if trace.halting is not None:  # what judges the answer learns from being right alone
+            right = (torch.rand(3, generator=generator) < 0.5).to(loss.dtype)
+            loss = loss + binary_cross_entropy_with_logits(trace.halting, right)
+        yield loss
 
 
 def unreached(backbone: Backbone, layout: Layout | None = None) -> list[str]:

@@ -101,6 +101,10 @@ def of_model(entry: TaskEntry, config: Any, data: TaskData) -> list[str]:
         broken.append("the loss of an example depends on its batch")
     if entry.task.metric not in metrics:
         broken.append(f"metrics: no {entry.task.metric}, which is the primary one")
+    if (exact := entry.task.exact) is not None:
+        values = metrics.get(exact)
+        if values is None or not ((values == 0) | (values == 1)).all():
+            broken.append(f"exact={exact}: not a metric that is 0 or 1 of every example")
     broken += [f"metric {name}: not one value an example" for name, v in metrics.items() if v.shape != (len(index),)]
     return broken + [f"no gradient reaches {name}" for name in _unreached(model, data.split("train"))]
 

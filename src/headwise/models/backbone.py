@@ -97,7 +97,7 @@ class Backbone(RoutedStack):
             BlockStack([self._block(layer, context) for layer in range(first, first + model.depth)])
             for first in range(0, model.depth * arm.refinement.recursion.stacks, model.depth)
         ]
-        halting = arm.halting.build(context)
+        halting = arm.halting.build(context, model.width)
         self.refiner = Refiner(stacks, controller, halting, arm.refinement, model.width, arm.balance.steers)
         # A block that norms last leaves nothing to norm.
         last = model.norm_placement == "pre"

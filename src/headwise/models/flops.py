@@ -14,6 +14,7 @@ from typing import Any
 
 from headwise.models.backbone import Backbone
 from headwise.models.blocks import Block
+from headwise.reasoning.halting import Judge
 
 
 def flops_per_example(backbone: Any, length: int, steps: float | None = None) -> float:
@@ -39,7 +40,7 @@ def flops_per_example(backbone: Any, length: int, steps: float | None = None) ->
     if controller is not None:
         macs += positions * controller.macs(steps, begun)
     if halting is not None:
-        macs += steps / cycle * halting.macs()
+        macs += steps / (loop.steps if isinstance(halting, Judge) else cycle) * halting.macs()
     return 2 * macs
 
 

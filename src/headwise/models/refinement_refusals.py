@@ -142,8 +142,8 @@ def _of_segments(arm: Arm) -> Iterator[str]:
         )
     if arm.halting.learned:
         yield (
-            f"{key}: ponder halting learns where to stop within one segment and would never reach another; use fixed "
-            "or entropy, or segments=1"
+            f"{key}: ponder halting learns where to stop within one segment and would never reach another; use "
+            "fixed, entropy or correct, or segments=1"
         )
     if loop.gradient != "full" and period is not None and loop.steps % period:
         yield (

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headwise.models.halting_refusals import of_judgement
 from headwise.models.refinement_refusals import of_refinement
 from headwise.models.refused_shapes import of_shape
 from headwise.reasoning import CONTROLLERS, HALTING, INITIAL_STATES
@@ -34,6 +35,7 @@ class TaskFacts:
         targets: refinement steps that have a target of their own, the last of them the answer; 0 where all steps have
             the same.
         once: its stack is a model that is there already and is applied once.
+        judged: it has a metric that says whether an answer is right as a whole.
     """
 
     causal: bool = False
@@ -42,6 +44,7 @@ class TaskFacts:
     hops: int = 0
     targets: int = 0
     once: bool = False
+    judged: bool = False
 
 
 def refusals(arm: Arm, task: TaskFacts, model: ModelConfig | None) -> Iterator[str]:
@@ -52,6 +55,7 @@ def refusals(arm: Arm, task: TaskFacts, model: ModelConfig | None) -> Iterator[s
     yield from _of_reading(arm)
     yield from _of_controller(arm, task.causal)
     yield from _of_halting(arm, task.causal)
+    yield from of_judgement(arm, task)
     yield from of_refinement(arm, task.targets)
     yield from _of_balance(arm)
     yield from _of_route(arm, task)

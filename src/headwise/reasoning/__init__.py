@@ -29,6 +29,7 @@ HALTING: Registry[type[HaltingConfig]] = Registry(
         "fixed": "headwise.reasoning.halting:FixedHalting",
         "entropy": "headwise.reasoning.halting:EntropyHalting",
         "ponder": "headwise.reasoning.halting:PonderHalting",
+        "correct": "headwise.reasoning.halting:CorrectHalting",
     },
 )
 RECURSIONS: Registry[type[Recursion]] = Registry(

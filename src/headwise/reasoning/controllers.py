@@ -18,7 +18,7 @@ from headwise.reasoning import CONTROLLERS
 from headwise.reasoning.state import ControllerState
 from headwise.registry import name_of
 from headwise.routing.gates import straight_through
-from headwise.routing.pooling import masked_mean, pooled
+from headwise.routing.pooling import first_token, masked_mean, pooled
 
 
 class ControllerConfig(ABC):
@@ -325,10 +325,7 @@ class HRM(Controller):
 
     def _pool(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         if self.pool == "first":
-            first = hidden[:, :1]
-            if mask is not None:  # padding may come first
-                place = mask.int().argmax(1)[:, None, None]  # [B, 1, 1]
-                first = hidden.gather(1, place.expand_as(first))
+            first = first_token(hidden, mask)
             return first.expand_as(hidden) if self.per_position else first
         if not self.per_position:
             return pooled(hidden, mask)

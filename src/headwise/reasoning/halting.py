@@ -1,20 +1,21 @@
 """Halting: when refinement ends for an example, decided for each example alone.
 
-Legend: B batch, L length, S context positions, C context width, H heads.
+Legend: B batch, L length, D width, S context positions, C context width, H heads.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from headwise.reasoning import HALTING
 from headwise.registry import name_of
 from headwise.routing.gates import Gates
-from headwise.routing.pooling import pooled
+from headwise.routing.pooling import first_token, pooled
 from headwise.routing.routers import normalised_entropy
 
 
@@ -26,16 +27,28 @@ class HaltingConfig(ABC):
         learned: whether stopping is trained through the loss of every step.
         reads_context: whether it reads the controller's context.
         reads_distribution: whether it reads the gates' distribution over heads.
+        judges: whether it builds a `Judge`, which looks at the answer at the ends of segments alone.
     """
 
     halts: ClassVar[bool] = True
     learned: ClassVar[bool] = False
     reads_context: ClassVar[bool] = False
     reads_distribution: ClassVar[bool] = False
+    judges: ClassVar[bool] = False
+
+    @property
+    def streams(self) -> bool:
+        """Whether in training an example that halts leaves its row of the batch to a fresh one."""
+        return False
 
     @abstractmethod
-    def build(self, context: int) -> "Halting | None":
-        """The policy, or None where every example takes all R steps; `context` is C, 0 without a controller."""
+    def build(self, context: int, width: int) -> "Halting | Judge | None":
+        """The policy, or None where every example takes all R steps.
+
+        Args:
+            context: C, 0 without a controller.
+            width: D.
+        """
 
     def describe(self) -> str:
         """A few words for reports."""
@@ -53,7 +66,7 @@ class FixedHalting(HaltingConfig):
 
     halts: ClassVar[bool] = False
 
-    def build(self, context: int) -> None:
+    def build(self, context: int, width: int) -> None:
         return None
 
 
@@ -72,7 +85,7 @@ class EntropyHalting(HaltingConfig):
         if not 0 < self.threshold < 1:
             raise ValueError(f"threshold={self.threshold}: choose a share of ln H between 0 and 1")
 
-    def build(self, context: int) -> "Entropy":
+    def build(self, context: int, width: int) -> "Entropy":
         return Entropy(self)
 
     @classmethod
@@ -93,12 +106,60 @@ class PonderHalting(HaltingConfig):
     learned: ClassVar[bool] = True
     reads_context: ClassVar[bool] = True
 
-    def build(self, context: int) -> "Ponder":
+    def build(self, context: int, width: int) -> "Ponder":
         return Ponder(self, context)
 
     @classmethod
     def examples(cls) -> "Sequence[PonderHalting]":
         return [cls(-0.5)]
+
+
+PUBLISHED_EXPLORATION = 0.1
+
+
+@dataclass(frozen=True)
+class CorrectHalting(HaltingConfig):
+    """after each segment an example stops if its answer is judged right, as it is learned from being right (TRM)
+
+    Args:
+        pool: what is read of the answer's tokens: the first (default, as published) or their mean.
+        bias: of the judgement's logit at the start; default -5, the published one: no answer is thought right.
+        streaming: in training, too, an example that halts leaves, and a fresh one takes its row (default, as
+            published), so that easy ones take fewer updates; false: each takes all segments.
+        exploration: share of the examples that take a minimum of 2 to S segments, drawn evenly, in training before they
+            may leave; default 0.1, the published one.
+    """
+
+    pool: Literal["first", "mean"] = "first"
+    bias: float = -5.0
+    streaming: bool = True
+    exploration: float = PUBLISHED_EXPLORATION
+    judges: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.exploration <= 1:
+            raise ValueError(f"exploration={self.exploration}: choose a share of the examples, 0..1")
+        if not self.streaming and self.exploration != PUBLISHED_EXPLORATION:
+            raise ValueError(
+                f"exploration={self.exploration}: has an effect only with streaming=true; leave it at "
+                f"{PUBLISHED_EXPLORATION}"
+            )
+
+    @property
+    def streams(self) -> bool:
+        return self.streaming
+
+    def build(self, context: int, width: int) -> "Correct":
+        return Correct(self, width)
+
+    def describe(self) -> str:
+        return "halts where it judges its answer right" + (
+            "" if self.streaming else " (in training after all segments)"
+        )
+
+    @classmethod
+    def examples(cls) -> "Sequence[CorrectHalting]":
+        return [cls(bias=-0.5, exploration=0.5), cls(pool="mean", bias=-0.5, streaming=False)]
 
 
 class Halting(nn.Module, ABC):
@@ -153,6 +214,46 @@ class Ponder(Halting):
         if context is None:
             raise ValueError("ponder halting reads the controller's context and got none")
         return self.head(pooled(context, mask)).sigmoid().flatten()  # type: ignore[no-any-return]
+
+    def macs(self) -> float:
+        return self.head.weight.numel()
+
+
+class Judge(nn.Module, ABC):
+    """Says at the end of a segment how sure it is that an answer is right; an example stops where that is more likely
+    than not. The objective teaches it by the task's metric `exact`."""
+
+    role: ClassVar[str] = "controller"
+
+    @abstractmethod
+    def forward(self, answer: Tensor, mask: Tensor | None) -> Tensor:
+        """Logit [B] that the answer is right, with gradient; above 0 the example stops.
+
+        Args:
+            answer: [B, L, D], the state that is read out, before the backbone's last norm.
+            mask: [B, L], True for real tokens, or None.
+        """
+
+    @abstractmethod
+    def macs(self) -> float:
+        """Multiply-accumulates of one judgement of one example."""
+
+
+class Correct(Judge):
+    """`CorrectHalting`: q = w·norm(y_1) + b, with y_1 the answer's first real token (pool=mean: the tokens' mean), and
+    w = 0 at the start. Differs from the paper: what is read is normed (RMS, no scale), as the states of blocks that
+    norm first grow over steps; where blocks norm last, as in TRM, that changes nothing."""
+
+    def __init__(self, config: CorrectHalting, width: int) -> None:
+        super().__init__()
+        self.pool = config.pool
+        self.head = nn.Linear(width, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.constant_(self.head.bias, config.bias)
+
+    def forward(self, answer: Tensor, mask: Tensor | None) -> Tensor:
+        token = first_token(answer, mask) if self.pool == "first" else pooled(answer, mask)  # [B, 1, D]
+        return self.head(F.rms_norm(token, token.shape[-1:])).flatten()  # type: ignore[no-any-return]
 
     def macs(self) -> float:
         return self.head.weight.numel()

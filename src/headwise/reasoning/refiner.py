@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from headwise.reasoning.controllers import Controller
 from headwise.reasoning.draws import normal, places_of
-from headwise.reasoning.halting import Halting, ponder_distribution
+from headwise.reasoning.halting import Halting, Judge, ponder_distribution
 from headwise.reasoning.initial_states import InitialState
 from headwise.reasoning.recursion import residual
 from headwise.reasoning.refinement import PathNoise, RefinementConfig
@@ -68,7 +68,7 @@ class Refiner(nn.Module):
         self,
         stacks: Sequence[nn.Module],
         controller: Controller | None,
-        halting: Halting | None,
+        halting: Halting | Judge | None,
         config: RefinementConfig,
         width: int,
         loads: bool = False,
@@ -148,7 +148,7 @@ class Refiner(nn.Module):
             answered, old = loop.recursion.answers(t), live.hidden
             with torch.no_grad() if t < before + first else nullcontext():
                 live, out, context = self._step(live, t, _forced(gates, t))
-                if answered and self.halting is not None and self.halting.learned:
+                if answered and isinstance(self.halting, Halting) and self.halting.learned:
                     stopping.append(self.halting(context, out.gates, live.mask.padding))
             if record:
                 recorded.append(out.gates)
@@ -184,6 +184,7 @@ class Refiner(nn.Module):
             torch.cat([torch.stack(loads[stack]).mean(0) for stack in sorted(loads)]) if loads else None,
             numbers,
             torch.stack(residuals) if record else None,
+            self.halting(states[-1], live.mask.padding) if isinstance(self.halting, Judge) else None,
         )
 
     def _weights(self, state: Tensor, trained: int) -> Tensor:
@@ -196,11 +197,13 @@ class Refiner(nn.Module):
         return (ramp / ramp.sum()).to(state.dtype)[:, None].expand(-1, len(state))
 
     def _until_halted(self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool) -> Trace:
-        """Halted examples leave the batch. With learned halting one stops at the first t whose cumulative p >= 1/2."""
+        """Halted examples leave the batch. With learned halting one stops at the first t whose cumulative p >= 1/2;
+        with a judge at the end of the first segment whose answer it takes for right."""
         assert self.halting is not None
+        judge = self.halting if isinstance(self.halting, Judge) else None
         last, batch = self.config.steps_in_all, len(live.hidden)
         running = torch.arange(batch, device=live.hidden.device)
-        final, steps = torch.empty_like(live.hidden), live.hidden.new_zeros(batch)
+        final, steps, judged = torch.empty_like(live.hidden), live.hidden.new_zeros(batch), live.hidden.new_empty(batch)
         going = live.hidden.new_ones(batch)  # probability of coming as far as this step
         halted: list[tuple[Tensor, Carry]] = []
         recorded, residuals = list[list[Gates]](), list[Tensor]()
@@ -211,14 +214,19 @@ class Refiner(nn.Module):
             live, out, context = self._step(live, t, forced)
             if record:
                 recorded.append(_scattered(out.gates, running, batch, recorded[-1] if recorded else None))
-            if not answered:  # nothing to read out yet
-                live = self._noisy(live, t)
-                continue
-            going = going * (1 - self.halting(context, out.gates, live.mask.padding))
-            if record:
+            if record and answered:
                 moved = residual(live.hidden, old, live.mask.padding)
                 residuals.append((residuals[-1] if residuals else moved).index_copy(0, running, moved))
-            stops = (going <= 0.5) if t < last else torch.ones_like(going, dtype=torch.bool)
+            if not answered or (judge is not None and t % self.config.steps):  # nothing to decide yet
+                live = self._noisy(live, t)
+                continue
+            if judge is not None:
+                logit = judge(live.hidden, live.mask.padding).to(judged.dtype)
+                stops, judged = logit > 0, judged.index_copy(0, running, logit)
+            else:
+                going = going * (1 - self.halting(context, out.gates, live.mask.padding))
+                stops = going <= 0.5
+            stops = stops | (t == last)
             answer, live = live.hidden, self._noisy(live, t)
             if stops.any():
                 index = stops.nonzero().flatten()
@@ -238,6 +246,7 @@ class Refiner(nn.Module):
             carry,
             recorded if record else None,
             residuals=torch.stack(residuals) if record else None,
+            halting=None if judge is None else judged,
         )
 
     def _keyed(self, mask: Mask, x: Tensor) -> Mask:

@@ -95,6 +95,7 @@ class Trace:
         residuals: [A, B], when asked for: how far each of A updates moved the answer
             (`headwise.reasoning.recursion.residual`), every step being one where there is one stream; a halted example
             keeps its last.
+        halting: [B], where halting judges answers: the logit, with gradient, that each is right, where it stands.
     """
 
     states: Tensor
@@ -106,3 +107,4 @@ class Trace:
     loads: Tensor | None = None
     numbers: Sequence[int] | None = None
     residuals: Tensor | None = None
+    halting: Tensor | None = None

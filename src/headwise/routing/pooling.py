@@ -19,6 +19,15 @@ def pooled(x: Tensor, mask: Tensor | None) -> Tensor:
     return (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1)
 
 
+def first_token(x: Tensor, mask: Tensor | None) -> Tensor:
+    """The first real token of each example, [B, L, D] to [B, 1, D]; padding may come first."""
+    first = x[:, :1]
+    if mask is None:
+        return first
+    place = mask.int().argmax(1)[:, None, None]  # [B, 1, 1]
+    return x.gather(1, place.expand_as(first))
+
+
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of [B, S] over examples and real tokens, a scalar; each example counts alike."""
     return batch_mean(pooled(values.unsqueeze(-1), mask).flatten())

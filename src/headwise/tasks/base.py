@@ -186,7 +186,7 @@ class Task(nn.Module, ABC):
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
     """All metrics of which lower values are better, those of the task's analysis and the primary one included."""
     exact: ClassVar[str | None] = None
-    """Name of the metric that is 1 where every term of an example is right and else 0, if there is one."""
+    """Name of the metric that is 1 where the answer to an example is right as a whole and else 0, if there is one."""
     causal: ClassVar[bool] = False
     """Whether position i may see only positions up to i."""
     training_size: ClassVar[str | None] = None
@@ -240,7 +240,8 @@ class Task(nn.Module, ABC):
     @classmethod
     def declared(cls, config: Any) -> TaskFacts:
         """What decides which arms and shapes the task takes under these settings."""
-        return TaskFacts(cls.causal, cls.relations(config), cls.has_positions, once=cls.brings_stack)
+        facts = TaskFacts(cls.causal, cls.relations(config), cls.has_positions, once=cls.brings_stack)
+        return replace(facts, judged=cls.exact is not None)
 
     @classmethod
     def shifts(cls, config: Any) -> dict[str, Shift]:

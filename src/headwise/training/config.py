@@ -32,6 +32,7 @@ ROUTING_LOSSES = {
     "complexity": 0.01,
     "sparsity": 0.001,
     "budget": 1.0,
+    "halting": 0.5,
 }
 """Names and default weights of the routing losses, the entropy apart, which has a direction and a schedule."""
 
@@ -54,9 +55,10 @@ class TrainingConfig:
         losses: weights of the other routing losses by name; those not given keep their default, as published:
             `ponder` (expected refinement steps) and `slow_updates` (expected updates of the slow module) 0.01; of
             arm.balance `load_balance` 0.01, `router_z` 0.001, `complexity` 0.01, `sparsity` 0.001, and `budget` 1,
-            which finds its strength by itself.
-        ramp: share of the run over which the weights in `losses` rise from 0; default 0.1, so that a cost does not
-            decide before the task loss has a gradient worth following.
+            which finds its strength by itself; of arm.halting=correct `halting` (whether answers are judged as they
+            are) 0.5.
+        ramp: share of the run over which the weights in `losses` rise from 0, that of `halting` apart, which is no
+            cost; default 0.1, so that a cost does not decide before the task loss has a gradient worth following.
         freeze_controller: share of the run in which routers, controllers and halting heads are left as they are.
         precision: fp32 (default), bf16 for mixed precision, or auto for the faster of the two on this machine, timed
             at the run's own shape before it begins and written into its configuration; which is faster differs by a
@@ -190,6 +192,11 @@ class RunConfig:
         object.__setattr__(self, "model", model)
         check(self.arm, self.entry.task.declared(self.task), self.model)
         self.entry.task.check(self.task, self.model)
+        if self.arm.halting.judges and not self.training.losses["halting"]:
+            raise InputError(
+                "training.losses.halting=0: nothing else teaches the halting policy; choose more (default "
+                f"{ROUTING_LOSSES['halting']}), or arm.halting.name=fixed"
+            )
 
     @property
     def entry(self) -> TaskEntry:

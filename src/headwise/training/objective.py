@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from headwise.errors import InputError
 from headwise.models.precision import Precision, autocast
 from headwise.reasoning.trace import Carry, Trace
+from headwise.routing.pooling import batch_mean
 from headwise.tasks.base import Batch, TaskModel
 
 
@@ -34,8 +36,9 @@ class Objective(NamedTuple):
 
     Attributes:
         loss: scalar with gradient.
-        logs: `loss`, `task_loss`, `steps` (mean refinement steps), each routing loss by name, unweighted, and `tokens`
-            (B·L, padding included, since it is computed). Those of the parts of a batch add up to its own.
+        logs: `loss`, `task_loss`, `steps` (mean refinement steps), each routing loss by name, unweighted, `halting`
+            where answers are judged, and `tokens` (B·L, padding included, since it is computed). Those of the parts of
+            a batch add up to its own.
         carry: the state in which the segment ended, detached.
         loads: [layers, H], share of tokens that used each head, where something is steered by it, else None.
     """
@@ -74,7 +77,8 @@ def objective(
     task_loss = weighted_task_loss(model, batch, trace) * processes / terms.clamp_min(1)
     loss = task_loss
     logs = {"task_loss": task_loss.detach(), "steps": trace.steps.detach().mean() * share}
-    for name, value in trace.losses.items():
+    losses = trace.losses if trace.halting is None else trace.losses | {"halting": halting_loss(model, batch, trace)}
+    for name, value in losses.items():
         if name not in weights:
             raise InputError(f"training.losses.{name}: missing; the model has this loss, give it a weight (0 for none)")
         if weights[name]:
@@ -102,6 +106,24 @@ class Step(nn.Module):
         """As `objective`."""
         with autocast(part.terms.device, self.precision):
             return objective(self.model, batch, weights, carry, part)
+
+
+def halting_loss(model: TaskModel, batch: Batch, trace: Trace) -> Tensor:
+    """Binary cross-entropy in nats of the logits that answers are right with whether they are, mean over examples.
+
+    Raises:
+        InputError: the task has no metric that says so.
+    """
+    task, logits = model.task, trace.halting
+    assert logits is not None
+    if task.exact is None:
+        raise InputError(
+            f"task {task.name}: names no metric that says whether an answer is right (exact); see headwise.Task"
+        )
+    with torch.no_grad():
+        right = task.metrics(task.read_out(trace.states[-1], batch), batch)[task.exact]
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    return batch_mean(F.binary_cross_entropy_with_logits(logits, right.to(logits.dtype), reduction="none"))
 
 
 def weighted_task_loss(model: TaskModel, batch: Batch, trace: Trace) -> Tensor:

@@ -102,7 +102,7 @@ def loss_weights(config: TrainingConfig, update: int) -> dict[str, float]:
     """Weights of the routing losses in update number `update`, from 1, by name."""
     progress = (update - 1) / config.updates
     weights = {name: ramped(weight, progress, config.ramp) for name, weight in config.losses.items()}
-    return weights | {"entropy": config.entropy.value(progress)}
+    return weights | {"halting": config.losses["halting"], "entropy": config.entropy.value(progress)}
 
 
 def ramped(weight: float, progress: float, ramp: float) -> float:

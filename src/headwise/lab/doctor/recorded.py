@@ -167,13 +167,14 @@ def gradients_explode(recorded: Recorded) -> Iterator[Seen]:
 @rules(
     "routing loss dominates",
     symptom="heads are balanced, or halting is early, and the task is not learned",
-    diagnosis="the weighted routing losses, the budget's apart, which finds its own strength, outweigh the task's",
+    diagnosis="the weighted routing losses (not the budget's, which finds its own strength, nor that of halting by "
+    "judgement, which costs nothing) outweigh the task's",
     remedy="lower that weight in training.losses, or training.entropy.weight; raise training.ramp",
     command='grep \'"split": "train"\' {target}/metrics.jsonl | tail -1',
 )
 def routing_loss_dominates(recorded: Recorded) -> Iterator[Seen]:
     training = recorded.config.training
-    weights = loss_weights(training, training.updates) | {"budget": 0.0}
+    weights = loss_weights(training, training.updates) | {"budget": 0.0, "halting": 0.0}
     task = recorded.train("task_loss")[1]
     second = len(task) // 2
     parts = {

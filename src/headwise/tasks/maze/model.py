@@ -26,6 +26,7 @@ class MazeTask(Task):
 
     name: ClassVar[str] = "maze"
     metric: ClassVar[str] = "optimal"
+    exact: ClassVar[str | None] = "optimal"
     training_size: ClassVar[str | None] = "train_mazes"
     metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     lower_is_better: ClassVar[frozenset[str]] = frozenset(

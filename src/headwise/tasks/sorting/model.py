@@ -129,6 +129,7 @@ class SortingTask(Task):
 
     name: ClassVar[str] = "sorting"
     metric: ClassVar[str] = "rank_tau"
+    exact: ClassVar[str | None] = "perfect"
     training_size: ClassVar[str | None] = "train_examples"
     metric_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 

@@ -95,6 +95,7 @@ class WalkTask(Task):
 
     name: ClassVar[str] = "walk"
     metric: ClassVar[str] = "accuracy"
+    exact: ClassVar[str | None] = "accuracy"
     training_size: ClassVar[str | None] = "train_examples"
     metric_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
@@ -120,7 +121,7 @@ class WalkTask(Task):
     def declared(cls, config: WalkConfig) -> TaskFacts:
         """A route of so many hops, and a target for each if they are asked for."""
         targets = config.most_trained if config.targets == "hops" else 0
-        return TaskFacts(cls.causal, cls.relations(config), hops=config.hops, targets=targets)
+        return TaskFacts(cls.causal, cls.relations(config), hops=config.hops, targets=targets, judged=True)
 
     @classmethod
     def shifts(cls, config: WalkConfig) -> dict[str, Shift]:
