@@ -14,6 +14,7 @@ from headwise.models.backbone import Backbone
 from headwise.models.flops import flops_per_example
 from headwise.models.roles import parameters_by_role
 from headwise.models.sizes import ModelConfig
+from headwise.reasoning.draws import keys_of
 from headwise.reasoning.halting import EntropyHalting, FixedHalting, PonderHalting
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.attention import RoutedAttention
@@ -41,13 +42,14 @@ def layout(count: int, padding: Tensor | None = None) -> Layout:
     generator = torch.Generator().manual_seed(1)
     route = torch.randint(-1, 2, (count, 3), generator=generator)
     inputs = torch.randn(2, count, 1, SHAPE.width, dtype=torch.float64, generator=generator)
-    return Layout(padding, relations(count), grid(2, 3), route, inputs)
+    return Layout(padding, relations(count), grid(2, 3), route, inputs, keys_of(torch.arange(count)))
 
 
 def rows(whole: Layout, index: list[int], length: int = CELLS) -> Layout:
     """Some examples alone, without what lies behind `length`."""
     seen = {name: part[index, :length, :length] for name, part in whole.relations.items()}
-    return Layout(None, seen, whole.positions[:length], whole.route[index], whole.inputs[:, index])
+    keys = None if whole.keys is None else whole.keys[index]
+    return Layout(None, seen, whole.positions[:length], whole.route[index], whole.inputs[:, index], keys)
 
 
 def batch(count: int = 5, length: int = CELLS) -> Tensor:

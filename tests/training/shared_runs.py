@@ -120,6 +120,11 @@ def deaf(directory: Path) -> None:
         time.sleep(0.05)
 
 
+def all_in(configs: dict[str, RunConfig], directory: Path) -> dict[str, Weights]:
+    """Several runs one after the other."""
+    return {name: trained(config, directory / name) for name, config in configs.items()}
+
+
 def all_of(configs: dict[str, RunConfig], directory: Path) -> dict[str, Any]:
     """Several runs one after the other, since starting processes takes longer than a run."""
     plain = configs["plain"]

@@ -7,7 +7,7 @@ hidden state, C controller width. One controller serves all layers; it runs once
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -195,6 +195,10 @@ class TwoLevelState(ControllerState):
     @property
     def slow_updates(self) -> Tensor:
         return self.updates
+
+    def afresh(self, rows: Tensor) -> "TwoLevelState":
+        state = super().afresh(rows)
+        return replace(state, accumulated=state.accumulated.masked_fill(rows[:, None, None], 1))
 
 
 class Controller(nn.Module, ABC):

@@ -13,27 +13,34 @@ import torch
 from torch import Tensor
 
 
-def keys_of(index: Tensor, *seeds: int) -> Tensor:
+def keys_of(index: Tensor, *seeds: int | Tensor) -> Tensor:
     """The key of each example, int64, from its index (int64, any shape) in a source and further numbers: the seed of a
-    run, and the batch or the restart that it is drawn for."""
+    run, and the batch or the restart that it is drawn for, or of each example its own (int64, of that shape)."""
     key = torch.zeros_like(index)
     for seed in seeds:
-        key = _mixed(key + _signed(seed) + _GOLDEN)
+        key = _mixed(key + (seed if isinstance(seed, Tensor) else _signed(seed)) + _GOLDEN)
     return _mixed(key + index * _GOLDEN)
 
 
-def normal(keys: Tensor, draw: int, places: Tensor, width: int) -> Tensor:
+def uniform(keys: Tensor, draw: int) -> Tensor:
+    """Numbers in [0, 1), float64, of the shape of the keys; other ones than `normal` draws."""
+    return (_mixed(keys + _signed(2 * draw * _ODD)) >> 11 & (1 << 53) - 1).double() * 2**-53
+
+
+def normal(keys: Tensor, draw: int | Tensor, places: Tensor, width: int) -> Tensor:
     """Standard normal numbers [B, L, D], float32, on the device of the keys.
 
     Args:
         keys: int64 [B]; examples with equal keys draw the same numbers.
-        draw: which of the draws of an example.
+        draw: which of the draws of an example; int64 [B] where they differ.
         places: int64 [B|1, L], of the tokens in their sequences; a token's numbers depend on its place, not on L.
         width: D.
     """
     pairs = (width + 1) // 2
     counter = (places[..., None] * pairs + torch.arange(1, pairs + 1, device=keys.device)).flatten(1)  # [B|1, L * D/2]
-    bits = _mixed(_mixed(keys + _signed((2 * draw + 1) * _ODD))[:, None] + counter * _GOLDEN)  # two numbers in each
+    number = (2 * draw + 1) * _ODD  # of a tensor its last 64 bits
+    own = _mixed(keys + (number if isinstance(number, Tensor) else _signed(number)))
+    bits = _mixed(own[:, None] + counter * _GOLDEN)  # two numbers in each
     high, low = ((half.float() + 0.5) * 2**-32 for half in (bits >> 32 & _LOW, bits & _LOW))  # in (0, 1]
     radius, angle = (-2 * high.log()).sqrt(), 2 * math.pi * low
     both = torch.stack([radius * angle.cos(), radius * angle.sin()], -1)  # [B, L * D/2, 2]

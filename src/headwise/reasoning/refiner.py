@@ -35,7 +35,8 @@ class _Live:
     mask: Mask
     state: ControllerState | None = None
     memory: list[LayerMemory] | None = None
-    carried: bool = False  # whether `hidden` is not the embedding
+    carried: bool | Tensor = False  # whether `hidden` is not the embedding; [B] where examples differ
+    ahead: Tensor | None = None  # int64 [B], steps taken before this pass, where examples differ
 
     def rows(self, index: Tensor) -> "_Live":
         return _Live(
@@ -45,7 +46,8 @@ class _Live:
             self.mask.rows(index),
             None if self.state is None else self.state.rows(index),
             None if self.memory is None else [layer.rows(index) for layer in self.memory],
-            self.carried,
+            self.carried[index] if isinstance(self.carried, Tensor) else self.carried,
+            None if self.ahead is None else self.ahead[index],
         )
 
 
@@ -107,15 +109,37 @@ class Refiner(nn.Module):
                 step's are used at all steps); None: the routers'.
             record: keep gates and residuals in the trace.
         """
-        mask = self._keyed(mask, x)
-        if carry is None:
-            answer, *latent = self.initial_state(x, mask.keys, places_of(mask.padding, x))
-            live = _Live(answer, latent[0] if latent else None, x, mask, carried=not self.config.initial_state.embeds)
-        else:
-            live = _Live(carry.hidden, carry.latent, x, mask, carry.state, carried=True)
+        live = self._begun(x, self._keyed(mask, x), carry)
+        if live.ahead is not None and gates is not None and len(gates) > 1:
+            raise ValueError("gates: of each step, and the examples are at different steps; give those of one step")
         if self.training or self.halting is None:
-            return self._all_steps(live, gates, record, 0 if carry is None else carry.steps)
+            return self._all_steps(live, gates, record, carry)
         return self._until_halted(live, gates, record)
+
+    def _begun(self, x: Tensor, mask: Mask, carry: Carry | None) -> _Live:
+        """What the first step of this pass finds."""
+        if carry is not None and carry.fresh is None:
+            ahead = carry.steps if isinstance(carry.steps, Tensor) else None
+            return _Live(carry.hidden, carry.latent, x, mask, carry.state, carried=True, ahead=ahead)
+        embeds = self.config.initial_state.embeds
+        answer, *rest = self.initial_state(x, mask.keys, places_of(mask.padding, x))
+        latent = rest[0] if rest else None
+        if carry is None:
+            return _Live(answer, latent, x, mask, carried=not embeds)
+        fresh = carry.fresh
+        assert fresh is not None
+        rows = fresh[:, None, None]
+        if latent is not None and carry.latent is not None:
+            latent = torch.where(rows, latent.to(carry.latent.dtype), carry.latent)
+        return _Live(
+            torch.where(rows, answer.to(carry.hidden.dtype), carry.hidden),
+            latent,
+            x,
+            mask,
+            None if carry.state is None else carry.state.afresh(fresh),
+            carried=~fresh if embeds else True,
+            ahead=torch.where(fresh, 0, torch.as_tensor(carry.steps, device=fresh.device)),
+        )
 
     def _step(self, live: _Live, t: int, gates: Sequence[Tensor] | None) -> tuple[_Live, StackOutput, Tensor | None]:
         """Step t (from 1, over all segments): the states after it, the stack's output and the controller's context."""
@@ -126,18 +150,27 @@ class Refiner(nn.Module):
         if self.controller is not None:
             heads = live.memory[-1].heads if live.memory else None
             context, state, losses = self.controller(live.hidden, live.mask.padding, live.state, heads)
-        added = live.start if recursion.injects or (loop.injection == "input" and live.carried) else None
-        hidden, inputs = recursion.read(t, live.hidden, live.latent, added), live.mask.inputs
-        if inputs is not None and t <= len(inputs):
-            hidden = hidden + inputs[t - 1]
+        added = None
+        if recursion.injects or (loop.injection == "input" and live.carried is True):
+            added = live.start
+        elif loop.injection == "input" and isinstance(live.carried, Tensor):
+            added = live.start * live.carried[:, None, None]
+        hidden = recursion.read(t, live.hidden, live.latent, added)
+        if (given := _inputs(live, t)) is not None:
+            hidden = hidden + given
         stack = self.stacks[recursion.stack(t)]
         out: StackOutput = stack(hidden, live.mask, context, self._reused(live.memory), gates)
         out.losses.update(losses)
         answer, latent = recursion.written(t, out.hidden, live.hidden, live.latent)
-        return _Live(answer, latent, live.start, live.mask, state, out.memory, carried=True), out, context
+        new = _Live(answer, latent, live.start, live.mask, state, out.memory, carried=True, ahead=live.ahead)
+        return new, out, context
 
-    def _all_steps(self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool, before: int) -> Trace:
-        """The R steps of a segment; at evaluation those of all segments."""
+    def _all_steps(
+        self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool, carry: Carry | None
+    ) -> Trace:
+        """The R steps of a segment; at evaluation those of all segments. Steps are numbered on from the carry's, or
+        from 1 where examples differ in those that they took before."""
+        before = carry.steps if carry is not None and isinstance(carry.steps, int) and live.ahead is None else 0
         loop, last = self.config, self.config.steps if self.training else self.config.steps_in_all
         first = loop.first_with_gradient(self.controller.slow_period if self.controller else None)
         states, numbers, residuals = list[Tensor](), list[int](), list[Tensor]()
@@ -179,7 +212,7 @@ class Refiner(nn.Module):
             weights,
             steps,
             named,
-            Carry(live.hidden, live.state, before + last, live.latent),
+            Carry(live.hidden, live.state, before + last if live.ahead is None else live.ahead + last, live.latent),
             recorded if record else None,
             torch.cat([torch.stack(loads[stack]).mean(0) for stack in sorted(loads)]) if loads else None,
             numbers,
@@ -267,7 +300,8 @@ class Refiner(nn.Module):
         assert keys is not None
 
         def with_noise(state: Tensor, stream: int) -> Tensor:
-            drawn = normal(keys, recursion.streams * t + stream, places, state.shape[-1])  # after the initial states
+            step = t if live.ahead is None else live.ahead + t
+            drawn = normal(keys, recursion.streams * step + stream, places, state.shape[-1])  # after initial states
             return state + (noise.deviation * drawn).to(state.dtype)
 
         answered = {recursion.answers(step) for step in range(t - noise.every + 1, t + 1)}
@@ -281,6 +315,16 @@ class Refiner(nn.Module):
         if self.config.reuse == "heads":
             return memory
         return [LayerMemory(layer.keys, layer.values) for layer in memory]
+
+
+def _inputs(live: _Live, t: int) -> Tensor | None:
+    """What the layout adds to the hidden states before step t, [B, 1|L, D], or None."""
+    inputs = live.mask.inputs
+    if inputs is None or live.ahead is None:
+        return None if inputs is None or t > len(inputs) else inputs[t - 1]
+    place = live.ahead + t - 1  # [B]
+    given = inputs[place.clamp_max(len(inputs) - 1), torch.arange(len(place), device=place.device)]
+    return given * (place < len(inputs))[:, None, None]
 
 
 def _forced(gates: Sequence[Sequence[Tensor]] | None, t: int) -> Sequence[Tensor] | None:

@@ -1,6 +1,6 @@
 """The state of a recurrent controller between refinement steps, as a refiner handles it, whatever is in it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Self, TypeVar, cast
 
@@ -29,6 +29,32 @@ class ControllerState:
 
     def detach(self) -> Self:
         return self._each(torch.Tensor.detach)
+
+    def afresh(self, rows: Tensor) -> Self:
+        """The state in which the examples in `rows` (bool [B]) are at their start: at zero; a state that starts
+        elsewhere says so."""
+        return self._each(lambda part: part.masked_fill(rows.view(-1, *[1] * (part.dim() - 1)), 0))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values and tensors, for a checkpoint; `from_plain` reverses it."""
+        return {"class": type(self).__qualname__} | {f.name: getattr(self, f.name) for f in fields(cast(Any, self))}
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> "ControllerState":
+        """The state that was written down so, of a controller that has been built already.
+
+        Raises:
+            ValueError: no such state is known.
+        """
+        known, waiting = dict[str, Any](), ControllerState.__subclasses__()
+        while waiting:
+            kind = waiting.pop()
+            known[kind.__qualname__] = kind
+            waiting += kind.__subclasses__()
+        if plain["class"] not in known:
+            raise ValueError(f"state of a controller: {plain['class']} is none of {', '.join(sorted(known))}")
+        state: ControllerState = known[plain["class"]](**{key: part for key, part in plain.items() if key != "class"})
+        return state
 
     @staticmethod
     def joined(states: "Sequence[S]", order: Tensor) -> "S":

@@ -4,7 +4,7 @@ Legend: B batch, L length, D width, H heads, K supervised steps.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -46,23 +46,34 @@ class Carry:
     Attributes:
         hidden: [B, L, D], the hidden state; of two streams the answer.
         state: of the controller.
-        steps: how many have led there.
+        steps: how many have led there; int64 [B] where examples differ, in whole segments.
         latent: [B, L, D], of two streams.
+        fresh: bool [B], the examples that start afresh, whatever else is here in their rows; None: none of them.
     """
 
     hidden: Tensor
     state: ControllerState | None
-    steps: int = 0
+    steps: int | Tensor = 0
     latent: Tensor | None = None
+    fresh: Tensor | None = None
 
     def rows(self, index: Tensor) -> "Carry":
         """The carry of the examples in `index`."""
-        state = None if self.state is None else self.state.rows(index)
-        return Carry(self.hidden[index], state, self.steps, None if self.latent is None else self.latent[index])
+        return Carry(
+            self.hidden[index],
+            None if self.state is None else self.state.rows(index),
+            self.steps[index] if isinstance(self.steps, Tensor) else self.steps,
+            None if self.latent is None else self.latent[index],
+            None if self.fresh is None else self.fresh[index],
+        )
 
     def detach(self) -> "Carry":
-        state = None if self.state is None else self.state.detach()
-        return Carry(self.hidden.detach(), state, self.steps, None if self.latent is None else self.latent.detach())
+        return replace(
+            self,
+            hidden=self.hidden.detach(),
+            state=None if self.state is None else self.state.detach(),
+            latent=None if self.latent is None else self.latent.detach(),
+        )
 
     @staticmethod
     def joined(parts: "Sequence[Carry]", order: Tensor) -> "Carry":

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from headwise.files import typed
 from headwise.reasoning.draws import keys_of
+from headwise.reasoning.trace import Carry
 from headwise.tasks.base import KEYS, Batch, Source
-from headwise.training.objective import Part
+from headwise.training.objective import Objective, Part
 from headwise.training.processes import Processes
 
 T = TypeVar("T")
@@ -58,6 +59,7 @@ class TrainingBatches:
         self.position, self.epoch, self.examples = 0, 0, 0
         self.updates_per_epoch = len(self._plan(0)) * segments
         self._shares: list[float] = []
+        self._carries: dict[int, Carry] = {}
 
     def __len__(self) -> int:
         return self.updates
@@ -74,6 +76,31 @@ class TrainingBatches:
             while self.position < end:
                 self.position += 1
                 yield parts
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the data when the update at hand began."""
+        return (self.position - 1) / self.updates_per_epoch
+
+    @property
+    def counted(self) -> int:
+        """Examples that count with the update at hand: those of a batch with its first segment."""
+        return 0 if self.segment else self.examples
+
+    def carry(self, number: int) -> Carry | None:
+        """What part `number` of the batch starts from; None: afresh."""
+        return self._carries.get(number) if self.segment else None
+
+    def hand_on(self, number: int, out: Objective) -> None:
+        """Keep what the next segment of that part starts from, if there is one."""
+        if self.between:
+            self._carries.pop(number, None)
+        else:
+            self._carries[number] = out.carry
+
+    def taken(self) -> dict[str, float]:
+        """For a line of metrics: nothing more."""
+        return {}
 
     def part(self, terms: Tensor, number: int) -> Part:
         """What the objective must know of part `number` of the batch given last, which has so many loss terms."""
@@ -135,13 +162,18 @@ class TrainingBatches:
         batch = self.source.batch(index)
         if self.keyed:
             batch = batch | {KEYS: keys_of(index, self.seed, number)}
-        if self.device == "cpu":
-            return batch
-        pinned = self.device.startswith("cuda")
-        return {
-            name: (tensor.pin_memory() if pinned else tensor).to(self.device, non_blocking=pinned)
-            for name, tensor in batch.items()
-        }
+        return on_device(batch, self.device)
+
+
+def on_device(batch: Batch, device: str) -> Batch:
+    """The batch there, on its way while the program goes on."""
+    if device == "cpu":
+        return batch
+    pinned = device.startswith("cuda")
+    return {
+        name: (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
+        for name, tensor in batch.items()
+    }
 
 
 def made_ahead(items: Iterator[T]) -> Iterator[T]:

@@ -16,8 +16,8 @@ from headwise.errors import InputError
 from headwise.models.blocks import Block, BlockStack
 from headwise.models.compilation import compile_backbone
 from headwise.models.roles import parameters_by_role
-from headwise.reasoning.halting import FixedHalting
-from headwise.tasks.base import TaskData, TaskModel
+from headwise.reasoning.halting import CorrectHalting, FixedHalting
+from headwise.tasks.base import Source, TaskData, TaskModel
 from headwise.training.average import WeightAverage
 from headwise.training.checkpoints import newest_readable, read_checkpoint
 from headwise.training.config import RunConfig
@@ -35,6 +35,7 @@ from headwise.training.profiling import profiled
 from headwise.training.progress import ProgressBar, ProgressFile, reported
 from headwise.training.recorder import Recorder
 from headwise.training.state import restore, restore_model, save, seed_process, tidy
+from headwise.training.streaming import StreamingBatches
 from headwise.training.validation import Validation
 
 log = logging.getLogger("headwise")
@@ -145,17 +146,7 @@ def assembled(
     seed_process(config.seed, processes.rank)
     assert training.precision != "auto", "settled before a run begins"
     step = processes.shared(Step(model, training.precision), unused=leaves_parameters_out(model))
-    batches = TrainingBatches(
-        data.split("train"),
-        training.batch_size,
-        training.updates,
-        config.seed,
-        config.arm.refinement.segments,
-        training.accumulate,
-        processes,
-        device,
-        keyed=config.arm.refinement.draws,
-    )
+    batches = batches_of(config, data.split("train"), processes, device)
     recorder = Recorder(
         directory, loggers, batches, training.log_every, training.validate_every, processes, training.profile
     )
@@ -190,6 +181,19 @@ def assembled(
         interruption,
         processes,
     )
+
+
+def batches_of(
+    config: RunConfig, source: Source, processes: Processes, device: str
+) -> TrainingBatches | StreamingBatches:
+    """The training batches of a run, in which examples that halt leave their rows where they do so in training."""
+    training, loop, halting = config.training, config.arm.refinement, config.arm.halting
+    given = (source, training.batch_size, training.updates, config.seed, loop.segments, training.accumulate)
+    if isinstance(halting, CorrectHalting) and halting.streams:
+        return StreamingBatches(
+            *given, processes, device, loop.draws, steps=loop.steps, exploration=halting.exploration
+        )
+    return TrainingBatches(*given, processes, device, loop.draws)
 
 
 def check_shared(config: RunConfig, processes: Processes) -> None:

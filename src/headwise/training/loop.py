@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from headwise.reasoning.trace import Carry
 from headwise.routing.balance import steer
 from headwise.tasks.base import Batch, TaskModel
 from headwise.training.average import WeightAverage
@@ -25,6 +24,7 @@ from headwise.training.progress import ProgressBar, ProgressFile
 from headwise.training.recorder import Recorder
 from headwise.training.schedules import loss_weights, set_learning_rates
 from headwise.training.state import save
+from headwise.training.streaming import StreamingBatches
 from headwise.training.validation import Validation
 
 
@@ -37,7 +37,7 @@ class Training:
         model: on its device, in training mode.
         step: the model's forward pass and objective as one module, shared by processes.
         optimizer: a group of parameters for each role.
-        batches: the stream, and the position in it.
+        batches: the stream of them, the position in it, and what a segment hands on to the next.
         average: of the weights, where there is one.
         guard: stops the run where a number is not finite.
         recorder, validation, progress: write metrics, select the best, show.
@@ -50,7 +50,7 @@ class Training:
     model: TaskModel
     step: nn.Module
     optimizer: torch.optim.Optimizer
-    batches: TrainingBatches
+    batches: TrainingBatches | StreamingBatches
     average: WeightAverage | None
     guard: FiniteGuard
     recorder: Recorder
@@ -72,23 +72,21 @@ def train_loop(run: Training) -> bool:
     """
     config, batches, optimizer, processes = run.config.training, run.batches, run.optimizer, run.processes
     clip, frozen_until = config.preset.clip(), round(config.freeze_controller * config.updates)
-    temperature, carries = math.nan, list[Carry | None]()
+    temperature = math.nan
     for parts in batches:  # what this process computes of the batch
         update = batches.position  # from 1
         set_learning_rates(optimizer, config, update)
         weights = loss_weights(config, update)
-        if temperature != (temperature := config.temperature.value((update - 1) / batches.updates_per_epoch)):
+        if temperature != (temperature := config.temperature.value(batches.epochs)):
             run.model.backbone.set_temperature(temperature)
-        if batches.segment == 0:
-            carries = [None] * len(parts)
 
         terms = processes.sum(terms_of(run.model, parts))
         logs, loads = dict[str, Tensor](), None
         for n, part in enumerate(parts):
             with processes.reducing(run.step, now=n == len(parts) - 1):
-                out: Objective = run.step(part, weights, carries[n], batches.part(terms, n))
+                out: Objective = run.step(part, weights, batches.carry(n), batches.part(terms, n))
                 torch.autograd.backward(out.loss)
-            carries[n] = None if batches.between else out.carry
+            batches.hand_on(n, out)
             logs = {name: value + logs[name] for name, value in out.logs.items()} if logs else out.logs
             loads = out.loads if loads is None or out.loads is None else loads + out.loads
 

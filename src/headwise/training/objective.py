@@ -40,6 +40,7 @@ class Objective(NamedTuple):
             where answers are judged, and `tokens` (B·L, padding included, since it is computed). Those of the parts of
             a batch add up to its own.
         carry: the state in which the segment ended, detached.
+        halts: bool [B], the examples whose answer is judged right, where answers are judged, else None.
         loads: [layers, H], share of tokens that used each head, where something is steered by it, else None.
     """
 
@@ -47,6 +48,7 @@ class Objective(NamedTuple):
     logs: dict[str, Tensor]
     carry: Carry
     loads: Tensor | None = None
+    halts: Tensor | None = None
 
 
 def objective(
@@ -87,7 +89,8 @@ def objective(
     logs["loss"] = loss.detach()
     logs["tokens"] = torch.tensor(float(trace.states[0, :, :, 0].numel()))
     loads = None if trace.loads is None else trace.loads * share
-    return Objective(loss, logs, trace.carry.detach(), loads)
+    halts = None if trace.halting is None else trace.halting.detach() > 0
+    return Objective(loss, logs, trace.carry.detach(), loads, halts)
 
 
 class Step(nn.Module):

@@ -19,6 +19,7 @@ from headwise.training.files import METRICS, ROUTING
 from headwise.training.loggers import Logger, gates_by_layer
 from headwise.training.optim import parameters_with_gradient, total_norm
 from headwise.training.processes import Processes
+from headwise.training.streaming import StreamingBatches
 
 
 class Recorder:
@@ -45,7 +46,7 @@ class Recorder:
         self,
         folder: Path,
         loggers: Sequence[Logger],
-        batches: TrainingBatches,
+        batches: TrainingBatches | StreamingBatches,
         every: int,
         also_every: int,
         processes: Processes,
@@ -104,7 +105,7 @@ class Recorder:
         self._logs.append(logs)
         if self._times is not None:
             self._times.note(self.elapsed(), self.batches.epoch)
-        self.examples += 0 if self.batches.segment else self.batches.examples
+        self.examples += self.batches.counted
         if self._closes_line(update):
             self._close_line(update, optimizer, guard, model)
 
@@ -166,6 +167,7 @@ class Recorder:
         }
         if tokens is not None:
             values["tokens_per_second"] = tokens * self.processes.count * len(logs) / duration
+        values |= self.batches.taken()
         if self._times is not None:
             values |= self._times.taken()
         values["peak_memory_mb"] = peak_memory_mb(next(model.parameters()).device)
