@@ -104,6 +104,28 @@ def test_an_answer_that_is_never_judged_right_takes_all_segments() -> None:
     assert never(x, layout).steps.tolist() == [2, 2, 2]
 
 
+def test_a_threshold_is_a_probability_that_the_judgement_has_to_exceed(tmp_path: Path) -> None:
+    x, layout = inputs()
+    backbone = judging(SINGLE).eval()
+    taken = {}
+    for threshold in (0.5, 0.9, 1.0):
+        backbone.refiner.halting.level = CorrectHalting(threshold=threshold).level
+        taken[threshold] = backbone(x, layout)
+    assert (taken[0.5].steps <= taken[0.9].steps).all()
+    stopped = taken[0.9].steps < SINGLE.steps_in_all
+    assert stopped.any()
+    assert not stopped.all()
+    assert (taken[0.9].halting.sigmoid() > 0.9)[stopped].all()
+    assert taken[1.0].steps.tolist() == [SINGLE.steps_in_all] * len(x)
+    sure = tiny(tmp_path, SOLVED | {"halting": {"name": "correct", "bias": 1.0, "threshold": 0.7}})
+    data = data_of(sure)
+    model, batch = build_model(sure, data.facts), data.split("train").batch(torch.arange(8))
+    weights = loss_weights(sure.training, 1)
+    assert objective(model, batch, weights).halts.all()  # sigmoid(1) = 0.73
+    model.backbone.arm = replace(model.backbone.arm, halting=CorrectHalting(threshold=0.75))
+    assert not objective(model, batch, weights).halts.any()
+
+
 def test_training_takes_a_segment_and_judges_its_answer_with_gradient() -> None:
     backbone = judging(STREAMS)
     backbone.norm = torch.nn.Identity()
@@ -200,6 +222,7 @@ def test_what_cannot_be_judged_is_refused_with_a_remedy(name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda: CorrectHalting(threshold=0), r"threshold=0: choose a probability above 0, up to 1 \(never stop\)"),
         (lambda: CorrectHalting(exploration=1.5), r"exploration=1.5: choose a share of the examples, 0\.\.1"),
         (lambda: CorrectHalting(streaming=False, exploration=0.2), r"exploration=0.2: has an effect only with stream"),
     ],

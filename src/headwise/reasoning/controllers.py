@@ -197,8 +197,7 @@ class TwoLevelState(ControllerState):
         return self.updates
 
     def afresh(self, rows: Tensor) -> "TwoLevelState":
-        state = super().afresh(rows)
-        return replace(state, accumulated=state.accumulated.masked_fill(rows[:, None, None], 1))
+        return replace(super().afresh(rows), accumulated=self.accumulated.masked_fill(rows[:, None, None], 1))
 
 
 class Controller(nn.Module, ABC):

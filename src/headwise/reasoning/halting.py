@@ -3,6 +3,7 @@
 Legend: B batch, L length, D width, S context positions, C context width, H heads.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ class HaltingConfig(ABC):
     def streams(self) -> bool:
         """Whether in training an example that halts leaves its row of the batch to a fresh one."""
         return False
+
+    @property
+    def level(self) -> float:
+        """The logit of a judgement above which an example stops."""
+        return 0.0
 
     @abstractmethod
     def build(self, context: int, width: int) -> "Halting | Judge | None":
@@ -124,6 +130,8 @@ class CorrectHalting(HaltingConfig):
     Args:
         pool: what is read of the answer's tokens: the first (default, as published) or their mean.
         bias: of the judgement's logit at the start; default -5, the published one: no answer is thought right.
+        threshold: probability of being right above which an example stops; default 0.5, as published (q > 0). More of
+            it takes more segments and makes fewer mistakes, 1 takes all; an evaluation may set it anew.
         streaming: in training, too, an example that halts leaves, and a fresh one takes its row (default, as
             published), so that easy ones take fewer updates; false: each takes all segments.
         exploration: share of the examples that take a minimum of 2 to S segments, drawn evenly, in training before they
@@ -132,11 +140,14 @@ class CorrectHalting(HaltingConfig):
 
     pool: Literal["first", "mean"] = "first"
     bias: float = -5.0
+    threshold: float = 0.5
     streaming: bool = True
     exploration: float = PUBLISHED_EXPLORATION
     judges: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold={self.threshold}: choose a probability above 0, up to 1 (never stop)")
         if not 0 <= self.exploration <= 1:
             raise ValueError(f"exploration={self.exploration}: choose a share of the examples, 0..1")
         if not self.streaming and self.exploration != PUBLISHED_EXPLORATION:
@@ -149,6 +160,10 @@ class CorrectHalting(HaltingConfig):
     def streams(self) -> bool:
         return self.streaming
 
+    @property
+    def level(self) -> float:
+        return math.inf if self.threshold == 1 else math.log(self.threshold / (1 - self.threshold))
+
     def build(self, context: int, width: int) -> "Correct":
         return Correct(self, width)
 
@@ -159,7 +174,7 @@ class CorrectHalting(HaltingConfig):
 
     @classmethod
     def examples(cls) -> "Sequence[CorrectHalting]":
-        return [cls(bias=-0.5, exploration=0.5), cls(pool="mean", bias=-0.5, streaming=False)]
+        return [cls(bias=-0.5, exploration=0.5), cls(pool="mean", bias=-0.5, threshold=0.4, streaming=False)]
 
 
 class Halting(nn.Module, ABC):
@@ -220,14 +235,15 @@ class Ponder(Halting):
 
 
 class Judge(nn.Module, ABC):
-    """Says at the end of a segment how sure it is that an answer is right; an example stops where that is more likely
-    than not. The objective teaches it by the task's metric `exact`."""
+    """Says at the end of a segment how sure it is that an answer is right; an example stops where the logit is above
+    `level`. The objective teaches it by the task's metric `exact`."""
 
     role: ClassVar[str] = "controller"
+    level: float = 0.0
 
     @abstractmethod
     def forward(self, answer: Tensor, mask: Tensor | None) -> Tensor:
-        """Logit [B] that the answer is right, with gradient; above 0 the example stops.
+        """Logit [B] that the answer is right, with gradient.
 
         Args:
             answer: [B, L, D], the state that is read out, before the backbone's last norm.
@@ -246,7 +262,7 @@ class Correct(Judge):
 
     def __init__(self, config: CorrectHalting, width: int) -> None:
         super().__init__()
-        self.pool = config.pool
+        self.pool, self.level = config.pool, config.level
         self.head = nn.Linear(width, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.constant_(self.head.bias, config.bias)

@@ -255,7 +255,7 @@ class Refiner(nn.Module):
                 continue
             if judge is not None:
                 logit = judge(live.hidden, live.mask.padding).to(judged.dtype)
-                stops, judged = logit > 0, judged.index_copy(0, running, logit)
+                stops, judged = logit > judge.level, judged.index_copy(0, running, logit)
             else:
                 going = going * (1 - self.halting(context, out.gates, live.mask.padding))
                 stops = going <= 0.5

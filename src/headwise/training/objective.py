@@ -89,7 +89,7 @@ def objective(
     logs["loss"] = loss.detach()
     logs["tokens"] = torch.tensor(float(trace.states[0, :, :, 0].numel()))
     loads = None if trace.loads is None else trace.loads * share
-    halts = None if trace.halting is None else trace.halting.detach() > 0
+    halts = None if trace.halting is None else trace.halting.detach() > model.backbone.arm.halting.level
     return Objective(loss, logs, trace.carry.detach(), loads, halts)
 
 
