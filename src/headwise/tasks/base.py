@@ -240,8 +240,7 @@ class Task(nn.Module, ABC):
     @classmethod
     def declared(cls, config: Any) -> TaskFacts:
         """What decides which arms and shapes the task takes under these settings."""
-        facts = TaskFacts(cls.causal, cls.relations(config), cls.has_positions, once=cls.brings_stack)
-        return replace(facts, judged=cls.exact is not None)
+        return TaskFacts(cls.causal, cls.relations(config), cls.has_positions, 0, 0, cls.brings_stack, bool(cls.exact))
 
     @classmethod
     def shifts(cls, config: Any) -> dict[str, Shift]:
