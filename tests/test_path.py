@@ -9,7 +9,7 @@ import pytest
 
 import headwise
 from headwise.cli import main
-from headwise.reasoning.refinement import Refiner
+from headwise.reasoning.refiner import Refiner
 from headwise.tasks.sorting.model import SortingTask
 
 PACKAGE = Path(headwise.__file__).parent

@@ -17,7 +17,7 @@ from headwise.routing.layout import Layout
 from .arms import ARMS, SHAPE, fitted, perturbed
 
 HEADS = SHAPE.heads
-ORDER = torch.tensor([[2, 0, 3, 1], [1, 3, 0, 2]])
+ORDER = torch.tensor([[2, 0, 3, 1], [1, 3, 0, 2], [0, 1, 2, 3], [3, 2, 1, 0]])  # of two layers, or of two networks'
 X = torch.randn(3, 5, SHAPE.width, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
@@ -79,7 +79,7 @@ def test_a_head_that_is_off_has_no_part_in_the_output(name: str) -> None:
 def test_more_steps_are_those_of_a_model_that_is_built_with_them(name: str) -> None:
     backbone = backbone_of(name)
     arm = fitted(ARMS[name])
-    more = 2 * arm.refinement.steps + 1
+    more = 2 * arm.refinement.steps + arm.refinement.recursion.cycle
     built = Backbone(shape_of(name), replace(arm, refinement=replace(arm.refinement, steps=more))).to(torch.float64)
     built.load_state_dict(backbone.state_dict())
     backbone.set_steps(more)

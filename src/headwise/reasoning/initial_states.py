@@ -120,8 +120,8 @@ class Fixed(InitialState):
         super().__init__()
         # Drawn on the CPU, whatever the default device, so that a seed means the same everywhere.
         generator = torch.Generator().manual_seed(config.seed)
-        drawn = torch.empty(streams, width, device="cpu")
-        nn.init.trunc_normal_(drawn, a=-2, b=2, generator=generator)
+        within = math.erf(math.sqrt(2)) * (2 * torch.rand(streams, width, generator=generator, device="cpu") - 1)
+        drawn = math.sqrt(2) * within.erfinv()  # the quantiles between -2 and 2
         self.register_buffer("vectors", (drawn / _CUT_DEVIATION).to(torch.get_default_device()))
 
     def forward(self, x: Tensor, keys: Tensor | None, places: Tensor) -> list[Tensor]:

@@ -173,8 +173,12 @@ class Refiner(nn.Module):
         before = carry.steps if carry is not None and isinstance(carry.steps, int) and live.ahead is None else 0
         loop, last = self.config, self.config.steps if self.training else self.config.steps_in_all
         first = loop.first_with_gradient(self.controller.slow_period if self.controller else None)
-        states, numbers, residuals = list[Tensor](), list[int](), list[Tensor]()
-        stopping, recorded = list[Tensor](), list[list[Gates]]()
+        # Literals, and sizes by `shape`: torch.compile knows no other lists, and takes `len` for a constant
+        states: list[Tensor] = []
+        numbers: list[int] = []
+        residuals: list[Tensor] = []
+        stopping: list[Tensor] = []
+        recorded: list[list[Gates]] = []
         losses: dict[str, list[Tensor]] = {}
         loads: dict[int, list[Tensor]] = {}
         for t in range(before + 1, before + last + 1):
@@ -197,7 +201,7 @@ class Refiner(nn.Module):
                 for name, value in out.losses.items():
                     losses.setdefault(name, []).append(value)
             live = self._noisy(live, t)
-        steps = live.hidden.new_full((len(live.hidden),), last)
+        steps = live.hidden.new_full((live.hidden.shape[0],), last)
         # Costs that count something add up over steps; the rest are means.
         named = {k: torch.stack(v).sum() if k == "slow_updates" else torch.stack(v).mean() for k, v in losses.items()}
         if stopping and self.training:
@@ -224,10 +228,10 @@ class Refiner(nn.Module):
         """What the last of so many states weigh in the loss, [K, B]; at evaluation the last one alone is looked at."""
         loop = self.config
         if loop.supervision == "last" or not self.training:
-            return state.new_ones(1, len(state))
+            return state.new_ones(1, state.shape[0])
         lowest = 0.3 if loop.supervision == "ramp" else 1.0
         ramp = torch.linspace(lowest, 1, min(loop.supervised or trained, trained), device=state.device)
-        return (ramp / ramp.sum()).to(state.dtype)[:, None].expand(-1, len(state))
+        return (ramp / ramp.sum()).to(state.dtype)[:, None].expand(-1, state.shape[0])
 
     def _until_halted(self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool) -> Trace:
         """Halted examples leave the batch. With learned halting one stops at the first t whose cumulative p >= 1/2;
