@@ -70,12 +70,12 @@ def net(stack: BlockStack) -> Callable[[Tensor], Tensor]:
 def test_the_shipped_arm_in_the_published_shape_is_the_published_model(name: str, depth: int) -> None:
     ((_, run),) = load_arms([name])
     torch.manual_seed(0)
-    backbone = Backbone(ModelConfig(width=WIDTH, heads=HEADS, ffn=FFN, depth=depth, **PUBLISHED), run.arm)
-    x = torch.randn(1, LENGTH, WIDTH) * WIDTH**0.5 / 50  # an embedding, scaled by sqrt(D)
+    backbone = Backbone(ModelConfig(width=WIDTH, heads=HEADS, ffn=FFN, depth=depth, **PUBLISHED), run.arm).double()
+    x = torch.randn(1, LENGTH, WIDTH, dtype=torch.float64) * WIDTH**0.5 / 50  # an embedding, scaled by sqrt(D)
     nets = [net(stack) for stack in backbone.refiner.stacks]
     y, z = (vector.expand_as(x) for vector in backbone.refiner.initial_state.vectors)
     y, z = trm(*nets, x, y, z, n=6, T=3) if name == "trm" else hrm(*nets, x, y, z, N=2, T=2)
     trace = backbone(x)
-    torch.testing.assert_close(trace.states[-1], y, rtol=0, atol=1e-5)
-    torch.testing.assert_close(trace.carry.latent, z, rtol=0, atol=1e-5)
+    torch.testing.assert_close(trace.states[-1], y, rtol=0, atol=1e-9)
+    torch.testing.assert_close(trace.carry.latent, z, rtol=0, atol=1e-9)
     assert sum(p.numel() for p in backbone.parameters()) == len(nets) * depth * (4 * WIDTH**2 + 3 * WIDTH * FFN)
