@@ -16,9 +16,10 @@ from headwise.reasoning.halting import EntropyHalting, PonderHalting
 from headwise.routing.routers import LearnedRouter
 from headwise.schema import build
 from headwise.tasks.base import TaskModel
+from headwise.tasks.examined import forced
 from headwise.tasks.maze import MazeConfig, MazeData, MazeTask
-from headwise.tasks.maze.analysis import analyse, chosen
-from headwise.tasks.maze.gates import forced, usage
+from headwise.tasks.maze.analysis import analyse
+from headwise.tasks.maze.gates import usage
 from headwise.training.scoring import score
 
 from ...laws.arms import HRM
@@ -106,7 +107,7 @@ def test_gates_at_their_mean_show_whether_choosing_matters(arm: Arm) -> None:
     batch = source.batch(torch.arange(len(source)))
     for router in model.backbone.routers():
         torch.nn.init.normal_(router.of_context.weight, std=5.0)
-    mean = usage(model, [batch]).mean()
+    mean = usage(model, [batch]).sums.mean()
     assert len(mean) == 5
     values = forced(mean, batch, 5)
     assert all(gates.shape == (60, 1, 4) for layers in values for gates in layers)
@@ -119,7 +120,7 @@ def test_the_mean_of_one_maze_under_one_gate_for_all_cells_is_what_it_had_at_eac
     for router in model.backbone.routers():
         torch.nn.init.normal_(router.of_context.weight, std=5.0)
     batch = data.split("test").batch(torch.arange(1))
-    mean = usage(model, [batch]).mean()
+    mean = usage(model, [batch]).sums.mean()
     assert not torch.allclose(mean[0][0], mean[-1][0])
     with torch.no_grad():
         assert torch.allclose(model(batch).states, model(batch, gates=forced(mean, batch, 5)).states, atol=1e-5)
@@ -128,7 +129,7 @@ def test_the_mean_of_one_maze_under_one_gate_for_all_cells_is_what_it_had_at_eac
 def test_mazes_that_halt_later_under_mean_gates_keep_the_last_ones() -> None:
     _, model, data = analysed(HRM)
     batch = data.split("test").batch(torch.arange(3))
-    mean = usage(model, [batch]).mean()[:2]  # as if all had halted after two steps
+    mean = usage(model, [batch]).sums.mean()[:2]  # as if all had halted after two steps
     values = forced(mean, batch, 5)
     assert len(values) == 5
     assert torch.equal(values[4][0], values[1][0])
@@ -160,10 +161,3 @@ def test_no_more_mazes_at_once_than_asked_for() -> None:
     model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0]["start"])))
     analyse(model, data, data.split("test"), batch_size=6)
     assert seen == [6, 6, 6, 2] * 3  # predictions, gates, gates at their mean
-
-
-def test_half_of_the_pictures_show_mistakes_as_far_as_there_are() -> None:
-    assert chosen(torch.tensor([1, 1, 1, 0, 1, 0, 0.0])) == [0, 1, 3, 5]
-    assert chosen(torch.tensor([1, 1, 1, 1, 0.0])) == [0, 1, 2, 4]
-    assert chosen(torch.zeros(6)) == [0, 1, 2, 3]
-    assert chosen(torch.ones(2)) == [0, 1]

@@ -9,7 +9,6 @@ import torch
 
 from headwise import cli
 from headwise.tasks.sudoku import gates
-from headwise.tasks.sudoku.analysis import chosen
 from headwise.training.configuration import load
 from headwise.training.run import train
 from tests.tasks.sudoku import plain
@@ -104,12 +103,6 @@ def test_cells_are_told_apart_by_what_settles_them() -> None:
             assert named == (hidden or {"later"})
     assert found["later"].any()
     assert any(which.any() for kind, which in found.items() if kind.startswith("hidden"))
-
-
-def test_drawn_are_solved_and_unsolved_puzzles_as_far_as_there_are() -> None:
-    assert chosen(torch.tensor([1.0, 0, 1, 1, 0, 0])) == [0, 1, 2, 4]
-    assert chosen(torch.tensor([1.0, 1, 1, 1, 1, 0])) == [0, 1, 2, 5]
-    assert chosen(torch.ones(2)) == [0, 1]
 
 
 def puzzles(folder: Path, *lines: str) -> Path:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from headwise.tasks.base import Batch, Source, TaskData, TaskModel
+from headwise.tasks.base import Source, TaskData, TaskModel
+from headwise.tasks.examined import Batches, batches_of, chosen
 from headwise.tasks.maze import gates, references, render
 from headwise.tasks.maze.data import MazeSource
 from headwise.tasks.maze.decoding import Decoded, walk_asking
@@ -26,7 +27,6 @@ from headwise.tasks.proportions import Proportion, proportion
 
 COMPARED = 250
 """Mazes walked twice, to see whether committing moves changes where a walk goes."""
-PICTURES = 4
 
 SCORES_CAPTION = (
     "Shares of the mazes, with 95 % Wilson intervals. Reached: a walk that prefers unvisited cells arrives, within as "
@@ -81,21 +81,6 @@ def analyse(model: TaskModel, data: TaskData, source: Source, batch_size: int = 
     return {"metrics": metrics, "tables": tables, "figures": figures}
 
 
-def chosen(optimal: Tensor, number: int = PICTURES) -> list[int]:
-    """Places of the mazes to draw: half of them the first that were solved, half the first that were not, as far as
-    there are."""
-    solved, failed = (optimal == 1).nonzero()[:, 0].tolist(), (optimal != 1).nonzero()[:, 0].tolist()
-    half = number // 2
-    return sorted([*solved[: max(half, number - len(failed))], *failed[: max(half, number - len(solved))]])
-
-
-def batches_of(model: TaskModel, source: MazeSource, size: int, most: int | None = None) -> Iterator[Batch]:
-    """The examples in order on the model's device, so many at once; all of them, or the first so many."""
-    device = next(model.parameters()).device
-    for index in torch.split(torch.arange(len(source))[:most], size):
-        yield {name: array.to(device) for name, array in source.batch(index).items()}
-
-
 def _scores(found: dict[str, Tensor], source: MazeSource, seed: int) -> dict[str, Any]:
     walkers = references.by_metric(source.mazes, seed)
     names = [name for name in walkers["optimal"] if name not in ("floor", "ceiling")]
@@ -116,7 +101,7 @@ def lengths(metric: str, values: Tensor, source: MazeSource) -> dict[str, Any]:
     return table("By length of the path", LENGTH_CAPTION, ["moves", "mazes", metric, "from", "to"], rows)
 
 
-def _asking(model: TaskModel, batches: gates.Batches, sure: float) -> tuple[dict[str, float], dict[str, Any]]:
+def _asking(model: TaskModel, batches: Batches, sure: float) -> tuple[dict[str, float], dict[str, Any]]:
     began = time.perf_counter()
     decoded = [walk_asking(model, batch, sure) for batch in batches()]
     seconds = time.perf_counter() - began

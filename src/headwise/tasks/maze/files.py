@@ -7,9 +7,7 @@ open), `start` and `goal` int32 [M], `path` int16 [M, P] padded with -1, `format
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +19,7 @@ from headwise.errors import InputError
 from headwise.files import make_folder, parse_json, read_arrays, writing
 from headwise.tasks.maze.generate import LARGEST
 from headwise.tasks.maze.lattice import Mazes, check
+from headwise.tasks.new_files import check_new, check_place
 
 FORMAT = 1
 _BITS = np.array([1, 2, 4, 8], dtype=np.uint8)
@@ -67,33 +66,6 @@ def check_output(path: Path) -> None:
         InputError: another ending, a file that exists, or a folder that cannot be made or written.
     """
     check_place("output", path, (".npz",))
-
-
-def check_place(key: str, path: Path, endings: Sequence[str]) -> None:
-    """Whether a new file may be written there; `key` is the setting that names it. Leaves nothing behind.
-
-    Raises:
-        InputError: as for `check_new`, or a folder that cannot be made or written.
-    """
-    check_new(key, path, endings)
-    there = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-    try:
-        # Permissions do not tell: root has them all, and a file system may be read-only.
-        os.rmdir(tempfile.mkdtemp(dir=there))
-    except OSError as error:
-        raise InputError(f"{key}={path}: cannot be written: {there}: {error.strerror or error}") from error
-
-
-def check_new(key: str, path: Path, endings: Sequence[str]) -> None:
-    """Whether a file of that name may come to be; `key` is the setting that names it.
-
-    Raises:
-        InputError: a name without one of the endings, or a file that exists.
-    """
-    if path.suffix not in endings:
-        raise InputError(f"{key}={path}: choose a name that ends in {' or '.join(endings)}")
-    if os.path.lexists(path):
-        raise InputError(f"{key}={path}: exists; choose another name, or remove it first")
 
 
 def read(path: Path) -> tuple[Mazes, dict[str, Any]]:

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from headwise.tasks.maze.batch import tensors
-from headwise.tasks.maze.files import check_new, check_place, whole
+from headwise.tasks.maze.files import whole
 from headwise.tasks.maze.lattice import NOWHERE, Bools, Ints, Mazes
 from headwise.tasks.maze.metrics import is_shortest_path
+from headwise.tasks.new_files import check_new, check_place
 
 INK, BLOCKED, PAPER = "#1c2128", "#667080", "#ffffff"
 PATH, START, GOAL, RIGHT, WRONG = "#0072b2", "#009e73", "#c0392b", "#bfe5d8", "#d55e00"

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from headwise.tasks.base import Source, TaskData, TaskModel
+from headwise.tasks.examined import batches_of, chosen
 from headwise.tasks.maze import gates, render
-from headwise.tasks.maze.analysis import batches_of, chosen, lengths, share, table
+from headwise.tasks.maze.analysis import lengths, share, table
 from headwise.tasks.maze.data import MazeSource
 from headwise.tasks.maze_characters.characters import OPEN, PATH, answer, marks, question
 from headwise.tasks.maze_characters.metrics import of_answer

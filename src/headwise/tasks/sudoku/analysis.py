@@ -5,7 +5,6 @@ Legend: M puzzles, C cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headwise.models.backbone import Backbone
-from headwise.tasks.base import Batch, Source, TaskData, TaskModel
+from headwise.tasks.base import Source, TaskData, TaskModel
+from headwise.tasks.examined import ROUTED, Batches, at_mean_gates, batches_of, chosen, is_routed
 from headwise.tasks.proportions import proportion
 from headwise.tasks.sudoku import gates, references, render
 from headwise.tasks.sudoku.board import Puzzles
@@ -23,12 +22,6 @@ from headwise.tasks.sudoku.data import SudokuSource
 from headwise.tasks.sudoku.metrics import measure
 from headwise.tasks.sudoku.model import SudokuTask
 
-Batches = Callable[..., Iterator[Batch]]
-"""The examples in order, batch by batch, on the model's device: all, or the first so many."""
-
-ROUTED = 250
-"""Puzzles over which gates are averaged."""
-PICTURES = 4
 ROWS = 6
 """Rows of a table by numbers that many puzzles share."""
 
@@ -56,7 +49,7 @@ def analyse(model: TaskModel, data: TaskData, source: Source, batch_size: int = 
     assert isinstance(source, SudokuSource)
     task, puzzles = model.task, source.puzzles
     assert isinstance(task, SudokuTask)
-    batches = partial(_batches, model, source, batch_size)
+    batches = partial(batches_of, model, source, batch_size)
     answers = [task.answer(task.read_out(model(batch).states[-1], batch), batch).cpu() for batch in batches()]
     answer = torch.cat(answers)
     found = measure(answer, source.batch(torch.arange(len(source))), puzzles.box)
@@ -74,20 +67,6 @@ def analyse(model: TaskModel, data: TaskData, source: Source, batch_size: int = 
         for place in chosen(found["exact"])
     ]
     return {"metrics": metrics, "tables": tables, "figures": figures}
-
-
-def chosen(exact: Tensor, number: int = PICTURES) -> list[int]:
-    """Places of the puzzles to draw: half of them the first that were solved, half the first that were not, as far as
-    there are."""
-    solved, failed = (exact == 1).nonzero()[:, 0].tolist(), (exact != 1).nonzero()[:, 0].tolist()
-    half = number // 2
-    return sorted([*solved[: max(half, number - len(failed))], *failed[: max(half, number - len(solved))]])
-
-
-def _batches(model: TaskModel, source: SudokuSource, size: int, most: int | None = None) -> Iterator[Batch]:
-    device = next(model.parameters()).device
-    for index in torch.split(torch.arange(len(source))[:most], size):
-        yield {name: array.to(device) for name, array in source.batch(index).items()}
 
 
 def _scores(found: dict[str, Tensor], puzzles: Puzzles) -> dict[str, Any]:
@@ -143,24 +122,14 @@ def _mean(values: Tensor) -> float:
 
 def _routing(model: TaskModel, batches: Batches) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """What the router does, and whether it matters: the puzzles once more with every head's gate at its mean."""
-    if not gates.is_routed(model):
+    if not is_routed(model):
         return {}, []
     task = model.task
     assert isinstance(task, SudokuTask)
-    backbone: Backbone = model.backbone
     used = gates.usage(model, batches(ROUTED), task.config.sides)
-    mean, steps = used.mean(), backbone.arm.refinement.steps_in_all
     of_group = gates.groups(model)
     tables = gates.tables(used, of_group) if len(of_group) > 1 else []
-    if backbone.arm.halting.reads_distribution:
-        return {}, tables  # it halts by the router's choice, of which forced gates leave none
-    found: list[dict[str, Tensor]] = []
-    for batch in batches():
-        state = model(batch, gates=gates.forced(mean, batch, steps)).states[-1]
-        found.append(task.metrics(task.read_out(state, batch), batch))
-    return {
-        f"{name}_mean_gates": _mean(torch.cat([part[name].cpu() for part in found])) for name in ("exact", "blanks")
-    }, tables
+    return at_mean_gates(model, batches(), used.sums, ["exact", "blanks"]), tables
 
 
 def _caption(puzzles: Puzzles, place: int, solved: bool) -> str:

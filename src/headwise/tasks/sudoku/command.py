@@ -15,9 +15,10 @@ import numpy as np
 from headwise.errors import InputError, StorageError
 from headwise.files import user_path
 from headwise.schema import FilePath, to_plain
+from headwise.tasks.new_files import check_place
 from headwise.tasks.sudoku import render
 from headwise.tasks.sudoku.board import Puzzles, joined
-from headwise.tasks.sudoku.files import check_output, write
+from headwise.tasks.sudoku.files import ENDINGS, write
 from headwise.tasks.sudoku.generate import GeneratorConfig, generate
 from headwise.tasks.sudoku.imports import read_puzzles
 
@@ -72,9 +73,9 @@ def run(options: Options, _load: object = None) -> dict[str, Any]:
         InputError: an imported file or a place to write that is not right.
     """
     output, picture = user_path(options.output), None if options.picture is None else user_path(options.picture)
-    check_output("output", output)
+    check_place("output", output, ENDINGS)
     if picture is not None:
-        check_output("picture", picture, render.ENDINGS)
+        check_place("picture", picture, render.ENDINGS)
     from headwise.tasks.sudoku import search  # which may load numba
 
     if not search.COMPILED:

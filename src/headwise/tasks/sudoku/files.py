@@ -8,9 +8,7 @@ A file `.npz` holds, for M puzzles of C cells, `clues` and `solution` int8 [M, C
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy as np
 
 from headwise.errors import InputError
 from headwise.files import make_folder, parse_json, read_arrays, write_text, writing
+from headwise.tasks.new_files import check_new
 from headwise.tasks.sudoku.board import BOXES, Puzzles, box_of, check, lines
 
 FORMAT = 1
@@ -48,34 +47,6 @@ def write(path: Path, puzzles: Puzzles, about: Mapping[str, Any]) -> None:
     rating = np.where(np.isnan(puzzles.rating), puzzles.guesses, puzzles.rating)
     rows = [f"headwise,{clues},{solution},{hard:g}\n" for (clues, solution), hard in zip(pairs, rating, strict=True)]
     write_text(path, "".join(["source,question,answer,rating\n", *rows]))
-
-
-def check_output(key: str, path: Path, endings: Sequence[str] = ENDINGS) -> None:
-    """Whether a new file may be written there, before work is done for it; `key` is the setting that names it. Leaves
-    nothing behind.
-
-    Raises:
-        InputError: as for `check_new`, or a folder that cannot be made or written.
-    """
-    check_new(key, path, endings)
-    there = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-    try:
-        # Permissions do not tell: root has them all, and a file system may be read-only.
-        os.rmdir(tempfile.mkdtemp(dir=there))
-    except OSError as error:
-        raise InputError(f"{key}={path}: cannot be written: {there}: {error.strerror or error}") from error
-
-
-def check_new(key: str, path: Path, endings: Sequence[str]) -> None:
-    """Whether a file of that name may come to be; `key` is the setting that names it.
-
-    Raises:
-        InputError: a name without one of the endings, or a file that exists.
-    """
-    if path.suffix not in endings:
-        raise InputError(f"{key}={path}: choose a name that ends in {' or '.join(endings)}")
-    if os.path.lexists(path):
-        raise InputError(f"{key}={path}: exists; choose another name, or remove it first")
 
 
 def read(path: Path) -> tuple[Puzzles, dict[str, Any]]:

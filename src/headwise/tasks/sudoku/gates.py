@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headwise.models.backbone import Backbone
 from headwise.routing.layout import heads_along
 from headwise.tasks.base import Batch, TaskModel
+from headwise.tasks.examined import GateSums
 from headwise.tasks.sudoku.board import board
 from headwise.tasks.sudoku.model import UNITS
 
@@ -31,28 +31,16 @@ SHOWN = 4
 
 @dataclass
 class Usage:
-    """Sums of the gates of many puzzles, by refinement step.
+    """The gates of many puzzles, by refinement step.
 
     Attributes:
-        puzzles: how many were still being refined at each step.
-        gates: per step and layer the sum [H] over puzzles of the mean gate over cells.
+        sums: of all heads.
         kinds: per step {kind of cell: its cells, and the sum over them of the mean gate of each head, [1 + H]}; empty
             where all cells of a puzzle have the same gates.
     """
 
-    puzzles: list[float] = field(default_factory=list)
-    gates: list[list[Tensor]] = field(default_factory=list)
+    sums: GateSums = field(default_factory=GateSums)
     kinds: list[dict[str, Tensor]] = field(default_factory=list)
-
-    def mean(self) -> list[list[Tensor]]:
-        """Per step and layer the mean gate of each head, [H]."""
-        return [[layer / count for layer in layers] for count, layers in zip(self.puzzles, self.gates, strict=True)]
-
-
-def is_routed(model: TaskModel) -> bool:
-    """Whether something weighs the heads."""
-    backbone: Backbone = model.backbone
-    return any(True for _ in backbone.routers())
 
 
 @torch.no_grad()
@@ -61,16 +49,12 @@ def usage(model: TaskModel, batches: Iterable[Batch], box: tuple[int, int]) -> U
     used = Usage()
     for batch in batches:
         trace = model(batch, record=True)
+        used.sums.add(trace)
         of_kind = kinds(batch["clues"], box)
         for t, layers in enumerate(trace.gates or []):
             running = trace.steps > t
-            sums = [gates.weight.mean(1)[running].sum(0) for gates in layers]
-            if t == len(used.gates):
-                used.puzzles.append(0.0)
-                used.gates.append([torch.zeros_like(layer) for layer in sums])
+            if t == len(used.kinds):
                 used.kinds.append({})
-            used.puzzles[t] += float(running.sum())
-            used.gates[t] = [before + layer for before, layer in zip(used.gates[t], sums, strict=True)]
             weight = torch.stack([gates.weight for gates in layers]).mean(0)  # [B, C|1, H]
             for kind, chosen in of_kind.items() if weight.shape[1] > 1 else ():
                 among = weight[chosen & running[:, None]]  # [cells, H]
@@ -98,17 +82,6 @@ def kinds(clues: Tensor, box: tuple[int, int]) -> dict[str, Tensor]:
     return found | {"later": blank & ~settled}
 
 
-def forced(mean: list[list[Tensor]], batch: Batch, steps: int) -> list[list[Tensor]]:
-    """These gates for every cell of every puzzle, as `TaskModel.forward` takes them: [B, 1, H] per step and layer.
-
-    Where halting is learned, puzzles may take more steps under these gates than they took before, up to `steps`: the
-    last gates stand for those.
-    """
-    B = len(batch["clues"])
-    whole = mean + [mean[-1]] * (steps - len(mean))
-    return [[layer.expand(B, 1, -1) for layer in layers] for layers in whole]
-
-
 def groups(model: TaskModel) -> dict[str, Tensor]:
     """Heads by what they see, {row, column, box or global: int64 [heads]}; no group is empty."""
     shape = model.backbone.model
@@ -120,7 +93,9 @@ def groups(model: TaskModel) -> dict[str, Tensor]:
 
 def tables(used: Usage, of_group: dict[str, Tensor]) -> list[dict[str, Any]]:
     """Gates of each group of heads, by step and by kind of cell, as tables of the report."""
-    rows = [[f"step {t}", *_means(torch.stack(layers).mean(0), of_group)] for t, layers in enumerate(used.mean(), 1)]
+    rows = [
+        [f"step {t}", *_means(torch.stack(layers).mean(0), of_group)] for t, layers in enumerate(used.sums.mean(), 1)
+    ]
     found = [_table("Heads along rows, columns and boxes", STEPS, ["", *of_group], rows)]
     rows = []
     for t in shown(len(used.kinds)):

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from headwise.files import make_folder, write_text
+from headwise.tasks.new_files import check_new
 from headwise.tasks.sudoku.board import ALPHABET, Digits, Puzzles
-from headwise.tasks.sudoku.files import check_new
 
 INK, PAPER, RIGHT, WRONG, WRONG_FILL = "#1c2128", "#ffffff", "#0072b2", "#d55e00", "#f8d9c4"
 ENDINGS = (".svg",)

@@ -16,8 +16,8 @@ from headwise.errors import InputError
 from headwise.files import make_folder, user_path, write_text
 from headwise.schema import FilePath, argument
 from headwise.tasks.base import Ending, TaskModel, Writing
+from headwise.tasks.new_files import check_place
 from headwise.tasks.sudoku.board import text_of
-from headwise.tasks.sudoku.files import check_output
 from headwise.tasks.sudoku.imports import clues_of, puzzle_of, read_lines
 from headwise.tasks.sudoku.metrics import keeps_clues, valid
 from headwise.tasks.sudoku.model import SudokuTask
@@ -66,7 +66,7 @@ def run(options: Options, load: Callable[[str], TaskModel]) -> Writing:
     if not user_path(options.file).exists():  # said before a model is loaded
         raise InputError(f"{options.file}: not found")
     if options.output is not None:
-        check_output("output", user_path(options.output), (".txt",))
+        check_place("output", user_path(options.output), (".txt",))
     model = load(options.run)
     task = model.task
     if not isinstance(task, SudokuTask):

@@ -6,7 +6,6 @@ Legend: B walks, L tokens, H heads of which the first S see along a relation.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from headwise.reasoning.trace import Trace
 from headwise.routing.layout import Layout, gates_of_route, heads_along
-from headwise.tasks.base import Batch, Source, TaskData, TaskModel
+from headwise.tasks.base import Source, TaskData, TaskModel
+from headwise.tasks.examined import batches_of
 from headwise.tasks.proportions import proportion
 from headwise.tasks.walk.model import WalkTask
 
@@ -40,7 +40,7 @@ def analyse(model: TaskModel, data: TaskData, source: Source, batch_size: int = 
     task = model.task
     assert isinstance(task, WalkTask)
     right, hops, opened = list[Tensor](), list[Tensor](), list[Tensor]()
-    for batch in _batches(model, source, batch_size):
+    for batch in batches_of(model, source, batch_size):
         x, layout = model.embed(batch)
         trace = model.backbone(x, layout, record=True)
         right.append(task.metrics(task.read_out(trace.states[-1], batch), batch)["accuracy"].cpu())
@@ -51,12 +51,6 @@ def analyse(model: TaskModel, data: TaskData, source: Source, batch_size: int = 
     if opened and model.backbone.model.n_structural:
         tables.append(_by_step(torch.cat(opened, 1).cpu()))
     return {"tables": tables}
-
-
-def _batches(model: TaskModel, source: Source, size: int) -> Iterator[Batch]:
-    device = next(model.parameters()).device
-    for index in torch.split(torch.arange(len(source)), size):
-        yield {name: array.to(device) for name, array in source.batch(index).items()}
 
 
 def _by_hops(right: Tensor, hops: Tensor, trained: int) -> dict[str, Any]:
