@@ -20,7 +20,7 @@ from headwise.reasoning.recursion import TwoStreams
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.attention import RoutedAttention
 from headwise.routing.balance import BalanceConfig
-from headwise.routing.gates import Sigmoid, Soft, TopK
+from headwise.routing.gates import Gumbel, Sigmoid, Soft, TopK
 from headwise.routing.routers import LearnedRouter
 
 from .arms import ARMS, CAUSAL, fitted, perturbed, stand_in
@@ -87,8 +87,8 @@ def test_planted_key_bias_would_be_out_of_reach() -> None:
 
 
 ROUTERS, CONTROLLERS, HALTING = (every_example(key) for key in ("router", "controller", "halting"))
-# One gate function that weighs all heads and one that chooses walk through all loops; the others, and those of plugins,
-# through one of each kind.
+# One gate function that weighs all heads and one that chooses walk through the whole product; two more through all
+# loops and controllers; they and the others, and those of plugins, through one loop of each kind.
 FIXED = (Soft, TopK)
 GATES = [gate for gate in every_example("gate") if type(gate) in FIXED and not getattr(gate, "renormalise", False)]
 MIXTURES = [gate for gate in every_example("gate") if gate not in GATES]
@@ -139,7 +139,10 @@ def combinations() -> Iterator[tuple[Any, ...]]:
     yield from itertools.product(ROUTERS, GATES, ("mask_concat", "mixture"), CONTROLLERS, HALTING, loops())
     yield from itertools.product(ROUTERS, (Soft(),), ("mask_concat",), CONTROLLERS, HALTING, segmented())
     yield from itertools.product(ROUTERS, (Soft(), TopK(2)), ("mask_concat",), CONTROLLERS, HALTING, recursed())
-    yield from itertools.product(ROUTERS, MIXTURES, ("mask_concat",), CONTROLLERS, HALTING, KINDS)
+    yield from itertools.product(
+        ROUTERS[:1], (Gumbel(2), Sigmoid()), ("mask_concat",), CONTROLLERS, HALTING[:1], loops()
+    )
+    yield from itertools.product(ROUTERS, MIXTURES, ("mask_concat", "mixture"), CONTROLLERS, HALTING, KINDS)
     plain, gates = (BalanceConfig(),), (Soft(), TopK(2), Sigmoid())
     for beside in (("elementwise", 0), ("none", 2)):  # where heads are combined, and where they attend
         for part in itertools.product(ROUTERS, gates, ("mask_concat",), CONTROLLERS, HALTING[:1], KINDS, plain):
