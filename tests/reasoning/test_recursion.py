@@ -19,9 +19,9 @@ from headwise.models.arm import Arm, check
 from headwise.models.backbone import Backbone
 from headwise.reasoning.controllers import HRMConfig
 from headwise.reasoning.draws import keys_of
-from headwise.reasoning.halting import EntropyHalting, PonderHalting
+from headwise.reasoning.halting import EntropyHalting, FixedHalting, HaltingConfig, PonderHalting
 from headwise.reasoning.initial_states import FixedState, RandomState
-from headwise.reasoning.recursion import TwoStreams
+from headwise.reasoning.recursion import TwoStreams, residual
 from headwise.reasoning.refinement import RefinementConfig
 from headwise.reasoning.refiner import Refiner
 from headwise.routing.layout import Layout
@@ -201,6 +201,22 @@ def test_residuals_say_how_far_each_answer_moved() -> None:
     assert not trace.residuals.requires_grad
     single = Backbone(SHAPE, Arm(refinement=RefinementConfig(steps=4)))
     assert single(torch.randn(3, 5, 16), record=True).residuals.shape == (4, 3)
+
+
+@pytest.mark.parametrize("halting", [FixedHalting(), EntropyHalting(1e-9)], ids=["all steps", "until halted"])
+def test_noise_on_the_path_is_no_part_of_how_far_an_answer_moved(halting: HaltingConfig) -> None:
+    """Each residual is between two answers as they are read out."""
+    loop = RefinementConfig(4, injection="input")
+    backbone = perturbed(Arm(LearnedRouter(), refinement=loop, halting=halting)).eval()
+    backbone.norm = nn.Identity()
+    backbone.set_noise(0.3)
+    x, layout = torch.randn(3, 5, SHAPE.width, dtype=torch.float64), Layout(keys=keys_of(torch.arange(3), 0))
+    moved, answers = backbone(x, layout, record=True).residuals, []
+    for steps in range(1, 5):
+        backbone.set_steps(steps)
+        answers.append(backbone(x, layout).states[0])
+    for t in range(1, 4):
+        torch.testing.assert_close(moved[t], residual(answers[t], answers[t - 1], None))
 
 
 def test_evaluation_takes_more_whole_cycles() -> None:

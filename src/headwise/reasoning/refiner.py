@@ -181,8 +181,9 @@ class Refiner(nn.Module):
         recorded: list[list[Gates]] = []
         losses: dict[str, list[Tensor]] = {}
         loads: dict[int, list[Tensor]] = {}
+        answer = live.hidden  # as it is read out, without the noise that the next step reads
         for t in range(before + 1, before + last + 1):
-            answered, old = loop.recursion.answers(t), live.hidden
+            answered = loop.recursion.answers(t)
             with torch.no_grad() if t < before + first else nullcontext():
                 live, out, context = self._step(live, t, _forced(gates, t))
                 if answered and isinstance(self.halting, Halting) and self.halting.learned:
@@ -190,7 +191,8 @@ class Refiner(nn.Module):
             if record:
                 recorded.append(out.gates)
             if record and answered:
-                residuals.append(residual(live.hidden, old, live.mask.padding))
+                residuals.append(residual(live.hidden, answer, live.mask.padding))
+                answer = live.hidden
             if t >= before + first:
                 if answered:
                     states.append(live.hidden)
@@ -244,16 +246,18 @@ class Refiner(nn.Module):
         going = live.hidden.new_ones(batch)  # probability of coming as far as this step
         halted: list[tuple[Tensor, Carry]] = []
         recorded, residuals = list[list[Gates]](), list[Tensor]()
+        answer = live.hidden  # as it is read out, without the noise that the next step reads
         for t in range(1, last + 1):
-            answered, old = self.config.recursion.answers(t), live.hidden
+            answered = self.config.recursion.answers(t)
             forced = _forced(gates, t)
             forced = None if forced is None else [layer[running] for layer in forced]
             live, out, context = self._step(live, t, forced)
             if record:
                 recorded.append(_scattered(out.gates, running, batch, recorded[-1] if recorded else None))
             if record and answered:
-                moved = residual(live.hidden, old, live.mask.padding)
+                moved = residual(live.hidden, answer, live.mask.padding)
                 residuals.append((residuals[-1] if residuals else moved).index_copy(0, running, moved))
+            answer = live.hidden if answered else answer
             if not answered or (judge is not None and t % self.config.steps):  # nothing to decide yet
                 live = self._noisy(live, t)
                 continue
@@ -264,7 +268,7 @@ class Refiner(nn.Module):
                 going = going * (1 - self.halting(context, out.gates, live.mask.padding))
                 stops = going <= 0.5
             stops = stops | (t == last)
-            answer, live = live.hidden, self._noisy(live, t)
+            live = self._noisy(live, t)
             if stops.any():
                 index = stops.nonzero().flatten()
                 final = final.index_copy(0, running[index], answer[index])
@@ -273,7 +277,7 @@ class Refiner(nn.Module):
                 index = (~stops).nonzero().flatten()
                 if not len(index):
                     break
-                running, going, live = running[index], going[index], live.rows(index)
+                running, going, live, answer = running[index], going[index], live.rows(index), answer[index]
         carry = Carry.joined([part for _, part in halted], torch.cat([index for index, _ in halted]).argsort())
         return Trace(
             final[None],
