@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import headwise
+from headwise.reasoning.initial_states import RandomState
 from headwise.routing.layout import Layout
 from headwise.training.run import train
 from tests.laws.arms import ARMS, SHAPE, grid, perturbed
@@ -50,7 +51,10 @@ def test_every_arm_computes_on_a_gpu_what_it_computes_on_a_processor(name: str, 
         loss = (trace.states.square().mean((2, 3)) * trace.weights).sum() + sum(trace.losses.values())
         gradients = torch.autograd.grad(loss, list(backbone.parameters()), materialize_grads=True)
         found.append([part.cpu() for part in (trace.states, trace.weights, trace.steps, loss, *gradients)])
-    torch.testing.assert_close(found[1], found[0], rtol=1e-8, atol=1e-8)
+    refinement = ARMS[name].refinement
+    drawn = refinement.noise or isinstance(refinement.initial_state, RandomState)  # in single precision
+    close = 1e-5 if drawn else 1e-8
+    torch.testing.assert_close(found[1], found[0], rtol=close, atol=close)
 
 
 def trained(folder: Path, *settings: str) -> Path:
