@@ -36,7 +36,7 @@ class _Live:
     state: ControllerState | None = None
     memory: list[LayerMemory] | None = None
     carried: bool | Tensor = False  # whether `hidden` is not the embedding; [B] where examples differ
-    ahead: Tensor | None = None  # int64 [B], steps taken before this pass, where examples differ
+    ahead: int | Tensor = 0  # steps taken before this pass; int64 [B] where examples differ
 
     def rows(self, index: Tensor) -> "_Live":
         return _Live(
@@ -47,7 +47,7 @@ class _Live:
             None if self.state is None else self.state.rows(index),
             None if self.memory is None else [layer.rows(index) for layer in self.memory],
             self.carried[index] if isinstance(self.carried, Tensor) else self.carried,
-            None if self.ahead is None else self.ahead[index],
+            self.ahead[index] if isinstance(self.ahead, Tensor) else self.ahead,
         )
 
 
@@ -110,17 +110,16 @@ class Refiner(nn.Module):
             record: keep gates and residuals in the trace.
         """
         live = self._begun(x, self._keyed(mask, x), carry)
-        if live.ahead is not None and gates is not None and len(gates) > 1:
+        if isinstance(live.ahead, Tensor) and gates is not None and len(gates) > 1:
             raise ValueError("gates: of each step, and the examples are at different steps; give those of one step")
         if self.training or self.halting is None:
-            return self._all_steps(live, gates, record, carry)
+            return self._all_steps(live, gates, record)
         return self._until_halted(live, gates, record)
 
     def _begun(self, x: Tensor, mask: Mask, carry: Carry | None) -> _Live:
         """What the first step of this pass finds."""
         if carry is not None and carry.fresh is None:
-            ahead = carry.steps if isinstance(carry.steps, Tensor) else None
-            return _Live(carry.hidden, carry.latent, x, mask, carry.state, carried=True, ahead=ahead)
+            return _Live(carry.hidden, carry.latent, x, mask, carry.state, carried=True, ahead=carry.steps)
         embeds = self.config.initial_state.embeds
         answer, *rest = self.initial_state(x, mask.keys, places_of(mask.padding, x))
         latent = rest[0] if rest else None
@@ -142,7 +141,7 @@ class Refiner(nn.Module):
         )
 
     def _step(self, live: _Live, t: int, gates: Sequence[Tensor] | None) -> tuple[_Live, StackOutput, Tensor | None]:
-        """Step t (from 1, over all segments): the states after it, the stack's output and the controller's context."""
+        """Step t of this pass, from 1: the states after it, the stack's output and the controller's context."""
         loop, recursion = self.config, self.config.recursion
         if (t - 1) % loop.steps == 0:  # a segment hands on its state and nothing else
             live = replace(live, memory=None)
@@ -165,12 +164,11 @@ class Refiner(nn.Module):
         new = _Live(answer, latent, live.start, live.mask, state, out.memory, carried=True, ahead=live.ahead)
         return new, out, context
 
-    def _all_steps(
-        self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool, carry: Carry | None
-    ) -> Trace:
-        """The R steps of a segment; at evaluation those of all segments. Steps are numbered on from the carry's, or
+    def _all_steps(self, live: _Live, gates: Sequence[Sequence[Tensor]] | None, record: bool) -> Trace:
+        """The R steps of a segment; at evaluation those of all segments. The trace numbers them on from the carry's, or
         from 1 where examples differ in those that they took before."""
-        before = carry.steps if carry is not None and isinstance(carry.steps, int) and live.ahead is None else 0
+        before = live.ahead if isinstance(live.ahead, int) else 0
+        # Steps are counted from the start of this pass, so that torch.compile has one graph for all further segments.
         loop, last = self.config, self.config.steps if self.training else self.config.steps_in_all
         first = loop.first_with_gradient(self.controller.slow_period if self.controller else None)
         # Literals, and sizes by `shape`: torch.compile knows no other lists, and takes `len` for a constant
@@ -182,10 +180,10 @@ class Refiner(nn.Module):
         losses: dict[str, list[Tensor]] = {}
         loads: dict[int, list[Tensor]] = {}
         answer = live.hidden  # as it is read out, without the noise that the next step reads
-        for t in range(before + 1, before + last + 1):
+        for t in range(1, last + 1):
             answered = loop.recursion.answers(t)
-            with torch.no_grad() if t < before + first else nullcontext():
-                live, out, context = self._step(live, t, _forced(gates, t))
+            with torch.no_grad() if t < first else nullcontext():
+                live, out, context = self._step(live, t, _forced(gates, live, t))
                 if answered and isinstance(self.halting, Halting) and self.halting.learned:
                     stopping.append(self.halting(context, out.gates, live.mask.padding))
             if record:
@@ -193,10 +191,10 @@ class Refiner(nn.Module):
             if record and answered:
                 residuals.append(residual(live.hidden, answer, live.mask.padding))
                 answer = live.hidden
-            if t >= before + first:
+            if t >= first:
                 if answered:
                     states.append(live.hidden)
-                    numbers.append(t)
+                    numbers.append(before + t)
                 if self.training and self.reports_loads and out.gates:
                     used = torch.stack([head_loads(layer, live.mask.padding) for layer in out.gates])
                     loads.setdefault(loop.recursion.stack(t), []).append(used)
@@ -218,7 +216,7 @@ class Refiner(nn.Module):
             weights,
             steps,
             named,
-            Carry(live.hidden, live.state, before + last if live.ahead is None else live.ahead + last, live.latent),
+            Carry(live.hidden, live.state, live.ahead + last, live.latent),
             recorded if record else None,
             torch.cat([torch.stack(loads[stack]).mean(0) for stack in sorted(loads)]) if loads else None,
             numbers,
@@ -249,7 +247,7 @@ class Refiner(nn.Module):
         answer = live.hidden  # as it is read out, without the noise that the next step reads
         for t in range(1, last + 1):
             answered = self.config.recursion.answers(t)
-            forced = _forced(gates, t)
+            forced = _forced(gates, live, t)
             forced = None if forced is None else [layer[running] for layer in forced]
             live, out, context = self._step(live, t, forced)
             if record:
@@ -273,7 +271,7 @@ class Refiner(nn.Module):
                 index = stops.nonzero().flatten()
                 final = final.index_copy(0, running[index], answer[index])
                 steps = steps.index_fill(0, running[index], t)
-                halted.append((running[index], Carry(live.hidden, live.state, t, live.latent).rows(index)))
+                halted.append((running[index], Carry(live.hidden, live.state, live.ahead + t, live.latent).rows(index)))
                 index = (~stops).nonzero().flatten()
                 if not len(index):
                     break
@@ -308,8 +306,8 @@ class Refiner(nn.Module):
         assert keys is not None
 
         def with_noise(state: Tensor, stream: int) -> Tensor:
-            step = t if live.ahead is None else live.ahead + t
-            drawn = normal(keys, recursion.streams * step + stream, places, state.shape[-1])  # after initial states
+            draw = recursion.streams * (live.ahead + t) + stream  # after those of the initial states
+            drawn = normal(keys, draw, places, state.shape[-1])
             return state + (noise.deviation * drawn).to(state.dtype)
 
         answered = {recursion.answers(step) for step in range(t - noise.every + 1, t + 1)}
@@ -327,18 +325,20 @@ class Refiner(nn.Module):
 
 def _inputs(live: _Live, t: int) -> Tensor | None:
     """What the layout adds to the hidden states before step t, [B, 1|L, D], or None."""
-    inputs = live.mask.inputs
-    if inputs is None or live.ahead is None:
-        return None if inputs is None or t > len(inputs) else inputs[t - 1]
-    place = live.ahead + t - 1  # [B]
+    inputs, place = live.mask.inputs, live.ahead + t - 1
+    if inputs is None:
+        return None
+    if isinstance(place, int):
+        return inputs[place] if place < len(inputs) else None
     given = inputs[place.clamp_max(len(inputs) - 1), torch.arange(len(place), device=place.device)]
     return given * (place < len(inputs))[:, None, None]
 
 
-def _forced(gates: Sequence[Sequence[Tensor]] | None, t: int) -> Sequence[Tensor] | None:
-    if gates is None:
-        return None
-    return gates[0] if len(gates) == 1 else gates[t - 1]
+def _forced(gates: Sequence[Sequence[Tensor]] | None, live: _Live, t: int) -> Sequence[Tensor] | None:
+    if gates is None or len(gates) == 1:
+        return None if gates is None else gates[0]
+    assert isinstance(live.ahead, int)  # refused at the start otherwise
+    return gates[live.ahead + t - 1]
 
 
 def _scattered(gates: list[Gates], running: Tensor, batch: int, before: list[Gates] | None) -> list[Gates]:
