@@ -75,6 +75,11 @@ def _run(words: list[str]) -> int:
     if words and words[0] == "--version":
         _write(f"headwise {metadata.version('headwise')}\n", sys.stdout)
         return 0
+    if words and words[0] == "--complete":  # a shell asks at each press of a key
+        from headwise.commands.completion import answer
+
+        _write(answer(words[1:]), sys.stdout)
+        return 0
     from headwise.commands.catalogue import commands
 
     typed, words = words, taken(words)
