@@ -8,7 +8,6 @@ import os
 import pty
 import select
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,9 +15,7 @@ from pathlib import Path
 import pytest
 
 import headwise
-from headwise.commands.candidates import candidates
-from headwise.commands.shell_words import BREAKS, read_line
-from headwise.commands.completion import SCRIPTS, answer
+from headwise.commands.completion import SCRIPTS
 
 SOURCE = Path(headwise.__file__).parents[1]
 NOTING = f"""\

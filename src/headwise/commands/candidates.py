@@ -113,7 +113,7 @@ def _by_place(command: Command, field: Field, text: str, chosen: Chosen) -> Iter
             from headwise.commands.kinds import KINDS
 
             return _words({name: f"for {usage}" for name, (usage, _) in KINDS.items()})
-        case ("claims" | "claims run"), _:
+        case (("claims" | "claims run"), _):
             from headwise.commands.kinds import claims
 
             return [*_words(claims()), *paths(text, lambda name: name.endswith(".yaml"))]

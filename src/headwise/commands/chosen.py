@@ -45,7 +45,7 @@ class Chosen:
             return
         for name, field in self._fields_of(group).items():
             key = where + name
-            if key not in self.given and not field.nested or key in GROUPS:
+            if (key not in self.given and not field.nested) or key in GROUPS:
                 yield Candidate(f"{key}=", field.meaning, ends=False)
             if field.nested or field.choices is not None or key in GROUPS or key == "training.losses":
                 if key == "training.losses" or self._fields_of(key):
