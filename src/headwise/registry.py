@@ -109,7 +109,7 @@ class Registry(Mapping[str, T], Generic[T]):
         if self._complete:
             return
         self._complete = True
-        for point in _entry_points().select(group=self.group):
+        for point in _entry_points(self.group):
             if point.name in self._members:
                 raise InputError(
                     f"{self.kind} {point.name!r} of {point.value}: the name is taken by "
@@ -145,10 +145,15 @@ def name_of(registry: Mapping[str, Any], cls: type) -> str:
     return name
 
 
+def _entry_points(group: str) -> list[metadata.EntryPoint]:
+    return [point for point in _all_entry_points() if point.group == group]
+
+
 @cache
-def _entry_points() -> metadata.EntryPoints:
-    """Those of all installed packages, read once for all registries: every reading opens a file of each package."""
-    return metadata.entry_points()
+def _all_entry_points() -> list[metadata.EntryPoint]:
+    """Those of headwise, read once for all registries: every reading opens a file of each installed package."""
+    found = metadata.entry_points()
+    return [point for group in found.groups if group.startswith("headwise.") for point in found.select(group=group)]
 
 
 def _address(member: Any) -> str:

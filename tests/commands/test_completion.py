@@ -1,4 +1,4 @@
-"""Completion in the shells themselves: keys are typed into a terminal, and what the program is called with is looked at.
+"""Completion in the shells themselves: keys are typed into a terminal, and the words of the call are looked at.
 
 In place of headwise stands a program that notes its words and hands only the questions of the scripts on.
 """

@@ -47,9 +47,9 @@ class Chosen:
             key = where + name
             if (key not in self.given and not field.nested) or key in GROUPS:
                 yield Candidate(f"{key}=", field.meaning, ends=False)
-            if field.nested or field.choices is not None or key in GROUPS or key == "training.losses":
-                if key == "training.losses" or self._fields_of(key):
-                    yield Candidate(f"{key}.", field.meaning, ends=False)
+            group_like = field.nested or field.choices is not None or key in GROUPS
+            if key == "training.losses" or (group_like and self._fields_of(key)):
+                yield Candidate(f"{key}.", field.meaning, ends=False)
         if group == "model":
             yield Candidate("model.size=", "a shape by name", ends=False)
 
@@ -77,7 +77,7 @@ class Chosen:
             return self._task()
         field = self.field(group)
         if field is None or field.choices is None:
-            return field and field.nested
+            return field.nested if field is not None else None
         return field.choices.get(self.name(group) or _default(field))
 
     def name(self, key: str) -> str | None:

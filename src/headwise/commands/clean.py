@@ -59,7 +59,8 @@ def run(options: Options) -> Result:
         return Result(_data(found, [], kept), text)
     if not options.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(
-            f"clean {folder}: {total} to remove, and no terminal to ask in; yes=true removes them, dry_run=true lists them"
+            f"clean {folder}: {total} to remove, and no terminal to ask in; yes=true removes them, "
+            "dry_run=true lists them"
         )
     console = Console(stderr=True, highlight=False)
     for part in (_table(found, folder), "", *_left(kept, folder)):

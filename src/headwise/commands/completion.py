@@ -4,10 +4,14 @@ import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from headwise.commands.typed import Candidate
+from headwise.files import read_text
 from headwise.schema import argument
+
+if TYPE_CHECKING:  # which loads rich, as long again as an answer takes
+    from headwise.commands.result import Result
 
 SCRIPTS = Path(__file__).parent / "shells"
 MEANING = 60
@@ -31,7 +35,6 @@ class Options:
 def run(options: Options) -> "Result":
     """The script, as text."""
     from headwise.commands.result import Result
-    from headwise.files import read_text
 
     script = read_text(SCRIPTS / f"headwise.{options.shell}")
     return Result({"shell": options.shell, "script": script}, [script.rstrip("\n")])
@@ -41,8 +44,8 @@ def answer(words: Sequence[str]) -> str:
     """What a script gets that has asked `headwise --complete <shell> ...`: a line for each word that may follow.
 
     bash sends its COMP_WORDBREAKS and the line up to the cursor, and gets what it is to insert. The others send the
-    words before the cursor and the one at it, as it is typed in fish, and get the words whole; zsh before each a 1 where
-    it is finished, both behind each what it means.
+    words before the cursor and the one at it, as it is typed in fish, and get the words whole; zsh before each a 1
+    where it is finished, both behind each what it means.
     """
     # Parsing makes a million small objects that all live: looking for garbage among them takes a third of the time
     gc.disable()

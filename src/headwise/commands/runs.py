@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -63,7 +63,8 @@ def run(options: Options) -> Result:
     left = f" of {format_quantity(len(found), 'run')}" if len(runs) < len(found) else ""
     total = f"{format_quantity(len(runs), 'run')}{left} in {folder}{f': {counts}' if counts else ''}"
     said = [Text(f"{_name(each, folder)}: {each.reason}") for each in runs if each.reason]
-    return Result([plain(each) for each in runs], [*([Runs(runs, folder), ""] if runs else []), *said, Text(total)])
+    table: list[RenderableType] = [Runs(runs, folder), ""] if runs else []
+    return Result([plain(each) for each in runs], [*table, *said, Text(total)])
 
 
 class Runs:

@@ -108,15 +108,14 @@ def read_run(directory: Path) -> RunOnDisk:
 
 def _summarised(file: Path) -> dict[str, Any]:
     found = read_mapping(file, MEBIBYTE * 16)
-    value = found.get("value")
-    known = value is not None and math.isfinite(typed(found, "value", float, file))
+    value = None if found.get("value") is None else typed(found, "value", float, file)
     return {
         "task": typed(found, "task", str, file),
         "arm": typed(found, "arm", str, file),
         "seed": typed(found, "seed", int, file),
         "quick": bool(found.get("quick", False)),
         "updates": typed(found, "updates", int, file),
-        "value": float(value) if known else None,
+        "value": value if value is not None and math.isfinite(value) else None,
         "metric": typed(found, "metric", str, file),
         "higher_is_better": bool(found.get("higher_is_better", True)),
         "seconds": typed(found, "train_seconds", float, file),
