@@ -88,11 +88,16 @@ def is_run_directory(directory: Path) -> bool:
     return any((directory / name).is_file() for name in _OF_A_RUN)
 
 
-def read_run(directory: Path) -> RunOnDisk:
-    """How the run in a directory ended, and its figures."""
+def read_run(directory: Path, locked: bool = False) -> RunOnDisk:
+    """How the run in a directory ended, and its figures.
+
+    Args:
+        directory: of the run.
+        locked: by this process, in `unused`; so no other uses it.
+    """
     changed = _changed(directory)
     try:
-        if in_use(directory):
+        if not locked and in_use(directory):
             return RunOnDisk(directory, "running", changed, **_configured(directory), **_progress(directory))
         if (directory / SUMMARY).exists():
             return RunOnDisk(directory, "finished", changed, **_summarised(directory / SUMMARY))

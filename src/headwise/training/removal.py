@@ -110,8 +110,7 @@ def remove(found: Removable) -> str | None:
         with unused(found.run.directory) as free:
             if not free:
                 return "in use"
-            # `unused` has locked it, so by itself `in_use` would find it in use
-            if _figures(read_run(found.run.directory)) != _figures(found.run):
+            if _figures(read_run(found.run.directory, locked=True)) != _figures(found.run):
                 return "changed meanwhile"
             gone = found.path.with_name(f"{REMOVING}{found.path.name}")
             with writes_to(found.path):
