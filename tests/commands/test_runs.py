@@ -88,7 +88,10 @@ def test_each_run_is_listed_as_it_ended_and_a_damaged_one_costs_no_other(folder:
     states = {name: run["state"] for name, run in found.items()}
     assert states == {
         **dict.fromkeys(["good", "best", "tried", "seed0"], "finished"),
-        "stopped": "interrupted", "stopped_today": "interrupted", "blown_up": "diverged", "damaged": "broken",
+        "stopped": "interrupted",
+        "stopped_today": "interrupted",
+        "blown_up": "diverged",
+        "damaged": "broken",
     }
     assert (found["best"]["value"], found["best"]["updates"], found["best"]["seconds"]) == (0.9, 20, 2.5)
     assert (found["stopped"]["updates"], found["stopped"]["seconds"]) == (4, 1.5)  # by the last whole line
@@ -125,6 +128,16 @@ print(time.process_time(), sorted({{'torch', 'numpy', 'yaml'}} & set(sys.modules
     seconds, heavy = last.split(" ", 1)
     assert heavy == "[]"
     assert float(seconds) < 5  # half a second on a machine with nothing else to do
+
+
+def test_a_configuration_of_another_program_is_no_run(folder: Path, capsys: Captured) -> None:
+    (folder / "theirs").mkdir()
+    (folder / "theirs" / "config.yaml").write_text("task: [a, b]\nmodel: big\n", encoding="utf-8")
+    (folder / "theirs" / "error.txt").write_text("TrainingDiverged", encoding="utf-8")
+    (folder / "config.yaml").write_text("defaults: []\n", encoding="utf-8")
+    assert len(names(capsys)) == 8
+    assert "theirs" not in cleaned(capsys, "days=0")
+    assert (folder / "theirs" / "error.txt").exists()
 
 
 def test_a_folder_that_is_not_there_is_refused(
@@ -245,5 +258,11 @@ def test_an_interrupt_leaves_every_run_whole_or_gone_and_the_next_call_finishes(
     left = [read_run(run) for run in run_directories(folder)]
     assert sum(each.directory.name in ("tried", "stopped", "blown_up") for each in left) == 1
     monkeypatch.setattr(removal.shutil, "rmtree", remove)
-    assert len(cleaned(capsys)) == 2
+    (folder / "good" / ".removing-checkpoints").mkdir()  # of a call with checkpoints=true
+    (folder / "good" / ".removing-checkpoints" / "last.ckpt").touch()
+    (folder / ".removing-thesis").mkdir()  # not of ours
+    (folder / ".removing-thesis" / "chapter.tex").touch()
+    assert len(cleaned(capsys)) == 3
+    (folder / ".removing-thesis" / "chapter.tex").unlink()
+    (folder / ".removing-thesis").rmdir()
     assert not [path for path in folder.rglob("*") if "removing" in path.name]

@@ -47,8 +47,9 @@ class Chosen:
             key = where + name
             if (key not in self.given and not field.nested) or key in GROUPS:
                 yield Candidate(f"{key}=", field.meaning, ends=False)
-            group_like = field.nested or field.choices is not None or key in GROUPS
-            if key == "training.losses" or (group_like and self._fields_of(key)):
+            # Only of what is chosen by name one has to look, as `none` has no keys
+            always = field.nested is not None or key in (*GROUPS, "training.losses")
+            if always or (field.choices is not None and self._fields_of(key)):
                 yield Candidate(f"{key}.", field.meaning, ends=False)
         if group == "model":
             yield Candidate("model.size=", "a shape by name", ends=False)

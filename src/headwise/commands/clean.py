@@ -97,7 +97,7 @@ def _found(folder: Path, options: Options) -> tuple[list[Removable], dict[Path, 
             kept[directory] = f"holds {others[0]}{more}, which no run writes"
         else:
             found.append(one)
-    return [*found, *half_removed(folder)], kept
+    return [*half_removed(folder), *found], kept  # in this order, as one may lie in another
 
 
 def _agreed(question: str) -> bool:

@@ -84,8 +84,16 @@ def run_directories(folder: Path) -> Iterator[Path]:
 
 
 def is_run_directory(directory: Path) -> bool:
-    """Whether there is anything of a run in this directory."""
-    return any((directory / name).is_file() for name in _OF_A_RUN)
+    """Whether there is anything of a run in this directory; a config.yaml alone, which others have too, has to be one
+    of ours."""
+    if (directory / SUMMARY).is_file() or (directory / METRICS).is_file():
+        return True
+    if not (directory / CONFIG).is_file():
+        return False
+    try:
+        return (directory / DATA).is_file() or bool(_configured(directory))
+    except InputError:
+        return False
 
 
 def read_run(directory: Path, locked: bool = False) -> RunOnDisk:

@@ -81,7 +81,8 @@ def foreign(directory: Path) -> list[str]:
     """Names in a run directory that are not of a run, in order."""
     names = sorted(os.listdir(directory))
     temporary = {name: found["name"] for name in names if (found := _TEMPORARY.fullmatch(name))}
-    return [name for name in names if temporary.get(name, name) not in ENTRIES]
+    known = {name for name in names if name.startswith(REMOVING)} | ENTRIES
+    return [name for name in names if temporary.get(name, name) not in known]
 
 
 def half_removed(folder: Path) -> Iterator[Removable]:
@@ -89,9 +90,14 @@ def half_removed(folder: Path) -> Iterator[Removable]:
     for path, names, _ in os.walk(folder):
         for name in sorted(names):
             inside = Path(path, name)
-            if name.startswith(REMOVING) and not inside.is_symlink():
+            if name.startswith(REMOVING) and not inside.is_symlink() and not _others(inside):
                 yield Removable(inside, "its removal was interrupted", size(inside), None)
         names[:] = [name for name in names if not name.startswith(".")]
+
+
+def _others(directory: Path) -> list[str]:
+    """Names in what is left of a removal that are neither of a run nor checkpoints."""
+    return [name for name in foreign(directory) if not name.endswith(".ckpt")]
 
 
 def remove(found: Removable) -> str | None:
