@@ -80,13 +80,15 @@ def _of_command(command: Command, own: list[str], current: str) -> Iterable[Cand
     placed = [word for word in own if "=" not in word and not word.startswith(("-", "~"))]
     of_runs = any(field.kind == "settings" for field in fields.values())
     chosen = Chosen(own, placed[0] if places and places[0].name == "run" and placed else None)
+    if command.name == "help":
+        return _help(current, chosen)
     key, equals, text = current.partition("=")
     if equals:
         if key in fields and fields[key].kind == "option":
             return _prefixed(f"{key}=", _values(command, fields[key], text))
         return _prefixed(f"{key}=", setting_values(key, text, chosen)) if of_runs else []
     field = _field_at(places, len(placed))
-    by_place = [] if field is None else list(_by_place(command, field, current, chosen))
+    by_place = [] if field is None else list(_by_place(command, field, current))
     if field is not None and field.default is REQUIRED and not current:
         return by_place
     given = {word.partition("=")[0] for word in own}
@@ -105,10 +107,8 @@ def _field_at(places: Sequence[Field], count: int) -> Field | None:
     return places[-1] if places and places[-1].default == () else None
 
 
-def _by_place(command: Command, field: Field, text: str, chosen: Chosen) -> Iterable[Candidate]:
+def _by_place(command: Command, field: Field, text: str) -> Iterable[Candidate]:
     match command.name, field.name:
-        case "help", _:
-            return _help(text, chosen)
         case "list", _:
             from headwise.commands.kinds import KINDS
 
