@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from headwise.errors import InputError, StorageError
 from headwise.files import finite
 from headwise.plugins import taken
+from headwise.training.waiting import Announced, waiting
 
 if TYPE_CHECKING:
     from headwise.commands.catalogue import Command
@@ -75,6 +76,11 @@ def _run(words: list[str]) -> int:
     if words and words[0] == "--version":
         _write(f"headwise {metadata.version('headwise')}\n", sys.stdout)
         return 0
+    if words and words[0] == "--complete":  # a shell asks at each press of a key
+        from headwise.commands.completion import answer
+
+        _write(answer(words[1:]), sys.stdout)
+        return 0
     from headwise.commands.catalogue import commands
 
     typed, words = words, taken(words)
@@ -87,7 +93,10 @@ def _run(words: list[str]) -> int:
         command, own = commands()["help"], command.name.split() if command else []
     from headwise.commands.words import read
 
-    module = importlib.import_module(command.module)
+    if "torch" not in sys.modules:
+        sys.meta_path.insert(0, Announced("torch", _speaks()))
+    with waiting("loading headwise", _speaks()):
+        module = importlib.import_module(command.module)
     options = read(command, module.Options, own)
     try:
         # Whatever libraries print on the way must not end up between the lines of a result
@@ -132,7 +141,9 @@ def _result(command: "Command", module: Any, options: Any, out: TextIO | None) -
     from headwise.commands.result import Result, key_values
 
     if not command.of_task:
-        result: Result = module.run(options)
+        waits = getattr(module.Options, "waits", None)  # what for, until the command itself says something
+        with waiting(waits, _speaks()) if waits else contextlib.nullcontext():
+            result: Result = module.run(options)
         return result
     from headwise.training.evaluation import load
 

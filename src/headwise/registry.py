@@ -10,6 +10,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
@@ -108,7 +109,7 @@ class Registry(Mapping[str, T], Generic[T]):
         if self._complete:
             return
         self._complete = True
-        for point in metadata.entry_points(group=self.group):
+        for point in _entry_points(self.group):
             if point.name in self._members:
                 raise InputError(
                     f"{self.kind} {point.name!r} of {point.value}: the name is taken by "
@@ -142,6 +143,17 @@ def name_of(registry: Mapping[str, Any], cls: type) -> str:
             f"(there are: {', '.join(registry)})"
         )
     return name
+
+
+def _entry_points(group: str) -> list[metadata.EntryPoint]:
+    return [point for point in _all_entry_points() if point.group == group]
+
+
+@cache
+def _all_entry_points() -> list[metadata.EntryPoint]:
+    """Those of headwise, read once for all registries: every reading opens a file of each installed package."""
+    found = metadata.entry_points()
+    return [point for group in found.groups if group.startswith("headwise.") for point in found.select(group=group)]
 
 
 def _address(member: Any) -> str:

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import operator
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -150,6 +151,18 @@ def value(place: str) -> Any:
     return _named(module, name)
 
 
+def argument_of(place: str, name: str) -> Any:
+    """The keyword argument `name` of the call at `module:name`, its other arguments left unread: of an entry of a
+    task, they lie in three more modules. None if the call does not have it, `Unknown` if there is no call."""
+    module, _, target = place.partition(":")
+    if not _foreign(module):
+        call = _bindings(module).get(target)
+        if isinstance(call, ast.Call):
+            given = {keyword.arg: keyword.value for keyword in call.keywords}
+            return _value(module, given[name]) if name in given else None
+    return Unknown(target)
+
+
 def class_of(place: str) -> ClassSource:
     """The class at `module:name`.
 
@@ -183,6 +196,7 @@ def _bindings(module: str) -> dict[str, ast.expr | ast.ClassDef | str]:
     return found
 
 
+@cache
 def _file(module: str) -> Path:
     """The file of a module; only the package at its top is looked up, as finding what is inside would import it."""
     top, *inside = module.split(".")
@@ -213,7 +227,7 @@ def _named(module: str, name: str) -> Any:
 def _foreign(module: str) -> bool:
     """Whether a module is of the standard library, or has no source text."""
     try:
-        return module.partition(".")[0] in sys.stdlib_module_names or not _file(module).is_file()
+        return module.partition(".")[0] in sys.stdlib_module_names or not os.path.isfile(_file(module))
     except (InputError, ValueError):
         return True
 

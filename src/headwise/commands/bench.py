@@ -1,6 +1,7 @@
 """`headwise bench`: speed and memory against plain layers, as a table and in bench.json."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.console import RenderableType
 
@@ -27,6 +28,8 @@ class Options:
         output: directory for bench.json, and bench_heads.svg beside it; null is the current one.
         quick: time one round of each, to see that it works; the ratios are then no figures.
     """
+
+    waits: ClassVar[str] = "measuring"
 
     names: tuple[str, ...] = argument(())
     output: FilePath | None = None

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from headwise.commands.settings import task_entry
-from headwise.sources import REQUIRED, ClassSource, Field, class_of
+from headwise.sources import REQUIRED, ClassSource, Field, argument_of, class_of
 from headwise.tasks import TASKS, entry
 
 OWN = {
@@ -32,6 +31,10 @@ OWN = {
     "prune": "headwise.commands.prune",
     "data get": "headwise.commands.data_get",
     "check-laws": "headwise.commands.check_laws",
+    "init": "headwise.commands.init",
+    "runs": "headwise.commands.runs",
+    "clean": "headwise.commands.clean",
+    "completion": "headwise.commands.completion",
     "list": "headwise.commands.listing",
     "help": "headwise.commands.help",
 }
@@ -83,9 +86,9 @@ def commands() -> Mapping[str, Command]:
     """All commands by name."""
     found = {name: Command(name, module, of_task=False) for name, module in OWN.items()}
     for task in TASKS:
-        stated = task_entry(task).get("commands", {})
+        stated = argument_of(TASKS.address(task), "commands")
         # Where the source does not tell, as it may be with a task of someone else, the task itself does
-        own = stated if isinstance(stated, Mapping) else entry(task).commands
+        own = stated if isinstance(stated, Mapping) else {} if stated is None else entry(task).commands
         found |= {name: Command(name, module, of_task=True) for name, module in own.items()}
     return found
 

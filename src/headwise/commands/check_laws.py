@@ -1,6 +1,7 @@
 """`headwise check-laws`: a plugin's parts through the laws that our own are tested on."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from headwise.commands.result import Result, key_values
 from headwise.schema import FilePath, argument
@@ -17,6 +18,8 @@ class Options:
     Args:
         plugin: a module, or a .py file.
     """
+
+    waits: ClassVar[str] = "trying the laws"
 
     plugin: FilePath = argument()
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import ClassVar
 
 from rich.console import Console
 from rich.text import Text
@@ -40,6 +41,8 @@ class Options:
         seeds: draws of the calibration text, and of what is random.
         output: directory of the result; null makes a new one in runs/.
     """
+
+    waits: ClassVar[str] = "opening the model"
 
     keep: tuple[int, ...]
     calibrate: FilePath

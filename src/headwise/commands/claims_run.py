@@ -37,6 +37,7 @@ class Options:
         output: directory of the results.
     """
 
+    waits: ClassVar[str] = "preparing the claims"
     kept: ClassVar[str] = "finished runs are kept"
 
     claims: tuple[str, ...] = argument(())

@@ -42,6 +42,7 @@ class Options:
         settings: of all runs.
     """
 
+    waits: ClassVar[str] = "preparing the runs"
     kept: ClassVar[str] = "finished runs are kept"
 
     arms: tuple[str, ...]

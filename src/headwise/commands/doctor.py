@@ -1,6 +1,7 @@
 """`headwise doctor`: says why a model does not learn."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from headwise.commands.result import Result
 from headwise.files import user_path
@@ -21,6 +22,8 @@ class Options:
     Args:
         target: the directory of a run or a comparison, or script.py:function.
     """
+
+    waits: ClassVar[str] = "examining"
 
     target: FilePath = argument()
 

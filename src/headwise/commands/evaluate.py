@@ -1,6 +1,7 @@
 """`headwise evaluate`: the model of a finished run, on its own test set or on another."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from headwise.commands.result import Result, key_values
 from headwise.errors import InputError
@@ -20,6 +21,8 @@ class Options:
         run: the run's directory.
         settings: of the run, where they are to be others than in training.
     """
+
+    waits: ClassVar[str] = "scoring the model"
 
     run: FilePath = argument()
     settings: tuple[str, ...] = run_settings()

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from rich.console import Console
 from rich.text import Text
@@ -43,6 +43,8 @@ class Options:
         seed: of what is drawn.
         output: directory of the result; null makes a new one in runs/.
     """
+
+    waits: ClassVar[str] = "opening the model"
 
     model: FilePath = argument()
     text: FilePath = argument()

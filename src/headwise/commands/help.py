@@ -26,6 +26,7 @@ EXAMPLES = """\
   headwise scale 'sizes=[tiny,small]' 'arms=[baseline,hrm]' dry_run=true
   headwise control task=sorting                      does routing matter there? without task=: does this lab see it?
   headwise sweep task=sorting arm=hrm 'arm.controller.period=2,3,4'   which value is best, confirmed on fresh seeds
+  headwise init my-rows                              a project to start from, with a task of your own
   headwise list                                      what arms, tasks, gates, controllers there are
   headwise help arm.gate                             what a setting means, and what it may be
 """

@@ -29,6 +29,7 @@ class Options(Limits):
         settings: of all runs.
     """
 
+    waits: ClassVar[str] = "preparing the first rung"
     kept: ClassVar[str] = "finished rungs are kept"
 
     arms: tuple[str, ...] = ARMS

@@ -36,6 +36,7 @@ class Options:
         settings: of the runs, where they are to be others than in training at every point: arm.refinement.steps=12.
     """
 
+    waits: ClassVar[str] = "opening the runs"
     kept: ClassVar[str] = "what was measured is kept"
 
     runs: tuple[FilePath, ...] = argument(())

@@ -1,6 +1,7 @@
 """`headwise plan`: how many seeds and test examples it takes to see a difference."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from headwise.commands.result import Result
 from headwise.files import user_path
@@ -23,6 +24,8 @@ class Options:
         directory: of the comparison.
         effect: the difference to be seen, in units of the metric, as effect=0.005.
     """
+
+    waits: ClassVar[str] = "reading the runs"
 
     effect: float
     directory: FilePath = argument()

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from rich.console import RenderableType
 
@@ -37,6 +37,8 @@ class Options:
         prompt: tokens of the prompt that is timed.
         rounds: how often each model is timed.
     """
+
+    waits: ClassVar[str] = "opening the model"
 
     data: FilePath
     output: FilePath

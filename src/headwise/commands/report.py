@@ -1,6 +1,7 @@
 """`headwise report`: report.html for a run, or for work on several, and a table for a document."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from headwise.commands.result import Result
 from headwise.files import user_path
@@ -22,6 +23,8 @@ class Options:
         markdown: a document that gets the table of a comparison or sweep too, between its lines
             <!-- result table --> and <!-- end of result table -->.
     """
+
+    waits: ClassVar[str] = "drawing the page"
 
     directory: FilePath = argument()
     markdown: FilePath | None = None

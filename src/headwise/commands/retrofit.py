@@ -43,6 +43,7 @@ class Options:
         settings: of the run; arm= takes another arm than a router per token whose heads are on or off.
     """
 
+    waits: ClassVar[str] = "opening the model"
     kept: ClassVar[str] = "the run is kept; resume= goes on with it"
 
     model: FilePath | None = None

@@ -44,6 +44,7 @@ class Options:
         settings: of all runs.
     """
 
+    waits: ClassVar[str] = "preparing the runs"
     kept: ClassVar[str] = "finished runs are kept"
 
     sizes: tuple[str, ...] = DEFAULT_SIZES

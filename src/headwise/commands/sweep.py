@@ -42,6 +42,7 @@ class Options:
         settings: of all runs, and those that are swept.
     """
 
+    waits: ClassVar[str] = "preparing the runs"
     kept: ClassVar[str] = "finished runs are kept"
 
     sweep: str | None = None

@@ -41,6 +41,7 @@ class Options:
         settings: of the run, where they are to be others than in training: task.size=12.
     """
 
+    waits: ClassVar[str] = "opening the run"
     kept: ClassVar[str] = "what was measured is kept"
 
     run: FilePath = argument()

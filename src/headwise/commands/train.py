@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from headwise.commands.result import Result, key_values
 from headwise.errors import InputError
@@ -27,6 +27,8 @@ class Options:
             reaches; null (default) times some passes on this one.
         settings: of the run.
     """
+
+    waits: ClassVar[str] = "preparing data and model"
 
     resume: FilePath | None = None
     show: bool = False

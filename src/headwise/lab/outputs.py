@@ -23,7 +23,7 @@ SEARCH, CONFIRMATION = "search", "confirmation"
 REPORT = "report.html"
 RUNS = "runs"
 # Beside what training leaves in the directory of a run
-FAILURE, MEMORY = "error.txt", "memory.json"
+MEMORY = "memory.json"
 
 IDENTIFYING = {
     "a comparison": (COMPARISON,),

@@ -12,6 +12,7 @@ CHECKPOINTS = "checkpoints"  # a directory with these three
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 PROFILE = "profile"  # a directory with these three
 TRACE, PARTS, PARTS_CSV = "trace.json.gz", "parts.json", "parts.csv"
+FAILURE = "error.txt"  # why the run failed, if it did; gone when it goes on
 PROGRESS = "progress.json"  # only while the run trains without a terminal of its own
 
 

@@ -18,17 +18,19 @@ from headwise.models.checkpoint import save
 from headwise.tasks.base import SPLITS, TaskData, TaskModel
 from headwise.training.building import build_model, data_of, reproducible
 from headwise.training.config import RunConfig, read
+from headwise.training.divergence import TrainingDiverged
 from headwise.training.evaluation import analyse, summarise
-from headwise.training.files import ANALYSIS, CONFIG, ROUTING, SUMMARY, TEST_VALUES
+from headwise.training.files import ANALYSIS, CONFIG, FAILURE, ROUTING, SUMMARY, TEST_VALUES
 from headwise.training.fit import Fitted, check_shared, fit
 from headwise.training.identity import keep_identity
+from headwise.training.in_use import used
 from headwise.training.interruption import TrainingInterrupted
 from headwise.training.jsonl import write_last_line
 from headwise.training.loggers import logging_to
 from headwise.training.machine import device_of, require_loggers
 from headwise.training.memory import memory_named
 from headwise.training.precision import settled
-from headwise.training.processes import announce, joined, launch, launched
+from headwise.training.processes import Processes, announce, joined, launch, launched
 from headwise.training.progress import reported
 from headwise.training.resuming import resumed
 from headwise.training.scoring import Score, score
@@ -97,7 +99,12 @@ def _train(config: RunConfig, resume: str | Path | None, directory: str | Path |
         if resume is not None and read(path) != config:
             processes.of_first(lambda: write_config(path, config))  # with more updates, say: the next resume goes by it
         announce(path)
-        with resumable(path), logging_to(config, path, processes.first) as loggers:
+        with (
+            used(path),
+            resumable(path),
+            failing(path, processes),
+            logging_to(config, path, processes.first) as loggers,
+        ):
             fitted = fit(config, model, data, path, resume is not None, progress, processes, loggers)
             test = data.split("test")
             result = score(model, test, config.training.evaluation_batch_size, EXAMPLES, processes)
@@ -189,6 +196,18 @@ def resumable(path: Path) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         raise TrainingInterrupted(path) from None
+
+
+@contextlib.contextmanager
+def failing(path: Path, processes: Processes) -> Iterator[None]:
+    """Inside the block a divergence is noted in the run's directory, where an earlier note goes."""
+    processes.of_first(partial((path / FAILURE).unlink, missing_ok=True))
+    try:
+        yield
+    except TrainingDiverged as error:
+        if processes.first:
+            write_text(path / FAILURE, f"{type(error).__name__}: {error}\n")
+        raise
 
 
 def _made(path: Path) -> bool:

@@ -10,10 +10,9 @@ import torch
 
 from headwise.errors import InputError, StorageError
 from headwise.files import make_folder, write_text
-from headwise.lab.outputs import FAILURE
 from headwise.lab.records import is_run, readable_mapping
 from headwise.training.config import RunConfig
-from headwise.training.files import CHECKPOINTS, LAST, SUMMARY
+from headwise.training.files import CHECKPOINTS, FAILURE, LAST, SUMMARY
 from headwise.training.identity import OtherDataError
 
 

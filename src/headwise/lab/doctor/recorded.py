@@ -14,11 +14,11 @@ from typing import Any
 
 from headwise.lab.doctor.findings import Confidence, Rules, Seen, listed
 from headwise.lab.formatting import format_metric, format_percent
-from headwise.lab.outputs import FAILURE
 from headwise.lab.records import Run, number, readable_text
 from headwise.reasoning.controllers import HRMActConfig
 from headwise.training.config import RunConfig
 from headwise.training.divergence import TrainingDiverged
+from headwise.training.files import FAILURE
 from headwise.training.schedules import learning_rate_factor, loss_weights
 from headwise.training.scoring import COLLAPSED
 

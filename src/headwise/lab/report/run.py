@@ -14,7 +14,6 @@ from headwise.lab.formatting import (
     format_metric,
     format_normalised,
 )
-from headwise.lab.outputs import FAILURE
 from headwise.lab.records import Run, number, read_run, readable_settings, readable_text
 from headwise.lab.report import captions, plots
 from headwise.lab.report.analysis import analyses
@@ -24,6 +23,7 @@ from headwise.lab.report.mixtures import mixture_figures
 from headwise.lab.report.page import CaptionedTable, Column, Page, Picture, Row, Table, numbers, picture
 from headwise.lab.report.page_tables import routing_table, source_facts
 from headwise.tasks import TASKS, entry
+from headwise.training.files import FAILURE
 
 
 def run_page(directory: Path) -> Page:
