@@ -30,6 +30,7 @@ OWN = {
     "report": "headwise.commands.report",
     "bench": "headwise.commands.bench",
     "prune": "headwise.commands.prune",
+    "weights": "headwise.commands.weights",
     "data get": "headwise.commands.data_get",
     "check-laws": "headwise.commands.check_laws",
     "list": "headwise.commands.listing",
