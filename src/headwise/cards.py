@@ -1,4 +1,4 @@
-"""Model cards: the README.md of a folder that is shared. Layers say different things of their models in the same form."""
+"""Model cards: the README.md of a folder that is shared. Layers say different things of models in the same form."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,8 @@
 """Models that are loaded by name: which there are, and where they lie on this machine.
 
-A recipe in `conf/weights/` says how each is trained. The trained ones come in a package of their own, `headwise-weights`,
-a folder per model, each a run directory with what loading needs; or in a folder that HEADWISE_WEIGHTS names.
+A recipe in `conf/weights/` says how each is trained. The trained ones come in a package of their own,
+`headwise-weights`, a folder per model, each a run directory with what loading needs; or in a folder that
+HEADWISE_WEIGHTS names.
 """
 
 import os
@@ -19,9 +20,7 @@ GROUP = "weights"
 PACKAGE, DISTRIBUTION = "headwise_weights", "headwise-weights"
 VARIABLE = "HEADWISE_WEIGHTS"
 """Names a folder of such models in the environment; it goes before the package."""
-GET = (
-    f"pip install {DISTRIBUTION}, or make weights in a checkout of headwise, or let {VARIABLE} name a folder with them"
-)
+GET = f"pip install {DISTRIBUTION}, or make weights in a checkout; or {VARIABLE}=<a folder that has it>"
 
 
 def loadable() -> dict[str, tuple[str, Path | None]]:

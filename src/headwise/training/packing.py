@@ -1,4 +1,4 @@
-"""A finished run without what only training needs, so that it can be shared: the same model, wherever it was trained."""
+"""A finished run without what only training needs, to be shared: the same wherever it was trained."""
 
 import hashlib
 from dataclasses import fields, replace

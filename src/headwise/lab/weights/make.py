@@ -6,7 +6,7 @@ from pathlib import Path
 from headwise.errors import InputError
 from headwise.files import make_folder, read_mapping
 from headwise.lab.weights.measure import measure
-from headwise.lab.weights.recipe import Recipe, chosen, refuse_other, title
+from headwise.lab.weights.recipe import ELSEWHERE, Recipe, chosen, refuse_other, title
 from headwise.provenance import source_code
 from headwise.training import configuration
 from headwise.training.card import CARD, Card, read_card
@@ -14,6 +14,7 @@ from headwise.training.config import RunConfig
 from headwise.training.evaluation import saved
 from headwise.training.files import CONFIG, SUMMARY
 from headwise.training.packing import digest, pack
+from headwise.training.quoting import key_of
 from headwise.training.run import train
 
 
@@ -104,7 +105,7 @@ def _written(
         task=base.entry.name,
         arm=base.name,
         parameters=summary["parameters"],
-        command=" ".join([recipe.command, *settings]),
+        command=" ".join([recipe.command, *(word for word in settings if key_of(word) not in ELSEWHERE)]),
         use=recipe.use,
         licence=recipe.licence,
         data=recipe.data,
