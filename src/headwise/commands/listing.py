@@ -11,6 +11,7 @@ from headwise.errors import InputError
 from headwise.files import read_yaml
 from headwise.schema import argument, suggestion
 from headwise.sources import Instance, value
+from headwise.training.loadable import loadable
 from headwise.training.presets import presets
 
 
@@ -22,7 +23,8 @@ class Options:
 
     Args:
         kinds: arms, tasks, routers, gates, controllers, halting, recursions, states (initial ones), recipes, presets,
-            sweeps, claims, sizes, encoders, datasets, settings; without any, all but settings.
+            sweeps, claims, sizes, encoders, datasets, weights (models to load), settings; without any, all but
+            settings.
     """
 
     kinds: tuple[str, ...] = argument(())
@@ -66,6 +68,10 @@ def _sizes() -> dict[str, str]:
     return _described("headwise.models.sizes:SIZES", "width {width}, {heads} heads, FFN {ffn}, {depth} blocks")
 
 
+def _weights() -> dict[str, str]:
+    return {name: f"{line} ({place or 'not on this machine'})" for name, (line, place) in loadable().items()}
+
+
 def _described(place: str, text: str) -> dict[str, str]:
     """Name -> the arguments of what it stands for, put into the text."""
     found = value(place)
@@ -100,5 +106,6 @@ KINDS: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "sizes": ("model.size=...", _sizes),
     "encoders": ("task=parsing task.encoder=...", _encoders),
     "datasets": ("headwise data get", _data_sets),
+    "weights": ("headwise.load(...), headwise evaluate ...; docs/weights.md", _weights),
     "settings": ("key=..., its default; headwise help <key> says more", _settings),
 }

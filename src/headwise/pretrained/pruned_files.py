@@ -23,6 +23,7 @@ from headwise.pretrained.library import transformers_for
 from headwise.pretrained.opening import SMOLLM2
 from headwise.pretrained.pruned_configuration import beyond_configuration, plain_class
 from headwise.pretrained.sites import find_sites
+from headwise.provenance import check_format
 from headwise.schema import short
 
 FORMAT = 1
@@ -102,8 +103,9 @@ def load_model(where: str, name: str) -> Any:
     file = user_path(where) / "config.json"
     pruned = read_mapping(file).get(PRUNED) if user_path(where).is_dir() else None
     if pruned is not None:
-        if not isinstance(pruned, dict) or pruned.get("format") != FORMAT:
-            raise InputError(f"{file}: {PRUNED} is not of format {FORMAT}, which this headwise ({version()}) reads")
+        if not isinstance(pruned, dict):
+            raise InputError(f"{file}: {PRUNED} is {short(pruned)}, expected keys and values")
+        check_format(pruned, f"{file}: {PRUNED}", FORMAT)
         cls = _shaped(cls, pruned["layers"])
     try:
         model, report = cls.from_pretrained(where, dtype="auto", output_loading_info=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwise import cards
+from headwise.cards import LIBRARY, TAGS, figure, front, table
 from headwise.errors import InputError
 from headwise.files import read_mapping, write_json, write_text
+from headwise.provenance import check_format
 from headwise.schema import build, to_plain
 
 CARD, README = "card.json", "README.md"
@@ -108,9 +109,7 @@ def read_card(folder: Path) -> Card:
     if not file.is_file():
         raise InputError(f"{file}: not found; a run that was made to be shared has a card")
     content = read_mapping(file)
-    number = content.get("format")
-    if isinstance(number, int) and number > FORMAT:
-        raise InputError(f"{file}: format {number}; this headwise reads up to {FORMAT}: install a newer one")
+    check_format(content, file, FORMAT)
     try:
         return build(Card, content, "")
     except InputError as error:
@@ -127,8 +126,8 @@ def markdown(card: Card) -> str:
     """The card as a README.md with the metadata of the Hugging Face Hub, figures as a model index included."""
     metadata = {
         "license": card.licence and card.licence.lower(),
-        "library_name": cards.LIBRARY,
-        "tags": [*cards.TAGS, card.task, card.arm],
+        "library_name": LIBRARY,
+        "tags": [*TAGS, card.task, card.arm],
         "model-index": [{"name": card.name, "results": [_result(card, one) for one in card.figures]}],
     }
     metrics = list(dict.fromkeys(name for one in card.figures for name in one.metrics))
@@ -139,10 +138,10 @@ def markdown(card: Card) -> str:
         f'model = headwise.load("{card.name}")  # or the folder of this card; on the CPU, ready to be used\n```\n'
     )
     return (
-        f"{cards.front(metadata)}# {card.name}\n\n{card.title}\n\n"
+        f"{front(metadata)}# {card.name}\n\n{card.title}\n\n"
         f"{card.parameters:,} parameters, the arm `{card.arm}` on the task `{card.task}` of headwise.\n\n{python}\n"
         f"```bash\n{card.use}\n```\n\n## What it reaches\n\nMeasured on this model with headwise {card.version}; after "
-        f"± the standard error over test examples.\n{cards.table(['test set', 'examples', *metrics], rows)}\n"
+        f"± the standard error over test examples.\n{table(['test set', 'examples', *metrics], rows)}\n"
         f"{_settings(card)}## How it was made\n\n```bash\n{card.command}\n```\n\n"
         f"{card.data}\n\n{licence}sha256 of `model.safetensors`: `{card.weights}`.\n"
     )
@@ -153,8 +152,8 @@ def _shown(figures: Figures, metric: str) -> str:
     if measured is None:
         return ""
     if measured.deviation is None:
-        return cards.figure(measured.value)
-    return f"{cards.figure(measured.value)} ± {measured.deviation / max(figures.examples, 1) ** 0.5:.1g}"
+        return figure(measured.value)
+    return f"{figure(measured.value)} ± {measured.deviation / max(figures.examples, 1) ** 0.5:.1g}"
 
 
 def _settings(card: Card) -> str:

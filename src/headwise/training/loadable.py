@@ -52,6 +52,15 @@ def find_run(run: str | os.PathLike[str]) -> Path:
     return path
 
 
+def place_beside(run: str, kind: str) -> Path | None:
+    """Where results on a model that is loaded by name go, as no one wants them in an installed package.
+
+    Returns:
+        A folder; None for a run by its path, whose directory is the place.
+    """
+    return None if find_run(run) == user_path(run) else Path("runs") / f"{kind}-{run}"
+
+
 def _installed() -> dict[str, Path]:
     """Models on this machine, by name."""
     found: dict[str, Path] = {}
