@@ -31,6 +31,8 @@ OWN = {
     "bench": "headwise.commands.bench",
     "prune": "headwise.commands.prune",
     "weights": "headwise.commands.weights",
+    "push": "headwise.commands.push",
+    "pull": "headwise.commands.pull",
     "data get": "headwise.commands.data_get",
     "check-laws": "headwise.commands.check_laws",
     "list": "headwise.commands.listing",

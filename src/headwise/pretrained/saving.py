@@ -22,13 +22,13 @@ from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from headwise.errors import InputError, in_a_line
-from headwise.files import open_regular, read_mapping, typed, user_path, write_json, write_text, writing
+from headwise.files import new_folder, open_regular, read_mapping, typed, user_path, write_json, write_text, writing
 from headwise.models.arm import Arm
 from headwise.pretrained import card, smollm2
 from headwise.pretrained.gating import CHILD
 from headwise.pretrained.opening import SMOLLM2
 from headwise.pretrained.pruned_configuration import beyond_configuration, plain_class
-from headwise.pretrained.pruned_files import load_model, new_folder, save_model, version
+from headwise.pretrained.pruned_files import load_model, save_model, version
 from headwise.pretrained.retrofit import Retrofitted
 from headwise.provenance import check_format
 from headwise.schema import build, short, to_plain

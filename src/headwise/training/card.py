@@ -3,6 +3,7 @@
 A run that is shared has it twice: `card.json` for programs, and README.md, which is written from it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class Card:
 
     Args:
         name: of the model.
-        title: what it is, in one line.
+        title: what it is, in a line or two.
         task: that it does, by headwise's name.
         arm: what it is built as.
         parameters: how many there are.
@@ -108,12 +109,20 @@ def read_card(folder: Path) -> Card:
     file = folder / CARD
     if not file.is_file():
         raise InputError(f"{file}: not found; a run that was made to be shared has a card")
-    content = read_mapping(file)
-    check_format(content, file, FORMAT)
+    return card_from(read_mapping(file), file)
+
+
+def card_from(content: Mapping[str, Any], where: object) -> Card:
+    """A card from its plain form.
+
+    Raises:
+        InputError: it is damaged, or of a newer headwise; names `where` it stands.
+    """
+    check_format(content, where, FORMAT)
     try:
         return build(Card, content, "")
     except InputError as error:
-        raise InputError(f"{file}: damaged ({error})") from None
+        raise InputError(f"{where}: damaged ({error})") from None
 
 
 def write_card(folder: Path, card: Card) -> None:
@@ -135,7 +144,7 @@ def markdown(card: Card) -> str:
     licence = f"Licence of the weights: {card.licence}. " if card.licence else ""
     python = (
         "```python\nimport headwise\n\n"
-        f'model = headwise.load("{card.name}")  # or the folder of this card; on the CPU, ready to be used\n```\n'
+        f'model = headwise.load("{card.name}")  # its name with headwise-weights installed, else its folder\n```\n'
     )
     return (
         f"{front(metadata)}# {card.name}\n\n{card.title}\n\n"
