@@ -17,7 +17,8 @@ class Options:
 
     Args:
         run: the run's directory, or the name of a model (headwise list weights).
-        target: owner/name on the Hub; ./folder, which must be new; https://server/owner/name on another server.
+        target: owner/name on the Hub; ./folder, which must be new; https://server/owner/name on another server, which
+            is sent the token of the Hub.
         licence: of the weights, such as Apache-2.0; must be given for a run that has no card yet.
         about_data: what it was trained on and under which licence, for the card.
         private: make a new repository one that others do not see.

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def load(run: str | Path) -> TaskModel:
     """
     path = find_run(run)
     config, facts = saved(path)
+    config = replace(config, device="cpu")  # wherever it was trained, perhaps on what is not here
     with reproducible(config):
         return restored(path, config, facts).eval()
 

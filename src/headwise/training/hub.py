@@ -40,6 +40,11 @@ class Place:
     endpoint: str | None = None
 
     @property
+    def address(self) -> str:
+        """Of a repository."""
+        return f"{self.endpoint or _default_endpoint()}/{self.repository}"
+
+    @property
     def name(self) -> str:
         """Of the model there."""
         return self.repository.partition("/")[2] if self.repository else str((self.folder or Path()).absolute().name)
@@ -57,7 +62,8 @@ def place_of(text: str) -> Place:
         path = parts.path.strip("/")
         if parts.scheme not in ("http", "https") or not parts.netloc or not _REPOSITORY.fullmatch(path):
             raise InputError(f"{short(text)}: no address of a repository; write https://server/owner/name")
-        return Place(repository=path, endpoint=f"{parts.scheme}://{parts.netloc}")
+        endpoint = f"{parts.scheme}://{parts.netloc}"
+        return Place(repository=path, endpoint=None if endpoint == _default_endpoint() else endpoint)
     if text.startswith((".", "/", "~")) or os.path.isabs(text):
         return Place(folder=user_path(text))
     if _REPOSITORY.fullmatch(text):
@@ -65,6 +71,10 @@ def place_of(text: str) -> Place:
     raise InputError(
         f"{short(text)}: neither a repository nor a folder; write owner/name, ./folder or https://server/owner/name"
     )
+
+
+def _default_endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 def push(
@@ -75,7 +85,7 @@ def push(
     Args:
         run: its directory, or the name of a model that is loaded by name.
         target: owner/name on the Hugging Face Hub, which is made unless it is there; the address of one on another
-            server; or ./a/new/folder.
+            server, to which the token of the Hub is sent; or ./a/new/folder.
         licence: of the weights, an SPDX identifier such as Apache-2.0; it must be given where the run has no card.
         data: what the run was trained on, in words, for the card.
         private: make the repository one that others do not see.
@@ -95,12 +105,14 @@ def push(
         to_hub(find_run(run), place.folder, card)
         return str(place.folder)
     library = _library()
-    with tempfile.TemporaryDirectory() as scratch, _reported(place):
+    with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         to_hub(find_run(run), folder, card)
-        api = library.HfApi(endpoint=place.endpoint, library_name="headwise")
-        api.create_repo(place.repository, private=private, exist_ok=True)
-        return str(api.upload_folder(repo_id=place.repository, folder_path=folder, commit_message=_message(card)))
+        with _reported(place):
+            api = library.HfApi(endpoint=place.endpoint, library_name="headwise")
+            api.create_repo(place.repository, private=private, exist_ok=True)
+            api.upload_folder(repo_id=place.repository, folder_path=folder, commit_message=_message(card))
+    return place.address
 
 
 def pull(source: str, output: str | Path | None = None, *, revision: str | None = None) -> Path:
@@ -138,6 +150,7 @@ def pull(source: str, output: str | Path | None = None, *, revision: str | None 
                 local_dir=scratch,
                 allow_patterns=list(FILES),
                 endpoint=place.endpoint,
+                token=None if place.endpoint is None else False,  # which is not for other servers to see
                 library_name="headwise",
             )
         try:
@@ -176,7 +189,7 @@ def _reported(place: Place) -> Iterator[None]:
     import httpx
     from huggingface_hub import errors
 
-    where = f"{place.endpoint or os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'}/{place.repository}"
+    where = place.address
     try:
         yield
     except errors.RepositoryNotFoundError:
@@ -189,5 +202,7 @@ def _reported(place: Place) -> Iterator[None]:
         code = error.response.status_code if error.response is not None else None
         remedy = "; hf auth login, or HF_TOKEN with the right to write" if code in (401, 403) else ""
         raise HubError(f"{where}: the server refuses ({in_a_line(error)}){remedy}") from None
+    except (LookupError, TypeError) as error:  # huggingface_hub on an answer that is none of the Hub's
+        raise HubError(f"{where}: the server answers as no Hub does ({type(error).__name__}: {error})") from None
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
         raise HubError(f"{where}: cannot be reached ({in_a_line(error)})") from None

@@ -12,6 +12,7 @@ from headwise.training.building import data_of, reproducible
 from headwise.training.card import Figures, Measured
 from headwise.training.config import RunConfig
 from headwise.training.evaluation import adopt, analyse, overridden, restored, saved, score_on_device, summarise
+from headwise.training.packing import neutral
 
 ERRORS = 4.0
 """Standard errors by which a sample may miss the figure of a card; of 16,000 samples one misses by more."""
@@ -37,7 +38,7 @@ def measure(run: Path, name: str, settings: Mapping[str, Any], metrics: Sequence
         InputError: no finished run, settings that its weights do not fit, or a metric that it has not.
     """
     config, facts = saved(run)
-    changed = RunConfig.from_plain(overridden(config.to_plain(), settings))
+    changed = RunConfig.from_plain(overridden(neutral(config).to_plain(), settings))
     with reproducible(changed):
         data = data_of(changed)
         adopt(data, facts, run)
@@ -66,7 +67,7 @@ def shortfalls(run: Path, figures: Figures, examples: int) -> list[str]:
         A line for each metric that is off.
     """
     config, facts = saved(run)
-    changed = RunConfig.from_plain(overridden(config.to_plain(), figures.settings))
+    changed = RunConfig.from_plain(overridden(neutral(config).to_plain(), figures.settings))
     with reproducible(changed):
         data = data_of(changed)
         adopt(data, facts, run)
