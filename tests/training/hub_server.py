@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
         return None
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 
     def do_POST(self) -> None:
         self._noted()
@@ -117,11 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json({"url": f"{self.own.address}/{repository}"})
         repository = "/".join(path.split("/")[3:5])
         if "/preupload/" in path:
-            files = [
-                {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
-                for one in json.loads(body)["files"]
-            ]
-            return self._json({"files": files})
+            mode = {"uploadMode": "regular", "shouldIgnore": False}
+            return self._json({"files": [{"path": one["path"], **mode} for one in json.loads(body)["files"]]})
         assert "/commit/" in path, path
         for line in body.decode().splitlines():
             entry = json.loads(line)
@@ -142,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         return found
 
     def _noted(self) -> None:
-        self.own.requests.append(f"{self.command} {self.path}")
+        self.own.requests.append(f"{self.command} {self.path} {self.headers.get('Authorization', '')}")
 
     def _missing(self, code: str) -> None:
         self._json({"error": "not found"}, 404, {"X-Error-Code": code})

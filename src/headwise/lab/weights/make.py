@@ -52,7 +52,7 @@ def make(
             tell(f"{name}: trains")
             run = _trained(runs / name, config)
         refuse_other(run, config, name)
-        found[name] = _written(run, name, recipe, settings, output / name, tell)
+        found[name] = _written(run, name, recipe, settings, output / name, config.cache, tell)
     return found
 
 
@@ -76,7 +76,13 @@ def _trained(folder: Path, config: RunConfig) -> Path:
 
 
 def _written(
-    run: Path, name: str, recipe: Recipe, settings: Sequence[str], folder: Path, tell: Callable[[str], None]
+    run: Path,
+    name: str,
+    recipe: Recipe,
+    settings: Sequence[str],
+    folder: Path,
+    cache: str | None,
+    tell: Callable[[str], None],
 ) -> Card:
     """The model in its folder; what was measured on the same weights is not measured again."""
     base, version = saved(run)[0], source_code()["version"]
@@ -96,7 +102,7 @@ def _written(
         measured = []
         for each, overrides in wanted.items():
             tell(f"{name}: is measured {each}")
-            measured.append(measure(run, each, overrides, recipe.metrics))
+            measured.append(measure(run, each, overrides, recipe.metrics, cache))
         figures = tuple(measured)
     summary = read_mapping(run / SUMMARY)
     card = Card(

@@ -1,6 +1,7 @@
 """What a model reaches: all its test examples for a card, or the first of them to see whether it still does."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,23 @@ class First(Source):
         return self.source.batch(index)
 
 
-def measure(run: Path, name: str, settings: Mapping[str, Any], metrics: Sequence[str]) -> Figures:
-    """The model of a finished run on its whole test set, under some settings.
+def measure(
+    run: Path, name: str, settings: Mapping[str, Any], metrics: Sequence[str], cache: str | None = None
+) -> Figures:
+    """The model of a finished run on its whole test set, under some settings, which get this name.
+
+    Args:
+        run: its directory; on what device and beside which cache it was trained does not matter.
+        name: of the settings.
+        settings: key -> value.
+        metrics: those that are kept.
+        cache: a folder in which generated data are kept.
 
     Raises:
         InputError: no finished run, settings that its weights do not fit, or a metric that it has not.
     """
     config, facts = saved(run)
-    changed = RunConfig.from_plain(overridden(neutral(config).to_plain(), settings))
+    changed = replace(RunConfig.from_plain(overridden(neutral(config).to_plain(), settings)), cache=cache)
     with reproducible(changed):
         data = data_of(changed)
         adopt(data, facts, run)
