@@ -19,7 +19,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("words", CASES, ids=lambda words: words[0] + words[-1])
-def test_the_command_trains_what_was_trained(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_trains_what_was_trained(words: list[str]) -> None:
     config = configuration.load([*words, "device=cpu", "output=elsewhere"])
     again = configuration.load(shlex.split(command_of(config))[2:])
     ours, theirs = (

@@ -78,7 +78,7 @@ def test_what_is_close_to_a_name_is_asked_about(elsewhere: Path) -> None:
 
 def test_a_folder_of_models_that_is_none_is_said(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADWISE_WEIGHTS", str(elsewhere / "gone"))
-    with pytest.raises(InputError, match="HEADWISE_WEIGHTS=.*gone: no such folder"):
+    with pytest.raises(InputError, match=r"HEADWISE_WEIGHTS=.*gone: no such folder"):
         headwise.load("walk")
 
 

@@ -27,13 +27,14 @@ def words_of(config: RunConfig) -> list[str]:
     if config.name in files("arm") or config.name in ARMS:
         first.append(f"arm={config.name}")
     default = configuration.load([*first, "quick=false"]).to_plain()
-    wanted = config.to_plain()
-    changed = {
-        key: value
-        for key, value in _leaves({key: value for key, value in wanted.items() if key not in PLACES})
-        if _at(default, key) != (True, value)
-    }
-    return first + [f"{key}={_typed(value)}" for key, value in changed.items()]
+    leaves = dict(_leaves({key: value for key, value in config.to_plain().items() if key not in PLACES}))
+    # Another name takes the settings of the old one away, so that all of its own have to be said
+    renamed = tuple(
+        key.removesuffix("name") for key in leaves if key.endswith(".name") and _at(default, key) != (True, leaves[key])
+    )
+    changed = {k: v for k, v in leaves.items() if k.startswith(renamed) or _at(default, k) != (True, v)}
+    paths = configuration.paths_of(first)
+    return first + [f"{key}={value if key in paths and value else _typed(value)}" for key, value in changed.items()]
 
 
 def command_of(config: RunConfig) -> str:
