@@ -70,6 +70,7 @@ class Card:
         arm: what it is built as.
         parameters: how many there are.
         command: that trains it.
+        load: what `headwise.load` takes: its name, or where a pull puts it.
         use: command that shows it at work.
         licence: of the weights, an SPDX identifier; null where nothing was said.
         data: what it was trained on, and under which licence.
@@ -84,6 +85,7 @@ class Card:
     arm: str
     parameters: int
     command: str
+    load: str
     use: str
     licence: str | None
     data: str
@@ -139,18 +141,19 @@ def markdown(card: Card) -> str:
         "tags": [*TAGS, card.task, card.arm],
         "model-index": [{"name": card.name, "results": [_result(card, one) for one in card.figures]}],
     }
+    several = any(one.deviation is not None for figures in card.figures for one in figures.metrics.values())
+    errors = "; after ± the standard error over test examples" if several else ""
     metrics = list(dict.fromkeys(name for one in card.figures for name in one.metrics))
     rows = [[one.name, one.examples, *(_shown(one, name) for name in metrics)] for one in card.figures]
     licence = f"Licence of the weights: {card.licence}. " if card.licence else ""
     python = (
-        "```python\nimport headwise\n\n"
-        f'model = headwise.load("{card.name}")  # its name with headwise-weights installed, else its folder\n```\n'
+        f'```python\nimport headwise\n\nmodel = headwise.load("{card.load}")  # on the CPU, in evaluation mode\n```\n'
     )
     return (
         f"{front(metadata)}# {card.name}\n\n{card.title}\n\n"
-        f"{card.parameters:,} parameters, the arm `{card.arm}` on the task `{card.task}` of headwise.\n\n{python}\n"
-        f"```bash\n{card.use}\n```\n\n## What it reaches\n\nMeasured on this model with headwise {card.version}; after "
-        f"± the standard error over test examples.\n{table(['test set', 'examples', *metrics], rows)}\n"
+        f"{card.parameters:,} parameters, the arm `{card.arm}` on the task `{card.task}` of headwise.\n\n"
+        f"```bash\n{card.use}\n```\n\n{python}\n## What it reaches\n\nMeasured on this model with headwise {card.version}"
+        f"{errors}.\n{table(['test set', 'examples', *metrics], rows)}\n"
         f"{_settings(card)}## How it was made\n\n```bash\n{card.command}\n```\n\n"
         f"{card.data}\n\n{licence}sha256 of `model.safetensors`: `{card.weights}`.\n"
     )
@@ -168,7 +171,7 @@ def _shown(figures: Figures, metric: str) -> str:
 def _settings(card: Card) -> str:
     """How each row but those as trained is evaluated."""
     typed = {one.name: " ".join(f"{key}={value}" for key, value in one.settings.items()) for one in card.figures}
-    lines = [f"- {name}: `headwise evaluate {card.name} {words}`\n" for name, words in typed.items() if words]
+    lines = [f"- {name}: `headwise evaluate {card.load} {words}`\n" for name, words in typed.items() if words]
     return f"{''.join(lines)}\n" if lines else ""
 
 

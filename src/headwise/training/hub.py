@@ -98,7 +98,8 @@ def push(
         HubError: the server cannot be reached, or refuses.
     """
     place = place_of(target)
-    card = card_of(find_run(run), place.name, licence, data)
+    source = f"./{place.name}" if place.folder is not None else place.repository if place.endpoint is None else target
+    card = card_of(find_run(run), str(source), place.name, licence, data)
     if card.licence is None:
         raise InputError(f"{run}: has no licence; say under which its weights are shared: licence=Apache-2.0")
     if place.folder is not None:

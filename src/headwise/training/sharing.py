@@ -6,6 +6,7 @@ model.safetensors     the weights
 README.md             the card, with the metadata that the Hub reads
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ FILES = (HUB_CONFIG, WEIGHTS, README)
 """What a repository of such a model has; nothing else of it is fetched."""
 
 
-def card_of(run: Path, name: str, licence: str | None = None, data: str | None = None) -> Card:
+def card_of(run: Path, source: str, name: str, licence: str | None = None, data: str | None = None) -> Card:
     """The card of a finished run: its own where it has one, or else one of what its summary says.
 
     Args:
         run: its directory.
-        name: that the model gets.
+        source: from where it will be pulled.
+        name: that the model gets there.
         licence: of the weights, an SPDX identifier; null takes that of the run's own card.
         data: what it was trained on, in words; null takes that of the run's own card.
 
@@ -44,8 +46,8 @@ def card_of(run: Path, name: str, licence: str | None = None, data: str | None =
         card = read_card(run)
         if card.weights != digest(run):
             raise InputError(f"{run / CARD}: is about other weights than lie beside it; remove it, or evaluate anew")
-        changed = {"name": name, "licence": licence or card.licence, "data": data or card.data}
-        return card_from(to_plain(card) | changed, run / CARD)
+        said = {"licence": licence or card.licence, "data": data or card.data}
+        return replace(card, name=name, **said, **_once_pulled(source, name))
     config, summary = saved(run)[0], read_mapping(run / SUMMARY)
     metrics = {
         metric: Measured(float(value), float(value))
@@ -61,13 +63,18 @@ def card_of(run: Path, name: str, licence: str | None = None, data: str | None =
         arm=config.name,
         parameters=typed(summary, "parameters", int, run / SUMMARY),
         command=command_of(config),
-        use=f"headwise pull <this repository> {name} && headwise evaluate {name}",
+        **_once_pulled(source, name),
         licence=licence,
         data=data or f"Trained on the data of `task={config.entry.name}`, as the command says.",
         figures=(Figures("as trained", {}, examples, metrics),),
         weights=digest(run),
         version=source_code()["version"],
     )
+
+
+def _once_pulled(source: str, name: str) -> dict[str, str]:
+    """What a card says of getting the model, wherever it was before."""
+    return {"load": f"runs/{name}", "use": f"headwise pull {source}\nheadwise evaluate runs/{name}"}
 
 
 def to_hub(run: Path, folder: Path, card: Card) -> None:

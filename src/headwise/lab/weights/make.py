@@ -112,6 +112,7 @@ def _written(
         arm=base.name,
         parameters=summary["parameters"],
         command=" ".join([recipe.command, *(word for word in settings if key_of(word) not in ELSEWHERE)]),
+        load=name,
         use=recipe.use,
         licence=recipe.licence,
         data=recipe.data,
