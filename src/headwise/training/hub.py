@@ -41,12 +41,12 @@ class Place:
 
     @property
     def address(self) -> str:
-        """Of a repository."""
+        """Address of the repository."""
         return f"{self.endpoint or _default_endpoint()}/{self.repository}"
 
     @property
     def name(self) -> str:
-        """Of the model there."""
+        """Name of the model there."""
         return self.repository.partition("/")[2] if self.repository else str((self.folder or Path()).absolute().name)
 
 
