@@ -153,7 +153,8 @@ def markdown(card: Card) -> str:
         f"{front(metadata)}# {card.name}\n\n{card.title}\n\n"
         f"{card.parameters:,} parameters, the arm `{card.arm}` on the task `{card.task}` of headwise.\n\n"
         f"```bash\n{card.use}\n```\n\n{python}\n## What it reaches\n\n"
-        f"Measured on this model with headwise {card.version}{errors}.\n{table(['test set', 'examples', *metrics], rows)}\n"
+        f"Measured on this model with headwise {card.version}{errors}.\n"
+        f"{table(['test set', 'examples', *metrics], rows)}\n"
         f"{_settings(card)}## How it was made\n\n```bash\n{card.command}\n```\n\n"
         f"{card.data}\n\n{licence}sha256 of `model.safetensors`: `{card.weights}`.\n"
     )
