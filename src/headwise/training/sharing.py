@@ -46,8 +46,9 @@ def card_of(run: Path, source: str, name: str, licence: str | None = None, data:
         card = read_card(run)
         if card.weights != digest(run):
             raise InputError(f"{run / CARD}: is about other weights than lie beside it; remove it, or evaluate anew")
-        said = {"licence": licence or card.licence, "data": data or card.data}
-        return replace(card, name=name, **said, **_once_pulled(source, name))
+        load_as, use = _once_pulled(source, name)
+        return replace(card, name=name, load=load_as, use=use, licence=licence or card.licence, data=data or card.data)
+    load_as, use = _once_pulled(source, name)
     config, summary = saved(run)[0], read_mapping(run / SUMMARY)
     metrics = {
         metric: Measured(float(value), float(value))
@@ -63,7 +64,8 @@ def card_of(run: Path, source: str, name: str, licence: str | None = None, data:
         arm=config.name,
         parameters=typed(summary, "parameters", int, run / SUMMARY),
         command=command_of(config),
-        **_once_pulled(source, name),
+        load=load_as,
+        use=use,
         licence=licence,
         data=data or f"Trained on the data of `task={config.entry.name}`, as the command says.",
         figures=(Figures("as trained", {}, examples, metrics),),
@@ -72,9 +74,9 @@ def card_of(run: Path, source: str, name: str, licence: str | None = None, data:
     )
 
 
-def _once_pulled(source: str, name: str) -> dict[str, str]:
-    """What a card says of getting the model, wherever it was before."""
-    return {"load": f"runs/{name}", "use": f"headwise pull {source}\nheadwise evaluate runs/{name}"}
+def _once_pulled(source: str, name: str) -> tuple[str, str]:
+    """Where the model is once it was pulled, and the commands that pull and evaluate it."""
+    return f"runs/{name}", f"headwise pull {source}\nheadwise evaluate runs/{name}"
 
 
 def to_hub(run: Path, folder: Path, card: Card) -> None:
