@@ -1,8 +1,9 @@
 # make demo   the only set-up: a .venv, the package, then a small comparison and the lab's own control, with their reports
 # make test   the tests          make lint   formatting, lint and types
+# make weights   the wheel of trained models, dist/headwise_weights-*.whl: what is not in WEIGHTS_RUNS is trained, for hours
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
-.PHONY: demo test lint install install-dev
+.PHONY: demo test lint weights install install-dev
 
 SHELL := /bin/bash
 VENV := .venv
@@ -13,6 +14,10 @@ DEMO_OUTPUT ?= demo
 # Enough for the loop to follow every chain of comparisons, which one application of a block cannot
 DEMO_SETTINGS ?= training.updates=300 training.validate_every=30
 CONTROL_SETTINGS ?=
+# Finished runs of the recipes in src/headwise/conf/weights, wherever they were trained: a folder with one of each name
+WEIGHTS_RUNS ?= weights/runs
+# Further words for `headwise weights`, e.g. only_finished=true, or quick=true for a try
+WEIGHTS_SETTINGS ?=
 # The first interpreter that runs and is new enough; set PYTHON to choose one
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
@@ -29,6 +34,11 @@ lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+weights: install
+	$(BIN)/headwise weights runs=$(WEIGHTS_RUNS) output=weights/headwise_weights $(WEIGHTS_SETTINGS)
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist ./weights
+	@ls -l dist/headwise_weights-*.whl
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -99,6 +99,8 @@ if TYPE_CHECKING:
     from headwise.training.configuration import load_arms as load_arms
     from headwise.training.evaluation import evaluate as evaluate
     from headwise.training.evaluation import load as load
+    from headwise.training.hub import pull as pull
+    from headwise.training.hub import push as push
     from headwise.training.module import HeadwiseModule as HeadwiseModule
     from headwise.training.opened import OpenRun as OpenRun
     from headwise.training.opened import open_run as open_run
@@ -144,6 +146,7 @@ _DEFINED = {
     "headwise.pretrained.usage": "used_heads",
     "headwise.training.config": "RunConfig TrainingConfig",
     "headwise.training.configuration": "load_arms",
+    "headwise.training.hub": "pull push",
     "headwise.training.module": "HeadwiseModule",
     "headwise.training.optim": "optimizer_for",
     "headwise.training.evaluation": "evaluate load",

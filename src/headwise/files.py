@@ -260,6 +260,29 @@ def writes_to(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def new_folder(folder: str | Path) -> Iterator[Path]:
+    """A folder that appears under its name when the block has ended, and not at all if it fails.
+
+    Raises:
+        InputError: something is there already.
+        StorageError: there is no space, or the place cannot be written.
+    """
+    place = user_path(folder)
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise InputError(f"folder={place}: {'not empty' if place.is_dir() else 'a file'}; choose a new folder")
+    temporary = place.absolute().with_name(f".{place.absolute().name}.{os.getpid()}.tmp")
+    make_folder(temporary)
+    try:
+        with writes_to(place):
+            yield temporary
+            if place.exists():
+                place.rmdir()
+            temporary.rename(place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def writing(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of `path` when the block ends, and leaves nothing when it fails.
 

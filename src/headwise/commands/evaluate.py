@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from headwise.commands.result import Result, key_values
 from headwise.errors import InputError
-from headwise.files import user_path
 from headwise.schema import FilePath, argument, run_settings
 from headwise.training import config, configuration
 from headwise.training.evaluation import evaluate
+from headwise.training.loadable import find_run
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Options:
     Settings change what it is scored on, or how: task.length=30, task.mask_rate=0.2, arm.refinement.steps=12.
 
     Args:
-        run: the run's directory.
+        run: the run's directory, or the name of a model (headwise list weights).
         settings: of the run, where they are to be others than in training.
     """
 
@@ -30,7 +30,7 @@ class Options:
 
 def run(options: Options) -> Result:
     """Score the run under the settings given."""
-    directory = user_path(options.run)
+    directory = find_run(options.run)
     overrides = configuration.read(options.settings, config.read(directory).to_plain())
     for override in overrides:
         if override.delete:

@@ -7,6 +7,7 @@ from typing import Any
 from headwise.commands.settings import every, find
 from headwise.files import read_yaml
 from headwise.sources import Instance, value
+from headwise.training.loadable import loadable
 from headwise.training.presets import presets
 
 
@@ -34,6 +35,10 @@ def claims() -> dict[str, str]:
 def sizes() -> dict[str, str]:
     """Names that `model.size` takes."""
     return _described("headwise.models.sizes:SIZES", "width {width}, {heads} heads, FFN {ffn}, {depth} blocks")
+
+
+def _weights() -> dict[str, str]:
+    return {name: f"{line} ({place or 'not on this machine'})" for name, (line, place) in loadable().items()}
 
 
 def _described(place: str, text: str) -> dict[str, str]:
@@ -69,6 +74,7 @@ KINDS: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "sizes": ("model.size=...", sizes),
     "encoders": ("task=parsing task.encoder=...", _encoders),
     "datasets": ("headwise data get", data_sets),
+    "weights": ("headwise.load(...), headwise evaluate ...; docs/weights.md", _weights),
     "settings": ("key=..., its default; headwise help <key> says more", _settings),
 }
 """Kind -> what takes one of its names, and what collects them."""

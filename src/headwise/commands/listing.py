@@ -16,7 +16,8 @@ class Options:
 
     Args:
         kinds: arms, tasks, routers, gates, controllers, halting, recursions, states (initial ones), recipes, presets,
-            sweeps, claims, sizes, encoders, datasets, settings; without any, all but settings.
+            sweeps, claims, sizes, encoders, datasets, weights (models to load), settings; without any, all but
+            settings.
     """
 
     kinds: tuple[str, ...] = argument(())

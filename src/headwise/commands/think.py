@@ -14,6 +14,7 @@ from headwise.lab.report.write import write_report
 from headwise.lab.thinking.think import think
 from headwise.schema import FilePath, argument, run_settings
 from headwise.training import config, configuration
+from headwise.training.loadable import find_run, place_beside
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Options:
     beside it.
 
     Args:
-        run: the run's directory.
+        run: the run's directory, or the name of a model (headwise list weights).
         steps: one or several numbers of steps in all segments, or multiples of those trained, [1x,4x]; null is
             [1x,2x,4x].
         restarts: one or several numbers of restarts, [1,16]; null is [1,4,16], or 1 where nothing is drawn.
@@ -37,7 +38,7 @@ class Options:
         select: residual (the answer that the last step moved least), halting (that the learned halting is surest of),
             majority (that most restarts give), valid (that agrees with the question); one or several. null is all that
             the run can have.
-        output: directory of the results; null is thinking in the run's.
+        output: directory of the results; null is thinking in the run's, or runs/thinking-<model>.
         settings: of the run, where they are to be others than in training: task.size=12.
     """
 
@@ -56,7 +57,7 @@ class Options:
 
 def run(options: Options) -> Result:
     """Measure, or go on where the same command stopped."""
-    directory = user_path(options.run)
+    directory = find_run(options.run)
     overrides = configuration.read(options.settings, config.read(directory).to_plain())
     for override in overrides:
         if override.delete:
@@ -69,7 +70,7 @@ def run(options: Options) -> Result:
         options.noise,
         options.noise_every,
         options.select,
-        user_path(options.output) if options.output else None,
+        user_path(options.output) if options.output else place_beside(options.run, "thinking"),
         {override.key: override.value for override in overrides},
         lambda line: console.print(Text(line)),
     )

@@ -1,6 +1,7 @@
 """Weights as safetensors beside a JSON of the configuration: no pickle, and each file appears whole or not at all."""
 
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from torch import Tensor, nn
 
 from headwise.errors import InputError, in_a_line
 from headwise.files import open_regular, read_mapping, write_json, writing
+from headwise.provenance import check_format
 
 WEIGHTS, CONFIG = "model.safetensors", "model.json"
+FORMAT = 1
+"""Number of the format of both files; rises when an earlier headwise would read them wrongly. The first had none."""
 
 
 def save(folder: Path, module: nn.Module, config: Mapping[str, Any]) -> None:
@@ -20,18 +24,20 @@ def save(folder: Path, module: nn.Module, config: Mapping[str, Any]) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     with writing(folder / WEIGHTS) as out:
         out.write(serialized(weights))
-    write_json(folder / CONFIG, config)
+    write_json(folder / CONFIG, dict(config) | {"format": FORMAT, "version": metadata.version("headwise")})
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration of a saved model.
 
     Raises:
-        InputError: no such file, or not JSON.
+        InputError: no such file, not JSON, or of a newer headwise.
     """
     if not (folder / CONFIG).exists():
         raise InputError(f"{folder}: no {CONFIG} there; expected a run directory with a finished model")
-    return read_mapping(folder / CONFIG)
+    config = read_mapping(folder / CONFIG)
+    check_format(config, folder / CONFIG, FORMAT, unnumbered=True)
+    return config
 
 
 def load_weights(folder: Path, module: nn.Module) -> None:

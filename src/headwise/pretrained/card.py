@@ -1,9 +1,13 @@
-"""Model cards: the README.md of a folder that is shared."""
+"""Cards of pretrained models that were given routers, or lost heads."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headwise.cards import TAGS, front
+from headwise.cards import table as of_rows
 from headwise.models.arm import Arm
+
+LIBRARY = "transformers"
 
 
 def of_retrofitted(settings: Mapping[str, Any], arm: Arm, figures: Mapping[str, float | str]) -> str:
@@ -11,7 +15,8 @@ def of_retrofitted(settings: Mapping[str, Any], arm: Arm, figures: Mapping[str, 
     base = settings["base"]
     layers = settings["layers"]
     heads = ", ".join(str(layer["heads"]) for layer in layers)
-    head = _front(base if base and "/" in base and not base.startswith(("/", ".", "~")) else None)
+    named = base if base and "/" in base and not base.startswith(("/", ".", "~")) else None
+    head = front({"library_name": LIBRARY, "tags": list(TAGS), "base_model": named})
     where = f"Its weights without routers are those of `{base}`." if base else "Its weights lie in `base/`."
     return (
         f"{head}# {settings['class']} with routed attention heads\n\n"
@@ -33,8 +38,9 @@ def of_pruned(auto: str, layers: Sequence[tuple[int, int]], code: bool) -> str:
         if code
         else ""
     )
+    head = front({"library_name": LIBRARY, "tags": list(TAGS)})
     return (
-        f"{_front(None)}# A model with fewer attention heads\n\nHeads by layer: "
+        f"{head}# A model with fewer attention heads\n\nHeads by layer: "
         f"{', '.join(f'{heads} over {groups}' if groups < heads else str(heads) for heads, groups in layers)}. {why}"
         f'```python\nfrom transformers import {auto}\n\nmodel = {auto}.from_pretrained("this/folder"{trust})\n```\n'
     )
@@ -42,20 +48,4 @@ def of_pruned(auto: str, layers: Sequence[tuple[int, int]], code: bool) -> str:
 
 def table(figures: Mapping[str, Any]) -> str:
     """Figures as a table of Markdown; nothing for none."""
-    if not figures:
-        return ""
-    rows = "".join(f"| {name} | {_figure(value)} |\n" for name, value in figures.items())
-    return f"\n| figure | value |\n|---|---:|\n{rows}"
-
-
-def _figure(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _front(base: str | None) -> str:
-    lines = [
-        "library_name: transformers",
-        "tags: [headwise, attention-heads]",
-        *([f"base_model: {base}"] if base else []),
-    ]
-    return "---\n" + "\n".join(lines) + "\n---\n\n"
+    return of_rows(["figure", "value"], list(figures.items()))

@@ -6,10 +6,7 @@ headwise; without `trust_remote_code` transformers refuses the sizes.
 """
 
 import inspect
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,12 +14,13 @@ from typing import Any
 from torch import nn
 
 from headwise.errors import InputError
-from headwise.files import make_folder, read_mapping, typed, user_path, write_json, write_text, writes_to
+from headwise.files import new_folder, read_mapping, typed, user_path, write_json, write_text
 from headwise.pretrained import card, pruned_shape, smollm2
 from headwise.pretrained.library import transformers_for
 from headwise.pretrained.opening import SMOLLM2
 from headwise.pretrained.pruned_configuration import beyond_configuration, plain_class
 from headwise.pretrained.sites import find_sites
+from headwise.provenance import check_format
 from headwise.schema import short
 
 FORMAT = 1
@@ -102,8 +100,9 @@ def load_model(where: str, name: str) -> Any:
     file = user_path(where) / "config.json"
     pruned = read_mapping(file).get(PRUNED) if user_path(where).is_dir() else None
     if pruned is not None:
-        if not isinstance(pruned, dict) or pruned.get("format") != FORMAT:
-            raise InputError(f"{file}: {PRUNED} is not of format {FORMAT}, which this headwise ({version()}) reads")
+        if not isinstance(pruned, dict):
+            raise InputError(f"{file}: {PRUNED} is {short(pruned)}, expected keys and values")
+        check_format(pruned, f"{file}: {PRUNED}", FORMAT)
         cls = _shaped(cls, pruned["layers"])
     try:
         model, report = cls.from_pretrained(where, dtype="auto", output_loading_info=True)
@@ -112,24 +111,6 @@ def load_model(where: str, name: str) -> Any:
     if missing := sorted(report["missing_keys"]):
         raise InputError(f"{where}: holds no weights {missing[0]} of {name}, and {len(missing) - 1} more are missing")
     return model
-
-
-@contextmanager
-def new_folder(folder: str | Path) -> Iterator[Path]:
-    """A folder that appears under its name when the block has ended, and not at all if it fails."""
-    place = user_path(folder)
-    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
-        raise InputError(f"folder={place}: {'not empty' if place.is_dir() else 'a file'}; choose a new folder")
-    temporary = place.absolute().with_name(f".{place.absolute().name}.{os.getpid()}.tmp")
-    make_folder(temporary)
-    try:
-        with writes_to(place):
-            yield temporary
-            if place.exists():
-                place.rmdir()
-            temporary.rename(place)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def version() -> str:

@@ -22,14 +22,15 @@ from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from headwise.errors import InputError, in_a_line
-from headwise.files import open_regular, read_mapping, typed, user_path, write_json, write_text, writing
+from headwise.files import new_folder, open_regular, read_mapping, typed, user_path, write_json, write_text, writing
 from headwise.models.arm import Arm
 from headwise.pretrained import card, smollm2
 from headwise.pretrained.gating import CHILD
 from headwise.pretrained.opening import SMOLLM2
 from headwise.pretrained.pruned_configuration import beyond_configuration, plain_class
-from headwise.pretrained.pruned_files import load_model, new_folder, save_model, version
+from headwise.pretrained.pruned_files import load_model, save_model, version
 from headwise.pretrained.retrofit import Retrofitted
+from headwise.provenance import check_format
 from headwise.schema import build, short, to_plain
 
 FORMAT = 1
@@ -177,13 +178,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
             f"{where}: {said}, without a key {KEY}; expected a folder that headwise.save_retrofitted wrote"
         )
     settings: dict[str, Any] = content[KEY]
-    number = typed(settings, "format", int, where)
-    if number > FORMAT:
-        made = short(settings.get("version", "?"))
-        raise InputError(f"{where}: format {number}, written by headwise {made}; this is {version()}, which reads "
-                         f"up to {FORMAT}: install a newer headwise")  # fmt: skip
-    if number < 1:
-        raise InputError(f"{where}: format {number}; formats are numbered from 1, so the file is damaged")
+    check_format(settings, where, FORMAT)
     return settings
 
 

@@ -8,6 +8,7 @@ import pickle
 import random
 import shutil
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ import torch
 
 from headwise.errors import InputError
 from headwise.files import make_folder, open_regular, typed, writing
+from headwise.provenance import check_format
 from headwise.training.files import BEST, LAST, PREVIOUS
 
 KEYS = frozenset({"update", "model", "average", "optimizer", "batches", "recorder", "validation", "random"})
+FORMAT = 1
+"""Number of the format; rises when an earlier headwise would resume wrongly. The first had no number."""
 log = logging.getLogger("headwise")
 
 
@@ -32,7 +36,7 @@ def write_checkpoint(folder: Path, content: dict[str, Any], best: bool) -> None:
     fresh = folder / "next.ckpt"
     try:
         with writing(fresh) as out:
-            torch.save(content, out)
+            torch.save({"format": FORMAT, "version": metadata.version("headwise"), **content}, out)
         if best:
             # A copy, not a link: damage to one file must leave the other.
             with open_regular(fresh) as source, writing(folder / BEST) as out:
@@ -75,6 +79,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a checkpoint of a run")
+    check_format(content, path, FORMAT, unnumbered=True)
     if missing := sorted(KEYS - content.keys()):
         raise InputError(f"{path}: not a checkpoint of a run ({missing[0]} is missing)")
     if typed(content, "update", int, path) < 0:

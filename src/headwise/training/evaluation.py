@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from headwise.provenance import source_code
 from headwise.tasks.base import Source, TaskData, TaskModel
 from headwise.training.building import build_model, data_of, reproducible
 from headwise.training.config import RunConfig, read
+from headwise.training.loadable import find_run
 from headwise.training.machine import device_of
 from headwise.training.memory import check_memory
 from headwise.training.scoring import Score, score, uncompiled
@@ -30,7 +32,7 @@ def evaluate(
     """Score a finished run on the test split, under other settings if wanted.
 
     Args:
-        run: its directory.
+        run: its directory, or the name of a model that is loaded by name.
         overrides: dotted keys to values, `{"task.length": 24, "seed": 7}` (or nested mappings): another length, mask
             rate, number of refinement steps. What changes the shape of a weight is refused.
         batch_size: examples at once; default `training.evaluation_batch_size`.
@@ -41,7 +43,7 @@ def evaluate(
     Raises:
         InputError: no finished run, an unknown key, a setting that the weights do not fit.
     """
-    path = Path(run)
+    path = find_run(run)
     config, facts = saved(path)
     changed = RunConfig.from_plain(overridden(config.to_plain(), overrides or {}))
     with reproducible(changed):
@@ -59,11 +61,15 @@ def evaluate(
 def load(run: str | Path) -> TaskModel:
     """The model of a finished run, on the CPU, in evaluation mode.
 
+    Args:
+        run: its directory, or the name of a model that is loaded by name: maze-12 (`headwise list weights`).
+
     Raises:
-        InputError: no finished run in that directory, or damaged files.
+        InputError: no finished run in that directory, no model of that name on this machine, or damaged files.
     """
-    path = Path(run)
+    path = find_run(run)
     config, facts = saved(path)
+    config = replace(config, device="cpu")  # wherever it was trained, perhaps on what is not here
     with reproducible(config):
         return restored(path, config, facts).eval()
 

@@ -20,17 +20,18 @@ from headwise.training.building import data_of, reproducible
 from headwise.training.config import RunConfig, read
 from headwise.training.evaluation import load, saved
 from headwise.training.files import METRICS, ROUTING, SUMMARY
+from headwise.training.loadable import find_run
 
 
 def open_run(directory: str | Path) -> "OpenRun":
-    """A run, finished or not, to look at from Python.
+    """A run, finished or not, to look at from Python; or a model that is loaded by name.
 
     Nothing but its configuration is read here; data, model and records are, where they are first asked for.
 
     Raises:
         InputError: the directory is no run.
     """
-    path = Path(directory).expanduser()
+    path = find_run(directory)
     return OpenRun(path, read(path))
 
 

@@ -21,7 +21,7 @@ class Options(GenerationConfig):
     """Write on after a prompt, with the model of a run of task=language.
 
     Args:
-        run: the run's directory.
+        run: the run's directory, or the name of a model (headwise list weights).
         prompt: what the text begins with, in quotes.
     """
 

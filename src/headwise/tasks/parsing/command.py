@@ -37,7 +37,7 @@ class Options:
     the others are parsed; the exit code is 1 then.
 
     Args:
-        run: the run's directory.
+        run: the run's directory, or the name of a model (headwise list weights).
         file: what is parsed, with ./ in front where its name has a =; standard input where it is left out.
         input: `conllu`; `text`, one sentence a line; `auto` (default) looks at the first lines.
         tokens: of text: `words` (default) are parted by white space; `punctuation` parts marks at their ends as well.

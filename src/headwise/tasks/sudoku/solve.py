@@ -36,7 +36,7 @@ class Options:
     clue, goes to standard error. A file with a mistake in it is refused as a whole.
 
     Args:
-        run: the run's directory.
+        run: the run's directory, or the name of a model (headwise list weights).
         file: plain lines of a puzzle each (. or 0 a blank, 1-9, A-G), or a .csv table with a column question.
         output: a file for the solutions, .txt; default null: standard output.
         check: solve every puzzle with the solver, too, and refuse those without exactly one solution; default true. Of
