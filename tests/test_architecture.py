@@ -37,7 +37,8 @@ ROOMS = {
     "choices": FILES,
     "thinking": FILES | {"comparison", "ood"},
     "claims": FILES,
-    "report": FILES | {"comparison", "scaling", "ladder", "control", "sweep", "ood", "thinking"},
+    "show": FILES,
+    "report": FILES | {"comparison", "scaling", "ladder", "control", "sweep", "ood", "thinking", "show"},
     "bench": FILES,
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
