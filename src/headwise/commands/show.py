@@ -26,8 +26,8 @@ class Options:
 
     Writes one page that needs nothing from outside: the model's answer after each refinement step, with the gates of
     every head, where they look, confidence, and how far the step moved the answer (docs/show.md). Behind the run, or
-    the two, stands which example: its number in the test set, or what it is, where it can be typed (a sudoku as a line, a
-    sentence, a text). Settings change the examples, or how long the model thinks: task.size=12,
+    the two, stands which example: its number in the test set, or the example itself, where it can be typed (a line of a
+    sudoku, a sentence, a text). Settings change the examples, or how long the model thinks: task.size=12,
     arm.refinement.steps=12.
 
     Args:
@@ -56,8 +56,6 @@ def run(options: Options) -> Result:
     output = user_path(options.output) if options.output else directories[0] / PAGE
     _check(options, asked, output)
     runs = [_opened(directory, options.settings) for directory in directories]
-    for other in runs[1:]:
-        check_alike(runs[0], other)
     examples, what = _examples(runs, options, asked)
     watched = [shown(one, example) for one, example in zip(runs, examples, strict=True)]
     task = runs[0].config.entry.name
@@ -132,6 +130,8 @@ def _examples(runs: list[OpenRun], options: Options, asked: str | None) -> tuple
     number = options.example
     if asked is not None:
         if not re.fullmatch(r"\d{1,9}", asked):
+            for other in runs[1:]:
+                check_alike(runs[0], other, runs[0].example())
             return [one.model.task.from_text(asked) for one in runs], f"“{asked}”" if len(asked) < 60 else "as typed"
         number = int(asked)
     why = ""
@@ -139,7 +139,10 @@ def _examples(runs: list[OpenRun], options: Options, asked: str | None) -> tuple
         choice = options.choose or CHOICES[0]
         number = chosen(runs[0], choice, options.split)
         why = "" if choice == CHOICES[0] else f", {MEANINGS[choice]}"
-    return [one.example(number, options.split) for one in runs], f"{options.split} example {number}{why}"
+    example = runs[0].example(number, options.split)
+    for other in runs[1:]:
+        check_alike(runs[0], other, example)
+    return [example] * len(runs), f"{options.split} example {number}{why}"
 
 
 def _typed(options: Options) -> list[str]:

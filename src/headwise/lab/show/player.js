@@ -93,7 +93,7 @@
     svg.append(path, dot);
     const now = h("dd", {}, "–");
     return {
-      element: h("div", { class: "hw-chart" }, h("dt", {}, title), now, svg),
+      element: h("div", { class: "hw-chart" }, h("dt", {}, title), now, ...(values.length > 1 ? [svg] : [])),
       show(frame) {
         const value = frame < 0 ? null : values[frame];
         now.textContent = format(value);
@@ -233,7 +233,7 @@
     const choice = h("select", { "aria-label": "Token whose heads are shown", onchange: () => setToken(choice.value === "" ? null : Number(choice.value)) },
       h("option", { value: "" }, "mean over all tokens"),
       ...names.flatMap((name, i) => name && (kept.has(i) || whole) ? [h("option", { value: i }, name)] : []));
-    const keys = h("p", { class: "hw-keys" }, "Keys: ← → step, space plays, home and end. Choose a token with a click, a head by its card.");
+    const keys = h("p", { class: "hw-keys" }, "Keys: ← → step, space plays, home and end; on a touch screen swipe. A click chooses a token, or a head by its card.");
     const bar = h("div", { class: "hw-bar", role: "group", "aria-label": "Steps" },
       h("div", { class: "hw-buttons" }, back, play, next), h("div", { class: "hw-slide" }, slider, where),
       h("div", { class: "hw-choices" }, h("label", {}, "heads of ", choice), speed));
@@ -255,9 +255,9 @@
         charts.forEach(one => one.show(at));
         parts.show(at, token, picked[which]);
         let weights = null, words = "";
-        const of = token === null ? "tokens on average look" : `${names[token]} looks`;
+        const of = token === null ? "tokens on average look" : `“${names[token]}” looks`;
         if (at >= 0 && parts.own.looking && (picked[which] || token !== null)) {
-          if (!parts.own.has(token)) words = `Of ${names[token]} single heads are not kept on this page.`;
+          if (!parts.own.has(token)) words = `What “${names[token]}” does is not kept on this page, the mean over all tokens is.`;
           else if (picked[which]) {
             const [layer, head] = picked[which];
             weights = parts.own.look(at, layer, head, token);

@@ -116,7 +116,7 @@ const headwiseShow = (() => {
         const changed = boxes && text && before[cell] && before[cell] !== text;
         put(words[cell], { class: `hw-digit ${clue ? "hw-given" : wrong.has(cell) ? "hw-wrong" : "hw-filled"}` +
           (changed ? " hw-changed" : "") });
-        words[cell].style.opacity = clue || !now || !now.sure ? "" : 0.3 + 0.7 * now.sure[cell] / 100;
+        words[cell].style.opacity = clue || !now || !now.sure ? "" : 0.62 + 0.38 * now.sure[cell] / 100;
         before[cell] = text;
         crosses[cell].setAttribute("visibility", !boxes && wrong.has(cell) && !said ? "visible" : "hidden");
       }
@@ -203,7 +203,7 @@ const headwiseShow = (() => {
       chips.forEach((chip, i) => chip.classList.toggle("hw-picked", n + i === token));
     }
 
-    const legend = [["hw-key-bar", "seen by the model"], ["hw-key-masked", "masked: only hints tell"],
+    const legend = [["hw-key-bar", "seen by the model"], ["hw-key-masked", hints.length ? "masked: only hints tell" : "masked: the model does not see it"],
       ["hw-key-placed", "in its place"]];
     if (hints.length) legend.push(["hw-key-chip", "a hint: the first is smaller"]);
     return { answer, look, legend };
@@ -218,9 +218,8 @@ const headwiseShow = (() => {
     const left = [];
     widths.reduce((x, w) => { left.push(x); return x + w; }, 8);
     const total = widths.reduce((a, b) => a + b, 16), centre = i => left[i] + widths[i] / 2;
-    const every = [...scene.answers, ...(heads ? [{ heads }] : [])];
-    const reach = Math.max(1, ...every.flatMap(one => levels(one.heads)));
-    const rise = Math.min(26, 190 / reach), above = 34 + reach * rise, below = heads ? 20 + reach * rise * 0.8 : 8;
+    const reach = Math.max(1, ...scene.answers.flatMap(one => levels(one.heads))), depth = heads ? Math.max(1, ...levels(heads)) : 0;
+    const rise = Math.min(26, 190 / Math.max(reach, depth)), above = 34 + reach * rise, below = heads ? 20 + depth * rise * 0.8 : 8;
     const svg = canvas(element, 0, 0, total, above + 40 + below, "The sentence with its arcs");
     svg.style.width = `max(100%, ${Math.round(total * 0.85)}px)`;
     svg.style.maxWidth = `${Math.round(total * 1.25)}px`;
@@ -248,20 +247,20 @@ const headwiseShow = (() => {
       return level;
     }
 
-    function arc(i, head, level, up, style, label, opacity) {
+    function arc(i, head, level, up, style, label, sure = 100) {
       const y = up ? above : above + 38, to = centre(i), sign = up ? -1 : 1;
       const top = y + sign * level * rise * (up ? 1 : 0.8);
       const group = make("g", { class: style });
-      if (opacity !== undefined) group.style.opacity = opacity;
+      const line = d => { const drawn = make("path", { d, class: "hw-arc" }); drawn.style.strokeOpacity = 0.3 + 0.7 * sure / 100; return drawn; };
       if (!head) {
         const end = up ? 8 : above + 30 + below;
-        group.append(make("path", { d: `M${to} ${end}V${y - sign * 2}`, class: "hw-arc" }));
+        group.append(line(`M${to} ${end}V${y - sign * 2}`));
         if (up) group.append(make("text", { x: to + 5, y: 18, class: "hw-relation hw-beside" }, "root"));
       } else {
         const from = centre(head - 1), way = Math.sign(to - from), r = Math.min(12, Math.abs(to - from) / 2, level * rise * 0.9);
         const a = from + way * 7;
-        group.append(make("path", { d: `M${a} ${y}V${top - sign * r}Q${a} ${top} ${a + way * r} ${top}` +
-          `H${to - way * r}Q${to} ${top} ${to} ${top - sign * r}V${y - sign * 3}`, class: "hw-arc" }));
+        group.append(line(`M${a} ${y}V${top - sign * r}Q${a} ${top} ${a + way * r} ${top}` +
+          `H${to - way * r}Q${to} ${top} ${to} ${top - sign * r}V${y - sign * 3}`));
         if (label) group.append(make("text", { x: (a + to) / 2, y: top + (up ? -4 : 11), class: "hw-relation" }, label));
       }
       group.append(make("path", { d: `M${to - 3.5} ${y + sign * 7}L${to} ${y + sign}L${to + 3.5} ${y + sign * 7}`, class: "hw-tip" }));
@@ -280,7 +279,7 @@ const headwiseShow = (() => {
       now.heads.forEach((head, i) => {
         const known = Boolean(heads), right = known && heads[i] === head, named = right && plain(relations[i]) === plain(now.relations[i]);
         const style = !known ? "hw-new" : right ? (named ? "hw-right" : "hw-right hw-misnamed") : "hw-off";
-        drawn.append(arc(i, head, level[i], true, style, now.relations[i], 0.35 + 0.65 * now.sure[i] / 100));
+        drawn.append(arc(i, head, level[i], true, style, now.relations[i], now.sure[i]));
         if (known && !right) truth.append(arc(i, heads[i], gold[i], false, "hw-gold", relations[i]));
       });
     }
@@ -401,7 +400,7 @@ const headwiseShow = (() => {
         if (below.textContent !== word) below.textContent = word;
         const scored = known && now && now.words && i < now.scored;
         below.className = `hw-below ${!scored ? "" : wrong.has(i) ? "hw-miss" : "hw-hitword"}`;
-        below.style.opacity = now && now.sure ? 0.45 + 0.55 * now.sure[i] / 100 : 1;
+        below.style.setProperty("--sure", now && now.sure ? `${now.sure[i]}%` : "0%");
       });
     }
 
@@ -413,7 +412,7 @@ const headwiseShow = (() => {
       });
     }
 
-    const legend = said ? [["hw-key-below", said]] : [];
+    const legend = said ? [["hw-key-below", `${said}; the line: how sure`]] : [];
     if (known) legend.push(["hw-key-hitword", "right"], ["hw-key-miss", "wrong"]);
     return { answer, look, legend };
   }

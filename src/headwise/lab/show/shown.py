@@ -10,6 +10,7 @@ from headwise.errors import InputError
 from headwise.lab.formatting import format_quantity
 from headwise.lab.show.packing import packed
 from headwise.lab.show.watch import Watched, watch
+from headwise.schema import to_plain
 from headwise.tasks.scenes import Example
 from headwise.training.opened import OpenRun
 
@@ -59,16 +60,24 @@ def ended(watched: Watched, metric: str) -> str:
     return f"{verdict} in {steps}" if verdict else f"took {steps}"
 
 
-def check_alike(first: OpenRun, second: OpenRun) -> None:
-    """Refuse two runs that cannot look at the same example.
+def check_alike(first: OpenRun, second: OpenRun, example: Example) -> None:
+    """Refuse two runs of which the second cannot look at an example of the first.
 
     Raises:
-        InputError: they are of different tasks, or of tasks with other settings.
+        InputError: they are of different tasks, or their data differ in kind.
     """
     one, other = first.config.entry.name, second.config.entry.name
     if one != other:
         raise InputError(
             f"{first.directory} is a run of task={one}, {second.directory} one of task={other}; give two of one task"
+        )
+    same = first.model.task.facts == second.model.task.facts
+    if not same or example.batch.keys() != second.example().batch.keys():
+        mine, theirs = to_plain(first.config.task), to_plain(second.config.task)
+        apart = [f"task.{key}={mine[key]} and {theirs[key]}" for key in mine if mine[key] != theirs.get(key)]
+        raise InputError(
+            f"{second.directory} reads other examples than {first.directory} ({', '.join(apart[:3]) or 'other data'}); "
+            "give two runs on the same data"
         )
 
 

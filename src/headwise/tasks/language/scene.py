@@ -42,8 +42,8 @@ def typed(task: LanguageTask, text: str) -> Example:
 def text_scene(
     tokens: Tensor, follows: Tensor, name: Callable[[int], str], predictions: Sequence[Tensor], goes_on: bool = False
 ) -> Scene:
-    """Tokens [L] with scores [1, L, V] of what follows each; `follows` [L], or less, is what does as far as it is known.
-    With `goes_on` it is said what comes after the last."""
+    """Tokens [L] with scores [1, L, V] of what follows each; `follows` [L], or less, is what does as far as it is
+    known. With `goes_on` it is said what comes after the last."""
     words = [_visible(name(token)) for token in tokens.tolist()]
     answers = []
     for scores in predictions:
