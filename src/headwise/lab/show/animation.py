@@ -5,6 +5,7 @@ Legend: A answers, N layers, H heads.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ ENDINGS = (".gif", ".mp4")
 STEP, LAST, BETWEEN = 900, 2200, 60
 """Milliseconds that an answer is seen, the last one, and each picture between two."""
 TWEENS = 6
+WIDE = ("arcs", "tokens")
+"""Kinds that are wider than high."""
 INCHES, DOTS = 5.4, 100
-"""Of a run's side, and dots to the inch: 540 pixels."""
+"""The side of a run, and dots to the inch: 540 pixels."""
 
 
 def check_writer(path: Path) -> None:
@@ -96,7 +99,7 @@ def _pictures(runs: Sequence[tuple[str, Watched]]) -> Iterator[tuple[Any, int]]:
 
 def _picture(runs: Sequence[tuple[str, Watched]], place: int, before: int, part: float) -> Any:
     routed = any(watched.gates is not None for _, watched in runs)
-    wide = 1.5 if runs[0][1].scene.kind in ("arcs", "tokens") else 1.0
+    wide = 1.5 if runs[0][1].scene.kind in WIDE else 1.0
     with rc_context(STYLE | {"figure.facecolor": PAPER}):
         figure = Figure(figsize=(wide * INCHES * len(runs), INCHES + (0.9 if routed else 0.3)), dpi=DOTS)
         ratios = (1.0, 0.12) if routed else (1.0,)
@@ -123,7 +126,8 @@ def _words(figure: Figure, axes: Any, label: str, watched: Watched, at: int) -> 
     step = "the question" if at < 0 else f"step {watched.numbers[at]} of {watched.numbers[-1]}"
     figure.text(left, 0.955, f"{label}: {step}", weight="bold", size=12, color=INK)
     said = "" if at < 0 else str(watched.scene.answers[at]["said"])
-    figure.text(left, 0.905, said if len(said) < 80 else f"{said[:78]}…", size=9.5, color=MUTED)
+    lines = textwrap.wrap(said, 72 if watched.scene.kind in WIDE else 62)[:2]
+    figure.text(left, 0.935, "\n".join(lines), size=9, color=MUTED, va="top", linespacing=1.35)
 
 
 def _gates(axes: Any, watched: Watched, at: int) -> None:

@@ -65,10 +65,9 @@ def _grid(axes: Axes, asked: Mapping[str, Any], now: Mapping[str, Any], before: 
     for cell in asked.get("solid", ()):
         axes.add_patch(Rectangle((cell % columns, cell // columns), 1, 1, color=SOLID, lw=0.3))
     _lines(axes, asked, rows, columns)
-    for cells, style in (
-        (asked.get("path"), {"color": TRUTH, "ls": (0, (0.1, 2)), "lw": 2.2, "dash_capstyle": "round"}),
-        (now.get("walk"), {"color": GOOD, "lw": 4, "alpha": 0.7, "solid_capstyle": "round"}),
-    ):
+    way: dict[str, Any] = {"color": TRUTH, "ls": (0, (0.1, 2)), "lw": 2.2, "dash_capstyle": "round"}
+    walk: dict[str, Any] = {"color": GOOD, "lw": 4, "alpha": 0.7, "solid_capstyle": "round"}
+    for cells, style in ((asked.get("path"), way), (now.get("walk"), walk)):
         if cells:
             at = np.array(cells)
             axes.plot(at % columns + 0.5, at // columns + 0.5, **style)
@@ -149,7 +148,7 @@ def _arcs(axes: Axes, asked: Mapping[str, Any], now: Mapping[str, Any], before: 
 
 def _arc(axes: Axes, at: Any, i: int, head: int, up: int, colour: str, alpha: float, label: str, size: float) -> float:
     """One arc; how high it goes."""
-    look = {
+    look: dict[str, Any] = {
         "color": colour,
         "alpha": alpha,
         "lw": 1.4,
@@ -162,10 +161,10 @@ def _arc(axes: Axes, at: Any, i: int, head: int, up: int, colour: str, alpha: fl
         axes.add_patch(FancyArrowPatch((at[i], 9.0 * up), (at[i], 1.2 * up), **look))
         return 9.0
     a, b = at[head - 1], at[i]
-    high = 0.28 * abs(b - a) + 1.5
+    high = 0.28 * abs(float(b - a)) + 1.5
     bend = 0.56 if (a < b) == (up > 0) else -0.56
     axes.add_patch(FancyArrowPatch((a, 1.2 * up), (b, 1.2 * up), connectionstyle=f"arc3,rad={-bend}", **look))
-    axes.text((a + b) / 2, up * (1.2 + high), label, ha="center", va="center", color=colour, size=0.68 * size)
+    axes.text((a + b) / 2, up * (1.2 + high), label, ha="center", va="center", color=colour, size=max(6.5, 0.68 * size))
     return high
 
 
@@ -182,7 +181,12 @@ def _graph(axes: Axes, asked: Mapping[str, Any], now: Mapping[str, Any], before:
         if i == j or not (on or k in order):
             continue
         colour = COLOURS[1 + k % 6]
-        look = {"color": colour, "alpha": 1.0 if on else 0.22, "lw": 2.2 if on else 0.8, "arrowstyle": "-|>"}
+        look: dict[str, Any] = {
+            "color": colour,
+            "alpha": 1.0 if on else 0.22,
+            "lw": 2.2 if on else 0.8,
+            "arrowstyle": "-|>",
+        }
         axes.add_patch(
             FancyArrowPatch(
                 (x[i], y[i]),

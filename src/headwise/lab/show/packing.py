@@ -107,7 +107,8 @@ def _shares(looks: Tensor | None, gates: Tensor | None, order: list[int], budget
 
 
 def _gates(gates: Tensor, real: Tensor, tokens: list[int]) -> dict[str, Any]:
-    """Of the tokens that are kept [A, N, Q, H], or of all alike [A, N, 1, H], and their mean over real tokens."""
+    """The gates of the tokens that are kept, behind their mean over real tokens, [A, N, 1 + Q, H]; or, where all tokens
+    have the same, [A, N, 1, H]."""
     same = gates.shape[2] == 1
     mean = (gates if same else gates[:, :, real]).mean(2, keepdim=True)
     own = mean if same else torch.cat([mean, gates[:, :, tokens]], 2)  # the mean first
@@ -118,7 +119,7 @@ def _gates(gates: Tensor, real: Tensor, tokens: list[int]) -> dict[str, Any]:
 
 
 def _looks(looks: Tensor, real: Tensor, tokens: list[int], places: int) -> dict[str, Any]:
-    """Of the mean over real tokens [A, N, H, L], and of those kept [A, N, H, Q, L], or k of the L."""
+    """Where heads look: the mean over real tokens [A, N, H, L], and the tokens kept [A, N, H, Q, L], or k of the L."""
     reach = looks.shape[-1]
     own, mean = looks[:, :, :, tokens], looks[:, :, :, real].mean(3)
     found: dict[str, Any] = {
