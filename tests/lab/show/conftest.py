@@ -48,7 +48,7 @@ class Opened:
         return bool(self.page.get_attribute(".hw-show", "data-playing") == "true")
 
     def until(self, frame: int) -> None:
-        self.page.wait_for_function(f"document.querySelector('.hw-show').dataset.frame === '{frame}'", timeout=30000)
+        self.page.wait_for_selector(f'.hw-show[data-frame="{frame}"]')
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The page in a real browser: it plays, it steps, everything on it has a name and can be read, and it asks for nothing."""
+"""The page in a real browser: it plays and steps, everything has a name and can be read, and nothing is asked for."""
 
 import re
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def test_it_plays_to_the_end_and_may_be_stopped(opened: Open) -> None:
     assert seen.frame == stood
     seen.page.get_by_role("button", name="Play").click()
     seen.until(3)
-    seen.page.wait_for_function("document.querySelector('.hw-show').dataset.playing === 'false'")
+    seen.page.wait_for_selector('.hw-show[data-playing="false"]')
     seen.page.get_by_role("button", name="Play").click()
     assert seen.frame == 0, "from the beginning again"
 
@@ -107,7 +107,7 @@ def test_what_is_drawn_is_what_was_watched(opened: Open) -> None:
     one = shown_of("sudoku")
     seen = opened(page_of(one))
     seen.page.keyboard.press("End")
-    assert seen.page.locator(".hw-digit").all_inner_texts() == one.watched.scene.answers[-1]["text"]
+    assert seen.page.locator(".hw-digit").all_text_contents() == one.watched.scene.answers[-1]["text"]
     assert one.watched.gates is not None
     mean = one.watched.gates[-1].mean(1)
     drawn = seen.page.locator(".hw-number").all_inner_texts()

@@ -219,7 +219,7 @@
       return { run, view, parts, charts, said, looking, section, drawing };
     });
 
-    const slider = h("input", { type: "range", min: 0, max: frames, step: 1, value: 0, "aria-label": "Step", oninput: () => { stop(); go(Number(slider.value)); } });
+    const slider = h("input", { type: "range", min: 0, max: frames, step: 1, value: 0, "aria-label": "Step", oninput: () => { const to = Number(slider.value); stop(); go(to); } });
     const where = h("output", { class: "hw-where" });
     const button = (name, sign, act) => h("button", { type: "button", class: "hw-button", "aria-label": name, title: name, onclick: act }, sign);
     const icon = d => { const s = document.createElementNS(SVG, "svg"), p = document.createElementNS(SVG, "path"); s.setAttribute("viewBox", "0 0 24 24"); s.setAttribute("aria-hidden", "true"); p.setAttribute("d", d); s.append(p); return s; };
