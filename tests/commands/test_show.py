@@ -64,7 +64,7 @@ def test_the_last_answer_is_that_of_evaluate(runs: dict[str, Path], capsys: Capt
 
 def test_two_runs_look_at_the_same_example(runs: dict[str, Path], capsys: Captured, tmp_path: Path) -> None:
     found = shown(capsys, runs["gumbel"], runs["ponder"], 5, f"output={tmp_path / 'two.html'}")
-    assert [one["label"] for one in found["runs"]] == ["run, seed 0", "run, seed 0"]
+    assert [one["label"] for one in found["runs"]] == ["custom, seed 0 (gumbel)", "custom, seed 0 (ponder)"]
     assert found["example"] == "test example 5"
 
 
@@ -119,7 +119,7 @@ def test_a_video_goes_through_ffmpeg(
         (["{gumbel}", "{sudoku}"], "give two of one task"),
         (["{gumbel}", "{longer}"], "give two runs on the same data"),
         (["{bare}"], "model.safetensors"),
-        (["{sudoku}", "123"], "the sudoku: 3 characters; expected 16 (4 x 4)"),
+        (["{sudoku}", "12."], "the sudoku: 3 characters; expected 16 (4 x 4)"),
         (["{sudoku}", "11.............."], "the sudoku: clues clash: 1 in row 1"),
         (["{gumbel}", "output=page.txt"], "output=page.txt: choose a name that ends in .html"),
         (["{gumbel}", "animation=a.avi"], "animation=a.avi: choose a name that ends in .gif or .mp4"),

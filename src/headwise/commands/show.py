@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,10 @@ def run(options: Options) -> Result:
     runs = [_opened(directory, options.settings) for directory in directories]
     examples, what = _examples(runs, options, asked)
     watched = [shown(one, example) for one, example in zip(runs, examples, strict=True)]
+    if len({one.label for one in watched}) < len(watched):
+        watched = [
+            replace(one, label=f"{one.label} ({run.directory.name})") for one, run in zip(watched, runs, strict=True)
+        ]
     task = runs[0].config.entry.name
     words = ["headwise", "show", *options.words, *_typed(options)]
     quick = any(one.config.quick for one in runs)
