@@ -26,7 +26,7 @@ from headwise.lab.show.packing import frames
 from headwise.lab.show.watch import Watched
 
 ENDINGS = (".gif", ".mp4")
-STEP, LAST, BETWEEN = 900, 2200, 60
+STEP, LAST, BETWEEN = 900, 2200, 50
 """Milliseconds that an answer is seen, the last one, and each picture between two."""
 TWEENS = 6
 WIDE = ("arcs", "tokens")
@@ -74,7 +74,7 @@ def _video(path: Path, pictures: Sequence[tuple[Any, int]]) -> None:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     shown = axes.imshow(pictures[0][0])
-    writer = FFMpegWriter(fps=1000 / BETWEEN, extra_args=["-pix_fmt", "yuv420p"])
+    writer = FFMpegWriter(fps=round(1000 / BETWEEN), extra_args=["-pix_fmt", "yuv420p"])
     with writer.saving(figure, str(path), DOTS):
         for picture, milliseconds in pictures:
             shown.set_data(picture)
@@ -116,7 +116,7 @@ def _picture(runs: Sequence[tuple[str, Watched]], place: int, before: int, part:
             _words(figure, panels[0][column], label, watched, at)
             if routed:
                 _gates(panels[1][column], watched, at)
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 

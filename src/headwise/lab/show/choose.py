@@ -60,7 +60,7 @@ def look(run: OpenRun, split: str = "test") -> Looked:
     model, task, source = run.model, run.model.task, run.data.split(split)
     key = task.exact or task.metric
     sign = 1 if task.exact or task.higher_is_better else -1
-    values, steps, since = list[Tensor](), list[Tensor](), list[Tensor]()
+    values, steps = list[Tensor](), list[Tensor]()
     follows = isinstance(model.backbone, Backbone) and not run.config.arm.halting.halts
     for batch in batches_of(model, source, EXAMINED, EXAMINED):
         if follows:  # every answer is there, of every example
@@ -78,8 +78,8 @@ def look(run: OpenRun, split: str = "test") -> Looked:
     right = every >= best - RIGHT
     lasting = right.flip(0).cummin(0).values.sum(0)  # answers at the end that are right
     taken = torch.cat(steps)
-    since = torch.where(lasting > 0, len(every) - lasting + 1, 0) if follows else torch.where(right[-1], taken, 0)
-    return Looked(every[-1], best, taken, since)
+    update = len(every) - lasting + 1 if follows else taken
+    return Looked(every[-1], best, taken, torch.where(right[-1], update, 0))
 
 
 def choose(seen: Looked, what: Choice) -> int | None:

@@ -33,10 +33,10 @@ def typed(task: ParsingTask, text: str) -> Example:
     Raises:
         InputError: there is none, or the encoder cannot read it.
     """
-    (item, *more) = [*texts(text.splitlines(), "the sentence", "punctuation")] or [(None, None)]
-    if item[0] is None or more:
-        raise InputError(f"{text!r}: {1 + len(more) if item[0] else 'no'} sentences; type one")
-    sentence = item[0].unparsed
+    found = [block for block, _ in texts(text.splitlines(), "the sentence", "punctuation") if block is not None]
+    if len(found) != 1:
+        raise InputError(f"{text!r}: {len(found) or 'no'} sentences; type one")
+    sentence = found[0].unparsed
     columns = task.config.encoder.inputs(task.facts["encoder"], None)([sentence])
     mask = torch.ones(1, len(sentence.forms), dtype=torch.bool)
     return Example(columns.batch(torch.tensor([0])) | {"mask": mask}, sentence.forms, solved=False)
