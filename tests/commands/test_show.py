@@ -106,7 +106,7 @@ def test_a_video_goes_through_ffmpeg(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "which run? headwise show <run> [<other run>] [example or input]"),
+        ([], "headwise show <run> [more ...]"),
         (["nowhere"], "nowhere"),
         (["{gumbel}", "99"], "example=99: the test split has 32; choose 0..31"),
         (["{gumbel}", "example=-1"], "example=-1: the test split has 32; choose 0..31"),

@@ -31,7 +31,8 @@ class Options:
     arm.refinement.steps=12.
 
     Args:
-        words: directories of one run or two, and perhaps the example.
+        run: the run's directory.
+        more: another run's directory, or which example, or both.
         example: number of the example in its split, from 0; null is the first, or what choose says.
         split: train, validation or test.
         choose: first; or of the first 64 the first that is solved, or failed; that halted early; that came to be right
@@ -41,7 +42,8 @@ class Options:
         settings: of the runs, where they are to be others than in training.
     """
 
-    words: tuple[str, ...] = argument(())
+    run: FilePath = argument()
+    more: tuple[str, ...] = argument(())
     example: int | None = None
     split: str = "test"
     choose: Choice | None = None
@@ -52,7 +54,7 @@ class Options:
 
 def run(options: Options) -> Result:
     """Write the page, and the animation where it is asked for."""
-    directories, asked = _told_apart(options.words)
+    directories, asked = _told_apart(options.run, options.more)
     output = user_path(options.output) if options.output else directories[0] / PAGE
     _check(options, asked, output)
     runs = [_opened(directory, options.settings) for directory in directories]
@@ -63,7 +65,7 @@ def run(options: Options) -> Result:
             replace(one, label=f"{one.label} ({run.directory.name})") for one, run in zip(watched, runs, strict=True)
         ]
     task = runs[0].config.entry.name
-    words = ["headwise", "show", *options.words, *_typed(options)]
+    words = ["headwise", "show", options.run, *options.more, *_typed(options)]
     quick = any(one.config.quick for one in runs)
     text, left_out = show_page(task, what, watched, shlex.join(words), quick)
     make_folder(output.parent)
@@ -86,12 +88,9 @@ def run(options: Options) -> Result:
     return Result(found, [*lines, f"page: {output}"])
 
 
-def _told_apart(words: tuple[str, ...]) -> tuple[list[Path], str | None]:
+def _told_apart(run: str, more: tuple[str, ...]) -> tuple[list[Path], str | None]:
     """The runs, and what stands behind them."""
-    if not words:
-        raise InputError("show: which run? headwise show <run> [<other run>] [example or input]")
-    directories = [user_path(words[0])]
-    rest = list(words[1:])
+    directories, rest = [user_path(run)], list(more)
     if rest and user_path(rest[0]).is_dir():
         directories.append(user_path(rest.pop(0)))
     if len(rest) > 1:
