@@ -1,4 +1,5 @@
-# make demo   the only set-up: a .venv, the package, then a small comparison and the lab's own control, with their reports
+# make demo   the only set-up: a .venv, the package, then a small comparison and the lab's own control, with their reports,
+#             and a page on which two of the models are watched at work
 # make test   the tests          make lint   formatting, lint and types
 # make weights   the wheel of trained models, dist/headwise_weights-*.whl: what is not in WEIGHTS_RUNS is trained, for hours
 .DEFAULT_GOAL := demo
@@ -26,6 +27,7 @@ demo: install
 	$(BIN)/headwise compare task=sorting 'arms=[baseline,looped,hrm]' seeds=3 task.length=6 task.mask_rate=0.67 task.hint_span=1 \
 		task.train_examples=0 model.width=64 model.heads=4 model.ffn=128 training.preset.lr=0.005 $(DEMO_SETTINGS) output=$(DEMO_OUTPUT)
 	$(BIN)/headwise control 'arms=[looped,gated,oracle]' 'widths=[]' $(CONTROL_SETTINGS) output=$(DEMO_OUTPUT)/control
+	$(BIN)/headwise show $(DEMO_OUTPUT)/runs/looped/seed0 $(DEMO_OUTPUT)/runs/baseline/seed0 output=$(DEMO_OUTPUT)/show.html
 
 test: install-dev
 	$(BIN)/python -m pytest -n 2 -m "not readme and not clusters"

@@ -38,7 +38,8 @@ ROOMS = {
     "thinking": FILES | {"comparison", "ood"},
     "weights": FILES,
     "claims": FILES,
-    "report": FILES | {"comparison", "scaling", "ladder", "control", "sweep", "ood", "thinking"},
+    "show": FILES,
+    "report": FILES | {"comparison", "scaling", "ladder", "control", "sweep", "ood", "thinking", "show"},
     "bench": FILES,
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -1,5 +1,6 @@
 """The laws of tasks, for every registered one; and mistakes that they find."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from headwise.laws.tasks import of_task
 from headwise.tasks import TASKS
 from headwise.tasks.base import Batch, Shift
+from headwise.tasks.scenes import Example, Scene
 from headwise.tasks.sorting import ENTRY, SortingTask
 
 
@@ -21,7 +23,7 @@ def test_a_task_keeps_the_laws(name: str) -> None:
 
 
 class Planted(SortingTask):
-    """normalises its loss over the batch, has a layer that nothing reads, forgot its metric, and shifts nothing"""
+    """normalises its loss over the batch, has an unread layer, forgot its metric, shifts nothing, draws nonsense"""
 
     name = "planted"
     training_size = "examples"
@@ -44,6 +46,9 @@ class Planted(SortingTask):
     def metrics(self, prediction: Any, batch: Batch) -> dict[str, Tensor]:
         return {"other": torch.zeros(())}
 
+    def scene(self, example: Example, predictions: Sequence[Any]) -> Scene:
+        return Scene("film", {"values": example.batch["values"]}, [{"said": "one"}], ["only one"], [99])
+
 
 def test_a_registered_task_that_breaks_them_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TASKS._members, "planted", replace(ENTRY, task=Planted))
@@ -55,4 +60,14 @@ def test_a_registered_task_that_breaks_them_is_found(monkeypatch: pytest.MonkeyP
     assert "training_size=examples: no key of its configuration" in broken
     assert "axis size: size is no key of its configuration" in broken
     assert "axis order: 3 leaves the test examples as they are" in broken
+    scenes = [line for line in broken if line.startswith("scene: ")]
+    assert [line.removeprefix("scene: ")[:24] for line in scenes] == [
+        "kind film; there are gri",
+        "question or answers are ",
+        "1 answers to two predict",
+        "the same prediction is d",
+        "an answer without said a",
+        "1 names for 5 tokens",
+        "asked tokens that there ",
+    ]
     assert {"no gradient reaches spare.weight", "no gradient reaches spare.bias"} <= set(broken)

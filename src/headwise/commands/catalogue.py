@@ -18,6 +18,7 @@ OWN = {
     "control": "headwise.commands.control",
     "ood": "headwise.commands.ood",
     "think": "headwise.commands.think",
+    "show": "headwise.commands.show",
     "low-data": "headwise.commands.low_data",
     "sweep": "headwise.commands.sweep",
     "ladder": "headwise.commands.ladder",

@@ -1,8 +1,9 @@
 """Laws of tasks: data is a function of settings, seed and index; an example's loss is its own; all of it trains; where
-the distribution shifts, so do the test examples."""
+the distribution shifts, so do the test examples; and what it draws is plain data."""
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from headwise.models.arm import Arm, check
 from headwise.schema import build, to_plain
 from headwise.tasks import TASKS
 from headwise.tasks.base import Batch, Source, TaskData, TaskEntry, TaskModel
+from headwise.tasks.scenes import COMMON, KINDS, Example, token_scene
 
 SPLITS = ("train", "validation", "test")
 EXAMPLES = 5
@@ -29,6 +31,7 @@ def of_task(name: str) -> list[str]:
         *of_data(data, again),
         *of_model(entry, config, data),
         *of_shifts(entry, config),
+        *of_scenes(entry, config, data),
     ]
 
 
@@ -107,6 +110,41 @@ def of_model(entry: TaskEntry, config: Any, data: TaskData) -> list[str]:
             broken.append(f"exact={exact}: not a metric that is 0 or 1 of every example")
     broken += [f"metric {name}: not one value an example" for name, v in metrics.items() if v.shape != (len(index),)]
     return broken + [f"no gradient reaches {name}" for name in _unreached(model, data.split("train"))]
+
+
+@torch.no_grad()
+def of_scenes(entry: TaskEntry, config: Any, data: TaskData) -> list[str]:
+    """Scenes, that of the task and the one that every task has, of no known kind, not plain, without an answer for each
+    prediction or a name for each token, or that draw the same prediction in two ways."""
+    torch.manual_seed(0)
+    task = entry.task(config, data.facts, SHAPE.width)
+    model = TaskModel(task, task.stack(replace(SHAPE, depth=1), Arm())).eval()
+    source = data.split("test")
+    example = Example(source.batch(torch.tensor([0])), source.names(0))
+    x, _ = model.embed(example.batch)
+    prediction = task.read_out(model(example.batch).states[-1], example.batch)
+    broken = []
+    for whose, draw in (("scene", task.scene), ("plain scene", partial(token_scene, task))):
+        scene = draw(example, [prediction, prediction])
+        plain = [dict(answer) for answer in scene.answers]
+        rules = {
+            f"kind {scene.kind}; there are {', '.join(KINDS)}": scene.kind in KINDS,
+            "question or answers are not plain JSON": _is_plain(dict(scene.question)) and _is_plain(plain),
+            f"{len(plain)} answers to two predictions": len(plain) == 2,
+            "the same prediction is drawn in two ways": len(plain) == 2 and plain[0] == plain[1],
+            f"an answer without {' and '.join(COMMON)}": all({*COMMON} <= answer.keys() for answer in plain),
+            f"{len(scene.tokens)} names for {x.shape[1]} tokens": len(scene.tokens) == x.shape[1],
+            "asked tokens that there are not": {*scene.asked} <= {*range(x.shape[1])},
+        }
+        broken += [f"{whose}: {text}" for text, holds in rules.items() if not holds]
+    return broken
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError):
+        return False
 
 
 @torch.no_grad()

@@ -192,6 +192,20 @@ class RoutedAttention(nn.Module):
         queries = self.split(queries, memory.keys.shape[2] - x.shape[1])
         return self.attend(queries, memory.keys, memory.values, mask, self._mixing(x, gates))
 
+    def looks(
+        self, x: Tensor, gates: Tensor | None = None, mask: Tensor | None = None, memory: LayerMemory | None = None
+    ) -> Tensor:
+        """Where each head of each token looks: the attention weights [B, L, H, M], which `forward` never has.
+
+        They are what heads bring back of values that are unit vectors. Arguments as of `forward`; what a layer takes
+        over from an earlier step as head outputs has no weights at this one.
+        """
+        if memory is None or not memory.keys.shape[2]:
+            memory = self.keys_values(x)
+        reach = memory.keys.shape[2]
+        units = torch.eye(reach, dtype=x.dtype, device=x.device).expand(*memory.keys.shape[:2], -1, -1)
+        return self.heads(x, LayerMemory(memory.keys, units), mask, gates).transpose(1, 2)
+
     def plan(self, gates: Tensor, x: Tensor, memory: LayerMemory | None = None) -> Plan:
         """What `forward` would compute for these arguments, and how many heads that executes."""
         return choose(self.shape, self.skipping, gates, x, None if memory is None else memory.keys.shape[2])

@@ -11,7 +11,7 @@ import json
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from headwise.errors import InputError
 from headwise.models.refusals import TaskFacts
 from headwise.routing.layout import Layout
+from headwise.schema import short
+from headwise.tasks.scenes import Drawn
 
 if TYPE_CHECKING:
     from headwise.models.arm import Arm
@@ -34,8 +36,7 @@ Batch = dict[str, Tensor]
 """Named tensors, each with B as its first dimension."""
 
 KEYS = "random_keys"
-"""Name in a batch of int64 [B], of which what is random about the refinement of each example is drawn, where training
-or an evaluation has put them there (`headwise.reasoning.draws.keys_of`)."""
+"""Name in a batch of int64 [B], of which what is random about an example's refinement is drawn (`draws.keys_of`)."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -50,6 +51,10 @@ class Source(ABC):
     @abstractmethod
     def batch(self, index: Tensor) -> Batch:
         """The examples at `index` (int64 [B]). The same index always gives the same example, in whatever batch."""
+
+    def names(self, index: int) -> Sequence[str]:
+        """The words for the tokens of an example, where its batch does not hold them; none by default."""
+        return ()
 
     def plan(self, batch_size: int, seed: int, epoch: int, shuffle: bool) -> list[Tensor]:
         """The indices of one epoch, batch by batch; the last batch may be smaller.
@@ -105,7 +110,7 @@ class TaskData(ABC):
         for key in dict.fromkeys([*facts, *self.facts]):
             before, after = facts.get(key), self.facts.get(key)
             if before != after:
-                raise InputError(f"the run was trained on data with {key}={_short(before)}, these have {_short(after)}")
+                raise InputError(f"the run was trained on data with {key}={short(before)}, these have {short(after)}")
 
     @abstractmethod
     def split(self, name: str) -> Source:
@@ -165,7 +170,7 @@ class Shift:
         return cls(about, getattr(config, key), lambda value: {key: value}, values, drawn)
 
 
-class Task(nn.Module, ABC):
+class Task(Drawn, nn.Module, ABC):
     """Embedder, read-out, loss and metrics: what stands around a backbone of any kind.
 
     It owns no parameter itself; its sub-modules declare their roles (`backbone` for embedders, `readout`).
@@ -393,8 +398,3 @@ class TaskEntry:
         home = sys.modules[self.config.__module__]
         folder = sys.modules.get(home.__package__ or "", home)
         return ((folder if hasattr(folder, "ENTRY") else home).__doc__ or "").partition("\n\n")[0]
-
-
-def _short(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."

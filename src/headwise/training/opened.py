@@ -3,6 +3,7 @@
 Legend: T refinement steps, N layers, L length, H heads.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,24 +16,30 @@ from headwise.errors import InputError
 from headwise.files import read_mapping, read_records
 from headwise.models.checkpoint import CONFIG as MODEL
 from headwise.reasoning.draws import keys_of
-from headwise.tasks.base import KEYS, SPLITS, Batch, TaskData, TaskModel
+from headwise.tasks.base import KEYS, SPLITS, Batch, Source, TaskData, TaskModel
+from headwise.tasks.scenes import Example
 from headwise.training.building import data_of, reproducible
 from headwise.training.config import RunConfig, read
-from headwise.training.evaluation import load, saved
+from headwise.training.evaluation import overridden, restored, saved
 from headwise.training.files import METRICS, ROUTING, SUMMARY
 from headwise.training.loadable import find_run
 
 
-def open_run(directory: str | Path) -> "OpenRun":
+def open_run(directory: str | Path, overrides: Mapping[str, Any] | None = None) -> "OpenRun":
     """A run, finished or not, to look at from Python; or a model that is loaded by name.
 
     Nothing but its configuration is read here; data, model and records are, where they are first asked for.
 
+    Args:
+        directory: of the run.
+        overrides: dotted keys to values, as `evaluate` takes them: the run on other data, with more steps.
+
     Raises:
-        InputError: the directory is no run.
+        InputError: the directory is no run, or the settings are none of it.
     """
     path = find_run(directory)
-    return OpenRun(path, read(path))
+    config = read(path)
+    return OpenRun(path, RunConfig.from_plain(overridden(config.to_plain(), overrides)) if overrides else config)
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,8 @@ class OpenRun:
         Raises:
             InputError: the run is not finished, or its files are damaged.
         """
-        return load(self.directory)
+        with reproducible(self.config):
+            return restored(self.directory, self.config, saved(self.directory)[1]).eval()
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -91,13 +99,19 @@ class OpenRun:
         Raises:
             InputError: there is no such split.
         """
-        if split not in SPLITS:
-            raise InputError(f"split={split}: choose one of {', '.join(SPLITS)}")
-        source = self.data.split(split)
-        places = torch.split(torch.arange(min(number, len(source))), 1)
-        if not self.config.arm.refinement.draws:
-            return [source.batch(index) for index in places]
-        return [source.batch(index) | {KEYS: keys_of(index, 0)} for index in places]  # draws as it was scored with
+        source = self._source(split)
+        return [self._batch(source, place) for place in range(min(number, len(source)))]
+
+    def example(self, number: int = 0, split: str = "test") -> Example:
+        """One example of a split, from 0, as `headwise show` draws it.
+
+        Raises:
+            InputError: there is no such split, or no such example in it.
+        """
+        source = self._source(split)
+        if not 0 <= number < len(source):
+            raise InputError(f"example={number}: the {split} split has {len(source)}; choose 0..{len(source) - 1}")
+        return Example(self._batch(source, number), source.names(number))
 
     @torch.no_grad()
     def gates(self, example: Batch) -> Tensor:
@@ -120,6 +134,16 @@ class OpenRun:
         if not trace.gates or not trace.gates[0]:
             return torch.ones(steps, self.config.model.depth, *shape)
         return torch.stack([torch.stack([one.weight[0].expand(shape) for one in step]) for step in trace.gates[:steps]])
+
+    def _source(self, split: str) -> Source:
+        if split not in SPLITS:
+            raise InputError(f"split={split}: choose one of {', '.join(SPLITS)}")
+        return self.data.split(split)
+
+    def _batch(self, source: Source, place: int) -> Batch:
+        """With draws as it was scored with."""
+        index = torch.tensor([place])
+        return source.batch(index) | ({KEYS: keys_of(index, 0)} if self.config.arm.refinement.draws else {})
 
     def _records(self, name: str) -> list[dict[str, Any]]:
         file = self.directory / name

@@ -230,3 +230,7 @@ ONE_RUN = (
     "One run is shown: another seed of training may answer differently, and what helps here need not help after more "
     "training."
 )
+EXAMPLES = (
+    "The answer after each refinement step, with the gates of the heads and where they look. They are chosen among the "
+    "first 64 test examples; headwise show draws any other, and two runs side by side."
+)

@@ -1,7 +1,7 @@
 """The parts of a report page and their rendering to one self-contained HTML file."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from headwise.lab import plot_style
 from headwise.lab.formatting import format_normalised
+from headwise.lab.show.component import policy, script, style
 
 # The arms' colours on dark paper: the same hues, lighter.
 DARK = ("#9aa7b6", "#4fb0ea", "#ff8d4d", "#3fcb9c", "#e58fc4", "#b9a5f5", "#eebc45")
@@ -81,6 +82,14 @@ class Analysis:
 
 
 @dataclass(frozen=True)
+class Watchable:
+    """An example on which a model is watched; `about` says which it is, `element` is a `show.component`."""
+
+    about: str
+    element: Markup
+
+
+@dataclass(frozen=True)
 class PairVerdict:
     """A pair's verdict: its kind as a badge in a style of the template, and the sentence."""
 
@@ -122,6 +131,8 @@ class Page:
     metrics: Table | None = None
     metrics_note: str = ""
     analyses: Sequence[Analysis] = ()
+    examples: Sequence[Watchable] = ()
+    examples_note: str = ""
     profile: CaptionedTable | None = None
     caveats: Sequence[str] = ()
     command: str = ""
@@ -140,8 +151,13 @@ def numbers(*titles: str) -> list[Column]:
 
 
 def render(page: Any, template: str = "page.html.j2") -> str:
-    """A page as HTML. Labels and messages are escaped: they come from configurations and exceptions."""
-    context: Mapping[str, Any] = {"page": page, "light": plot_style.COLOURS, "dark": DARK, "few": FEW}
+    """A page as HTML. Labels and messages are escaped: they come from configurations and exceptions.
+
+    Where it has `examples` to watch, the one script that draws them may run.
+    """
+    context: dict[str, Any] = {"page": page, "light": plot_style.COLOURS, "dark": DARK, "few": FEW, "policy": ""}
+    if getattr(page, "examples", ()):
+        context |= {"policy": Markup(policy()), "style": style(), "script": script()}
     return _template(template).render(context)
 
 

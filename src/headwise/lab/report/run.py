@@ -19,6 +19,7 @@ from headwise.lab.report import captions, plots
 from headwise.lab.report.analysis import analyses
 from headwise.lab.report.descriptions import describe_arm, describe_task, diagnose, spaced
 from headwise.lab.report.drawing import Levels
+from headwise.lab.report.examples import watchable
 from headwise.lab.report.mixtures import mixture_figures
 from headwise.lab.report.page import CaptionedTable, Column, Page, Picture, Row, Table, numbers, picture
 from headwise.lab.report.page_tables import routing_table, source_facts
@@ -51,6 +52,7 @@ class _RunPage:
         seed = self.summary.get("seed", self.config.get("seed"))
         arm, spread = self.config.get("arm"), self.run.gate_spread()
         last = {**self.run.routing[-1], **spread} if spread else {}
+        examples, missing = watchable(self.run.directory)
         return Page(
             title=f"{self.task}: {self.label}, seed {seed}",
             kicker=f"One run on {self.task}",
@@ -76,6 +78,8 @@ class _RunPage:
             routing_note=captions.ROUTING_OF_ONE,
             metrics=self.metric_table(),
             metrics_note=captions.METRICS_OF_ONE,
+            examples=examples,
+            examples_note=missing or (captions.EXAMPLES if examples else ""),
             profile=profile_table(self.run.profile),
             analyses=analyses({self.label: self.run}),
             caveats=[captions.ONE_RUN],

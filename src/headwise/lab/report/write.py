@@ -52,7 +52,8 @@ def write_report(directory: Path | str) -> Path:
     """Write `report.html` into the directory of a run or of work on several; returns its path.
 
     Comparisons that are a part of the work (the sizes of a scaling, the arms of a control, the confirmation of a sweep)
-    get pages of their own. A page holds its plots, style and data: no script, no font, no file beside it.
+    get pages of their own. A page holds its plots, style and data: no font, no file beside it, and no
+    script but that of a run's page, on which the model is watched at work.
 
     Raises:
         InputError: the directory holds none of them, or a damaged file of theirs.

@@ -4,21 +4,21 @@ Legend: B batch, N examples, A updates of the answer, L length, D width.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from headwise.errors import InputError
 from headwise.files import make_folder, read_arrays, read_mapping, write_json, writing
 from headwise.lab.thinking.selection import Candidates, stacked
 from headwise.lab.thinking.settings import Depth, answers, checks
+from headwise.models.following import following
 from headwise.reasoning.trace import Trace
 from headwise.tasks.base import Batch, Source, TaskModel
 from headwise.training.config import RunConfig
@@ -138,7 +138,7 @@ def followed(config: RunConfig, model: TaskModel, source: Source, seed: int = 0)
         # A batch that has halted altogether stays as it is
         return {name: torch.stack(own + own[-1:] * (updates - len(own)), 1) for name, own in kept.items()}
 
-    with _following(model) as seen:
+    with following(model.backbone) as seen:
         result = score_on_device(config, model, source, size, seed=seed, look=look)
     looked = {name: values.numpy().T for name, values in result.looked.items()}
     return Followed(numbers, looked["residual"], looked["value"], looked.get("answer"))
@@ -147,36 +147,6 @@ def followed(config: RunConfig, model: TaskModel, source: Source, seed: int = 0)
 def _put(before: list[Tensor], found: Tensor, running: Tensor, batch_size: int) -> Tensor:
     """What was found of the running examples, in a full batch; of the others it is what was before."""
     return found if len(running) == batch_size else before[-1].index_copy(0, running, found)
-
-
-@dataclass
-class _Seen:
-    """The states after each update of the answer, of the examples that were still running."""
-
-    states: list[Tensor] = field(default_factory=list)
-    step: int = 0
-
-
-@contextmanager
-def _following(model: TaskModel) -> Iterator[_Seen]:
-    """Inside the block the states that a stack writes into the answer are kept, for one pass at a time."""
-    refiner, seen = model.backbone.refiner, _Seen()
-
-    def begin(module: nn.Module, args: Any) -> None:
-        seen.states, seen.step = [], 0
-
-    def keep(module: nn.Module, args: Any, output: Any) -> None:
-        seen.step += 1
-        if refiner.config.recursion.answers(seen.step):
-            seen.states.append(output.hidden)
-
-    handles = [refiner.register_forward_pre_hook(begin)]
-    handles += [stack.register_forward_hook(keep) for stack in refiner.stacks]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def store(path: Path, restart: Restart, key: Mapping[str, Any], more: Mapping[str, Any]) -> None:

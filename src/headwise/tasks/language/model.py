@@ -6,6 +6,7 @@ Legend: B batch, L length, V tokens, D width.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +17,7 @@ from headwise.tasks.base import Batch, Shift, Task
 from headwise.tasks.language import metrics
 from headwise.tasks.language.config import RECORDS, LanguageConfig
 from headwise.tasks.language.tokens import TextTokenizer
+from headwise.tasks.scenes import Example, Scene
 
 SCALE = 0.02
 """Standard deviation of embedding and read-out at the start, GPT-2's: the first loss is ln V."""
@@ -120,3 +122,15 @@ class LanguageTask(Task):
     def metrics(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Loss, bits per character, accuracy and recall of answers; see `metrics.measure`."""
         return metrics.measure(prediction, batch)
+
+    def scene(self, example: Example, predictions: Sequence[Any]) -> Scene:
+        """See `language.scene`."""
+        from headwise.tasks.language.scene import scene
+
+        return scene(self, example, predictions)
+
+    def from_text(self, text: str) -> Example:
+        """See `language.scene`."""
+        from headwise.tasks.language.scene import typed
+
+        return typed(self, text)

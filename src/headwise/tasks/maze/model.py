@@ -6,6 +6,7 @@ Legend: B batch, N side, L = N * N cells, D width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +20,7 @@ from headwise.tasks.maze.families import FAMILIES
 from headwise.tasks.maze.lattice import strides
 from headwise.tasks.maze.read_outs import Grid, MarkedCells, Moves
 from headwise.tasks.maze.tokens import Cells, Convolution, ConvolutionalEncoder, bits
+from headwise.tasks.scenes import Example, Scene
 
 
 class MazeTask(Task):
@@ -123,6 +125,12 @@ class MazeTask(Task):
     def valid(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Whether marks, or walk, are one way from start to goal; it need not be a shortest one."""
         return self.scores.valid(prediction, batch)
+
+    def scene(self, example: Example, predictions: Sequence[Any]) -> Scene:
+        """See `maze.scene`."""
+        from headwise.tasks.maze.scene import scene
+
+        return scene(self, example, predictions)
 
 
 def layout(batch: Batch, relation: str, placed: bool) -> Layout:

@@ -6,7 +6,7 @@ Legend: B batch, N side, L = N * N characters, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from headwise.tasks.maze.tokens import Cells
 from headwise.tasks.maze_characters.characters import ASKED, CHARACTERS, answer, question
 from headwise.tasks.maze_characters.config import MazeCharactersConfig
 from headwise.tasks.maze_characters.metrics import agrees, of_answer
+from headwise.tasks.scenes import Example, Scene
 
 
 class Written(nn.Module):
@@ -128,3 +129,9 @@ class MazeCharactersTask(Task):
     def valid(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Whether they are the question with one way from start to goal in it; it need not be a shortest one."""
         return agrees(prediction.argmax(-1), batch)
+
+    def scene(self, example: Example, predictions: Sequence[Any]) -> Scene:
+        """See `maze_characters.scene`."""
+        from headwise.tasks.maze_characters.scene import scene
+
+        return scene(example, predictions)

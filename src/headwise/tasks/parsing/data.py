@@ -75,6 +75,10 @@ class Sentences(Source):
             "content_share": content.sum(1) / max(self.content_words, 1e-9),
         }
 
+    def names(self, index: int) -> Sequence[str]:
+        """The words."""
+        return self.sentences[index].forms
+
     def plan(self, batch_size: int, seed: int, epoch: int, shuffle: bool) -> list[Tensor]:
         """Batches of similar length with as many tokens, padding included, as `batch_size` average sentences have."""
         rng = np.random.default_rng([seed, epoch]) if shuffle else None

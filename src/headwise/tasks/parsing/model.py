@@ -5,6 +5,7 @@ Legend: B batch, L words, D width, E width of the encoder, R width of the relati
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from headwise.tasks.parsing.decoding import decode_argmax, decode_tree
 from headwise.tasks.parsing.pretrained import PretrainedEncoder
 from headwise.tasks.parsing.scorer import ArcScorer, RelationScorer, of_heads
 from headwise.tasks.parsing.scratch import SharedDropout
+from headwise.tasks.scenes import Example, Scene
 
 
 class Scores(NamedTuple):
@@ -160,6 +162,18 @@ class ParsingTask(Task):
             root = torch.arange(len(names), device=heads.device) == names.index("root")
             labels = labels.masked_fill(at_root[..., None] ^ root, -torch.inf)
         return heads, labels.argmax(-1).masked_fill(~mask, 0)
+
+    def scene(self, example: Example, predictions: Sequence[Any]) -> Scene:
+        """See `parsing.scene`."""
+        from headwise.tasks.parsing.scene import scene
+
+        return scene(self, example, predictions)
+
+    def from_text(self, text: str) -> Example:
+        """See `parsing.scene`."""
+        from headwise.tasks.parsing.scene import typed
+
+        return typed(self, text)
 
 
 def _nats(scores: Tensor, targets: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ from headwise.tasks.pretrained.data import split_tokens
 from headwise.tasks.pretrained.language_model import NO_PEFT, built, check_ends, nats, scores
 from headwise.tasks.pretrained.stack import PretrainedStack
 from headwise.tasks.pretrained.starting import begin
+from headwise.tasks.scenes import Example, Scene
 
 
 class PretrainedTask(Task):
@@ -134,3 +136,15 @@ class PretrainedTask(Task):
         untouched = batch.get("untouched", torch.full_like(loss, math.nan))
         right = prediction[:, :-1].argmax(-1) == tokens[:, 1:]
         return {"loss": loss, "added": loss - untouched.to(loss), "accuracy": right.to(loss).mean(1)}
+
+    def scene(self, example: Example, predictions: Sequence[Any]) -> Scene:
+        """See `pretrained.scene`."""
+        from headwise.tasks.pretrained.scene import scene
+
+        return scene(self, example, predictions)
+
+    def from_text(self, text: str) -> Example:
+        """See `pretrained.scene`."""
+        from headwise.tasks.pretrained.scene import typed
+
+        return typed(self, text)

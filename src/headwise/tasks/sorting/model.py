@@ -7,6 +7,7 @@ Legend: B batch, n elements, h hints, L = n + h tokens, D width.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwise.tasks.base import Batch, Shift, Task
+from headwise.tasks.scenes import Example, Scene
 from headwise.tasks.sorting import metrics
 from headwise.tasks.sorting.arrays import SortingConfig
 from headwise.tasks.sorting.hints import CODES, smaller_larger
@@ -191,3 +193,9 @@ class SortingTask(Task):
     def valid(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Whether the ranks contradict neither the visible values nor a hint, bool [B]."""
         return metrics.agrees(self.answer(prediction, batch), batch)
+
+    def scene(self, example: Example, predictions: Sequence[Any]) -> Scene:
+        """See `sorting.scene`."""
+        from headwise.tasks.sorting.scene import scene
+
+        return scene(self, example, predictions)

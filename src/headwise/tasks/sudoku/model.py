@@ -7,6 +7,7 @@ Legend: B batch, N side, L = N * N tokens in the order of rows, D width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +18,7 @@ from headwise.models.sizes import ModelConfig
 from headwise.routing.layout import Layout
 from headwise.tasks.base import Batch, Shift, Task
 from headwise.tasks.losses import cross_entropy
+from headwise.tasks.scenes import Example, Scene
 from headwise.tasks.sudoku import metrics
 from headwise.tasks.sudoku.board import board
 from headwise.tasks.sudoku.config import SudokuConfig
@@ -185,3 +187,15 @@ class SudokuTask(Task):
         """bool [B, L]."""
         blank = batch["clues"] == 0
         return torch.ones_like(blank) if self.config.asked == "all" else blank
+
+    def scene(self, example: Example, predictions: Sequence[Any]) -> Scene:
+        """See `sudoku.scene`."""
+        from headwise.tasks.sudoku.scene import scene
+
+        return scene(self, example, predictions)
+
+    def from_text(self, text: str) -> Example:
+        """See `sudoku.scene`."""
+        from headwise.tasks.sudoku.scene import typed
+
+        return typed(self, text)

@@ -9,6 +9,7 @@ Legend: B batch, N nodes, K relations, T the most hops, L = N or N + T tokens, D
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from headwise.models.refusals import TaskFacts
 from headwise.routing.layout import Layout
 from headwise.tasks.base import Batch, Shift, Task
+from headwise.tasks.scenes import Example, Scene
 from headwise.tasks.walk import metrics
 from headwise.tasks.walk.config import WalkConfig
 from headwise.tasks.walk.graphs import edges_of
@@ -207,3 +209,9 @@ class WalkTask(Task):
         if self.config.many:
             return (prediction > 0).long()
         return F.one_hot(prediction.argmax(1), prediction.shape[1])
+
+    def scene(self, example: Example, predictions: Sequence[Any]) -> Scene:
+        """See `walk.scene`."""
+        from headwise.tasks.walk.scene import scene
+
+        return scene(self, example, predictions)
