@@ -39,6 +39,8 @@ ROOMS = {
     "claims": FILES,
     "report": FILES | {"comparison", "scaling", "ladder", "control", "sweep", "ood", "thinking"},
     "bench": FILES,
+    "export": FILES,
+    "playground": FILES | {"export"},
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 NUMERIC = {"torch", "numpy"}
