@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headwise.errors import InputError
+from headwise.errors import InputError, in_a_line
 from headwise.files import make_folder, writing
 from headwise.lab.export.graph import AFTER, LOGIT, TAKEN, Graph, OneStep, Pace, Unrolled, outputs, question, state_of
 from headwise.lab.export.refusals import refuse
@@ -90,7 +90,7 @@ def export(
         batches = [data.split("test").batch(torch.arange(min(rows, len(data.split("test"))))) for rows in ROWS]
         say("tracing the model" + ("" if steps is None else f", {steps} steps unrolled"))
         made = traced(model, batches[0], changed, steps)
-        batches += others(changed, facts, run, batches[0], made.graph.names)
+        batches += other_sizes(changed, facts, batches[0], made.graph.names)
         say(f"comparing with torch on {len(batches)} batches")
         compared = compare(made, batches)
     make_folder(output.parent)
@@ -171,7 +171,7 @@ def onnx_of(graph: Graph, tensors: Sequence[Tensor], names: Sequence[str], about
     """The file's content. Every size that the model does not fix is left open; the first of an input is `batch`."""
     import onnx
 
-    auto = tuple({place: torch.export.Dim.AUTO for place in range(tensor.dim())} for tensor in tensors)
+    auto = tuple(dict.fromkeys(range(tensor.dim()), torch.export.Dim.AUTO) for tensor in tensors)
     with quiet():
         traced = torch.export.export(graph, tuple(tensors), dynamic_shapes=(auto,), strict=False)
         program = torch.onnx.export(
@@ -231,7 +231,7 @@ def quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def others(config: RunConfig, facts: dict[str, Any], run: Path, batch: Batch, names: Sequence[str]) -> list[Batch]:
+def other_sizes(config: RunConfig, facts: dict[str, Any], batch: Batch, names: Sequence[str]) -> list[Batch]:
     """Batches of other sizes, two at most, along the axes on which the task's examples can leave those trained on."""
     found: list[Batch] = []
     own = [batch[name].shape[1:] for name in names]
@@ -240,7 +240,7 @@ def others(config: RunConfig, facts: dict[str, Any], run: Path, batch: Batch, na
         for value in shift.values[:2]:
             try:
                 data = data_of(RunConfig.from_plain(overridden(plain, {"task": shift.settings(value)})))
-                adopt(data, facts, run)
+                data.adopt(facts)
                 other = data.split("test").batch(torch.arange(ROWS[1]))
             except (InputError, ValueError, IndexError):
                 continue  # weights of one size, or nothing of that kind
@@ -261,7 +261,10 @@ def compare(made: Exported, batches: Sequence[Batch]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(made.content)
-        session = runtime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        onnxruntime = runtime()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what fails is raised
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     found = []
     for batch in batches:
         sizes = {name: list(batch[name].shape) for name in made.graph.names}
@@ -273,8 +276,8 @@ def compare(made: Exported, batches: Sequence[Batch]) -> list[dict[str, Any]]:
             steps = made.about["steps"] * count
             if not difference <= TOLERANCE:
                 raise DisagreementError(
-                    f"ONNX Runtime and torch differ by {difference:.1e}, more than {TOLERANCE:g}, after {steps} steps at "
-                    f"{sizes}; nothing was written"
+                    f"ONNX Runtime and torch differ by {difference:.1e}, more than {TOLERANCE:g}, after {steps} steps "
+                    f"at {sizes}; nothing was written"
                 )
             found.append({"sizes": sizes, "steps": steps, "difference": difference})
     return found
@@ -307,7 +310,11 @@ def in_runtime(session: Any, graph: Graph, batch: Batch, count: int = 1) -> dict
         given[TAKEN] = torch.zeros(rows, dtype=torch.int64)
     found: dict[str, Tensor] = {}
     for _ in range(count):
-        arrays = session.run(names, {name: given[name].numpy() for name in inputs})
+        try:
+            arrays = session.run(names, {name: given[name].numpy() for name in inputs})
+        except Exception as error:  # onnxruntime has a class for each of its codes, below none of their own
+            sizes = {name: list(given[name].shape) for name in inputs}
+            raise DisagreementError(f"ONNX Runtime fails at {sizes}, nothing was written: {in_a_line(error)}") from error
         found = dict(zip(names, map(torch.from_numpy, arrays), strict=True))
         given |= {name.removeprefix(AFTER): part for name, part in found.items() if name.startswith(AFTER)}
     return found

@@ -53,6 +53,6 @@ def refusals(task: type[Task], arm: Arm, steps: int | None) -> Iterator[str]:
         )
     if arm.refinement.initial_state.draws:
         yield (
-            "arm.refinement.initial_state=random: draws its start with whole numbers of 64 bits that wrap around, which "
-            "ONNX does not define; export a run with initial_state=embedding or fixed"
+            "arm.refinement.initial_state=random: draws its start with whole numbers of 64 bits that wrap around, "
+            "which ONNX does not define; export a run with initial_state=embedding or fixed"
         )
