@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from headwise.errors import InputError
-from headwise.lab.export.graph import OneStep, Pace, Unrolled, question
+from headwise.lab.export.graph import OneStep, Pace, Unrolled, question, state_of
 from headwise.lab.export.onnx_file import in_torch
 from headwise.lab.export.refusals import refusals
 from headwise.laws.arms import arms, fitted
@@ -38,9 +38,7 @@ def model_of(arm: Arm) -> tuple[TaskModel, Batch]:
 
 
 def step_of(model: TaskModel, batch: Batch, arm: Arm) -> OneStep:
-    with torch.no_grad():
-        carry = model(batch).carry
-    return OneStep(model, question(model, batch), Pace.of(arm).times(1, arm.refinement), carry)
+    return OneStep(model, question(model, batch), Pace.of(arm).times(1, arm.refinement), batch)
 
 
 def rolled(graph: OneStep, batch: Batch, count: int, state: list[Tensor]) -> tuple[Tensor, ...]:
@@ -82,8 +80,6 @@ def test_steps_handed_on_are_the_loop(name: str) -> None:
 
 
 def _states(graph: OneStep, batch: Batch) -> list[Tensor]:
-    from headwise.lab.export.graph import state_of
-
     return [*state_of(graph.model(batch).carry).values()]
 
 

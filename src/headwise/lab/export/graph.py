@@ -152,14 +152,16 @@ class OneStep(Graph):
     """question, steps taken, state -> prediction, steps taken, state, and the judgement of a halting that judges.
 
     Args:
-        template: the carry of any earlier pass.
+        batch: any examples, to see what state there is.
     """
 
-    def __init__(self, model: TaskModel, names: Sequence[str], loop: RefinementConfig, template: Carry) -> None:
+    def __init__(self, model: TaskModel, names: Sequence[str], loop: RefinementConfig, batch: Batch) -> None:
         super().__init__(model, names, loop)
-        self.template, self.state = template, tuple(state_of(template))
         # Whoever runs the steps halts: here all examples take each of them
         self.judge, model.backbone.refiner.halting = model.backbone.refiner.halting, None
+        with torch.no_grad():
+            self.template: Carry = model(batch).carry  # what in it is no tensor is the same after every step
+        self.state = tuple(state_of(self.template))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         asked, (taken, *state) = tensors[: len(self.names)], tensors[len(self.names) :]

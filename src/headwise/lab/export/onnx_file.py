@@ -138,9 +138,8 @@ def traced(model: TaskModel, batch: Batch, config: RunConfig, steps: int | None)
         about |= {"form": "unrolled", "steps": steps}
     else:
         pace, halting = Pace.of(config.arm), config.arm.halting
-        carry = model(batch).carry
-        graph = OneStep(model, names, pace.times(1, config.arm.refinement), carry)
-        state = [torch.zeros_like(part) for part in state_of(carry).values()]
+        graph = OneStep(model, names, pace.times(1, config.arm.refinement), batch)
+        state = [torch.zeros_like(part) for part in state_of(graph.template).values()]
         tensors += [torch.zeros(len(tensors[0]), dtype=torch.int64), *state]
         about |= {"form": "one_step", "steps": pace.in_all, "steps_trained": config.arm.refinement.steps_in_all}
         about |= {"state": [*graph.state]} | ({"halting_level": halting.level} if halting.judges else {})
@@ -173,13 +172,18 @@ def onnx_of(graph: Graph, tensors: Sequence[Tensor], names: Sequence[str], about
 
     auto = tuple(dict.fromkeys(range(tensor.dim()), torch.export.Dim.AUTO) for tensor in tensors)
     with quiet():
-        traced = torch.export.export(graph, tuple(tensors), dynamic_shapes=(auto,), strict=False)
         program = torch.onnx.export(
-            traced, dynamo=True, input_names=list(names), output_names=list(about["outputs"]), verbose=False
+            graph,
+            tuple(tensors),
+            dynamo=True,
+            input_names=list(names),
+            output_names=list(about["outputs"]),
+            dynamic_shapes=(auto,),
+            verbose=False,
         )
     assert program is not None
-    proto = program.model_proto
-    given = [node.meta["val"].shape for node in traced.graph.nodes if node.op == "placeholder"][-len(names) :]
+    proto, nodes = program.model_proto, program.exported_program.graph.nodes
+    given = [node.meta["val"].shape for node in nodes if node.op == "placeholder"][-len(names) :]
     _name_sizes(proto, dict(zip(names, given, strict=True)))
     unused = {tensor.name for tensor in proto.graph.input} - {name for node in proto.graph.node for name in node.input}
     for tensor in [tensor for tensor in proto.graph.input if tensor.name in unused]:
@@ -207,8 +211,8 @@ def _name_sizes(proto: Any, given: Mapping[str, Sequence[Any]]) -> None:
                 names.setdefault(str(size), f"{tensor.name}_{place}" if place else "batch")
     for tensor in proto.graph.input:
         for dim, size in zip(tensor.type.tensor_type.shape.dim, given[tensor.name], strict=True):
-            if isinstance(size, int):
-                dim.dim_value = size
+            if str(size).isdigit():  # a symbol that was found to have one value is still a symbol
+                dim.dim_value = int(size)
             else:
                 dim.dim_param = str(size)
     for tensor in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
@@ -314,7 +318,9 @@ def in_runtime(session: Any, graph: Graph, batch: Batch, count: int = 1) -> dict
             arrays = session.run(names, {name: given[name].numpy() for name in inputs})
         except Exception as error:  # onnxruntime has a class for each of its codes, below none of their own
             sizes = {name: list(given[name].shape) for name in inputs}
-            raise DisagreementError(f"ONNX Runtime fails at {sizes}, nothing was written: {in_a_line(error)}") from error
+            raise DisagreementError(
+                f"ONNX Runtime fails at {sizes}, nothing was written: {in_a_line(error)}"
+            ) from error
         found = dict(zip(names, map(torch.from_numpy, arrays), strict=True))
         given |= {name.removeprefix(AFTER): part for name, part in found.items() if name.startswith(AFTER)}
     return found

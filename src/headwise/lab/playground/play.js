@@ -33,7 +33,7 @@ async function tick() {
   if (!playing) return;
   if (at >= number("steps")) return toggle(false);
   const began = performance.now(), now = version;
-  await forward();
+  await forward().catch(fail);
   if (now === version && playing) timer = setTimeout(tick, Math.max(0, 1000 / number("speed") - (performance.now() - began)));
 }
 
@@ -91,6 +91,7 @@ async function choose(about) {
 }
 
 function fail(error) {
+  toggle(false);
   $("status").dataset.state = "failed";
   $("status").textContent = `The model could not be run: ${error.message || error}`;
 }
