@@ -1,4 +1,4 @@
-"""Exports every arm on every task, one step at a time, and compares ONNX Runtime with torch: each agrees, or is refused.
+"""Exports every arm on every task, a step at a time, and compares ONNX Runtime with torch: it agrees, or is refused.
 
     python -m tests.drivers.exports [--only maze,sudoku] [--arms hrm,trm] [--steps 6]
 

@@ -1,4 +1,4 @@
-"""A step that hands its state on, as often as it is applied, is the loop; for every arm, in torch, to double precision."""
+"""A step that hands its state on, as often as it is applied, is the loop; for every arm, in double precision."""
 
 from dataclasses import replace
 from typing import Any

@@ -95,7 +95,7 @@ def test_steps_are_taken_one_by_one_gone_back_to_and_beyond_those_trained(page: 
     assert page.page.evaluate("playground.step") == 3
     page.page.get_by_role("button", name="One step forward").click()
     page.page.wait_for_function("playground.step === 4")
-    page.page.get_by_role("slider", name="Steps").fill("6")
+    page.page.get_by_role("slider", name="Steps to take").fill("6")
     page.page.get_by_role("button", name="Play").click()
     page.after(6)
     assert step.input_value() == "6"

@@ -134,12 +134,14 @@ export class Maze {
       const [x, y] = at(cell);
       return part("rect", { class: "cell", x, y, width: 1, height: 1, "fill-opacity": 0 });
     });
-    for (let cell = 0; cell < N * N; cell++) {
-      const [x, y] = at(cell);
-      const line = (open, x1, y1, x2, y2) => part("line", { class: open ? "none" : "wall", x1, y1, x2, y2 });
-      if (x + 1 < N) line(this.open[4 * cell + 1], x + 1, y, x + 1, y + 1);
-      if (y + 1 < N) line(this.open[4 * cell + 2], x, y + 1, x + 1, y + 1);
-    }
+    const sides = [...Array(N * N).keys()].flatMap((cell) => {
+      const [x, y] = at(cell), found = [];
+      if (x + 1 < N) found.push([this.open[4 * cell + 1], { x1: x + 1, y1: y, x2: x + 1, y2: y + 1 }]);
+      if (y + 1 < N) found.push([this.open[4 * cell + 2], { x1: x, y1: y + 1, x2: x + 1, y2: y + 1 }]);
+      return found;
+    });
+    for (const [open, line] of sides) if (open) part("line", { class: "none", ...line });
+    for (const [open, line] of sides) if (!open) part("line", { class: "wall", ...line });
     part("rect", { class: "wall", x: 0, y: 0, width: N, height: N, fill: "none" });
     for (const [cell, name] of [[this.start, "start"], [this.goal, "goal"]]) {
       const [x, y] = at(cell);
@@ -201,7 +203,7 @@ export class Maze {
         this.setPassage(this.cursor, direction, !this.open[4 * this.cursor + direction]);
         return this.edited();
       }
-      this.cursor = Math.max(this.beside(this.cursor, direction), -1) < 0 ? this.cursor : this.beside(this.cursor, direction);
+      if (this.beside(this.cursor, direction) >= 0) this.cursor = this.beside(this.cursor, direction);
       this.draw();
     } else if (letter && this.cursor !== this.start && this.cursor !== this.goal) {
       this[letter] = this.cursor;
