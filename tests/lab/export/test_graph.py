@@ -46,7 +46,7 @@ def rolled(graph: OneStep, batch: Batch, count: int, state: list[Tensor]) -> tup
     found: tuple[Tensor, ...] = (*state,)
     taken = torch.zeros(len(batch["start"]), dtype=torch.int64)
     for _ in range(count):
-        out = graph(*(batch[name] for name in graph.names), taken, *found)
+        out = graph([*(batch[name] for name in graph.names), taken, *found])
         taken, found = out[1], out[2 : 2 + len(graph.state)]
     return out
 
@@ -91,10 +91,10 @@ def test_examples_at_different_steps_go_through_one_graph() -> None:
     graph = step_of(model, batch, arm)
     asked = [batch[name] for name in graph.names]
     zeros = [torch.zeros_like(part) for part in _states(graph, batch)]
-    first = graph(*asked, torch.zeros(3, dtype=torch.int64), *zeros)
+    first = graph([*asked, torch.zeros(3, dtype=torch.int64), *zeros])
     taken = first[1] * torch.tensor([1, 0, 1])
-    mixed = graph(*asked, taken, *first[2 : 2 + len(graph.state)])
-    second = graph(*asked, first[1], *first[2 : 2 + len(graph.state)])
+    mixed = graph([*asked, taken, *first[2 : 2 + len(graph.state)]])
+    second = graph([*asked, first[1], *first[2 : 2 + len(graph.state)]])
     torch.testing.assert_close(mixed[0][[0, 2]], second[0][[0, 2]])
     torch.testing.assert_close(mixed[0][1], first[0][1])
 
@@ -164,4 +164,4 @@ def test_unrolled_steps_are_an_evaluation_with_so_many() -> None:
     model.backbone.refiner.config = replace(arm.refinement, steps=9)
     expected = model.task.read_out(model(batch).states[-1], batch)
     graph = Unrolled(model, names, Pace(9).times(1, arm.refinement))
-    torch.testing.assert_close(graph(*(batch[name] for name in names))[0], expected)
+    torch.testing.assert_close(graph([batch[name] for name in names])[0], expected)

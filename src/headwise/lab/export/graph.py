@@ -143,7 +143,7 @@ class Graph(nn.Module):
 class Unrolled(Graph):
     """question -> prediction, after all steps of the loop."""
 
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         batch = self._batch(tensors)
         return tuple(outputs(self.model.task.read_out(self.model(batch).states[-1], batch)).values())
 
@@ -163,7 +163,7 @@ class OneStep(Graph):
             self.template: Carry = model(batch).carry  # what in it is no tensor is the same after every step
         self.state = tuple(state_of(self.template))
 
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         asked, (taken, *state) = tensors[: len(self.names)], tensors[len(self.names) :]
         batch = self._batch(asked)
         carry = _carry_of(self.template, dict(zip(self.state, state, strict=True)), taken)

@@ -172,18 +172,13 @@ def onnx_of(graph: Graph, tensors: Sequence[Tensor], names: Sequence[str], about
 
     auto = tuple(dict.fromkeys(range(tensor.dim()), torch.export.Dim.AUTO) for tensor in tensors)
     with quiet():
+        traced = torch.export.export(graph, (tuple(tensors),), dynamic_shapes=(auto,), strict=False)
         program = torch.onnx.export(
-            graph,
-            tuple(tensors),
-            dynamo=True,
-            input_names=list(names),
-            output_names=list(about["outputs"]),
-            dynamic_shapes=(auto,),
-            verbose=False,
+            traced, dynamo=True, input_names=list(names), output_names=list(about["outputs"]), verbose=False
         )
     assert program is not None
-    proto, nodes = program.model_proto, program.exported_program.graph.nodes
-    given = [node.meta["val"].shape for node in nodes if node.op == "placeholder"][-len(names) :]
+    proto = program.model_proto
+    given = [node.meta["val"].shape for node in traced.graph.nodes if node.op == "placeholder"][-len(names) :]
     _name_sizes(proto, dict(zip(names, given, strict=True)))
     unused = {tensor.name for tensor in proto.graph.input} - {name for node in proto.graph.node for name in node.input}
     for tensor in [tensor for tensor in proto.graph.input if tensor.name in unused]:

@@ -106,7 +106,7 @@ export class Maze {
     tools.addEventListener("change", (event) => event.target.name === "tool" && (this.tool = event.target.value));
     if (this.about.sizes.length > 1) {
       const [least, most] = this.about.sizes;
-      tools.insertAdjacentHTML("beforeend", `<label class="row">Cells on a side <output>${this.size}</output><input id="size" type="range" min="${least}" max="${most}" value="${this.size}"></label>`);
+      tools.insertAdjacentHTML("beforeend", `<label class="row" for="size">Cells on a side <output>${this.size}</output><input id="size" type="range" min="${least}" max="${most}" value="${this.size}"></label>`);
       const size = tools.querySelector("#size");
       size.addEventListener("input", () => {
         this.size = Number(size.value);
