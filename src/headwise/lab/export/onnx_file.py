@@ -173,6 +173,8 @@ def onnx_of(graph: Graph, tensors: Sequence[Tensor], names: Sequence[str], about
     auto = tuple(dict.fromkeys(range(tensor.dim()), torch.export.Dim.AUTO) for tensor in tensors)
     with quiet():
         traced = torch.export.export(graph, (tuple(tensors),), dynamic_shapes=(auto,), strict=False)
+        # Guards on sizes (no longer than the context, say), which the conversion, having no use for them, fails on
+        traced._guards_code = []
         program = torch.onnx.export(
             traced, dynamo=True, input_names=list(names), output_names=list(about["outputs"]), verbose=False
         )
