@@ -46,9 +46,9 @@ def test_a_wall_that_is_drawn_is_a_wall_for_the_model_which_answers_as_torch_doe
 ) -> None:
     page.page.get_by_role("button", name="Clear").click()
     page.page.mouse.click(*point(page, 2.0, 1.5))  # between columns 2 and 3 of row 2
-    page.page.get_by_text("start", exact=True).click()
+    page.page.get_by_role("radio", name="start").check()
     page.page.mouse.click(*point(page, 0.5, 0.5))
-    page.page.get_by_text("goal", exact=True).click()
+    page.page.get_by_role("radio", name="goal").check()
     page.page.mouse.click(*point(page, 4.5, 3.5))
     page.after(4)
 
