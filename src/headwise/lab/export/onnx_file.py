@@ -29,7 +29,7 @@ from headwise.training.config import RunConfig
 from headwise.training.evaluation import adopt, overridden, restored, saved
 
 TOLERANCE = 1e-4
-"""Of the largest difference, beside the largest number of an output where that is above 1."""
+"""The largest difference that is taken for none, in units of the largest number of an output if that is above 1."""
 COUNTS = (1, 2, 4)
 """Steps of the graph after which a step model is compared with the loop in torch."""
 ROWS = (3, 2)

@@ -18,7 +18,7 @@ SOURCES = Path(__file__).parent
 PAGE = ("index.html", "style.css", "play.js", "model.js", "maze.js", "sudoku.js")
 PACKAGE = ("package.json", "package-lock.json")
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-"""Of the package onnxruntime-web: the smallest build, which computes on the processor."""
+"""What is taken of the package onnxruntime-web: its smallest build, which computes on the processor."""
 MODELS = "models.json"
 
 
