@@ -176,7 +176,12 @@ def onnx_of(graph: Graph, tensors: Sequence[Tensor], names: Sequence[str], about
         # Guards on sizes (no longer than the context, say), which the conversion, having no use for them, fails on
         traced._guards_code = []
         program = torch.onnx.export(
-            traced, dynamo=True, input_names=list(names), output_names=list(about["outputs"]), verbose=False
+            traced,
+            dynamo=True,
+            input_names=list(names),
+            output_names=list(about["outputs"]),
+            custom_translation_table={torch.ops.aten.sort.stable: _sorted},
+            verbose=False,
         )
     assert program is not None
     proto = program.model_proto
@@ -193,6 +198,14 @@ def onnx_of(graph: Graph, tensors: Sequence[Tensor], names: Sequence[str], about
     onnx.checker.check_model(proto)
     content: bytes = proto.SerializeToString()
     return content
+
+
+def _sorted(x: Any, *, stable: bool, dim: int = -1, descending: bool = False) -> Any:
+    """A stable sort, which the exporter lacks: as many of the largest as there are, ties in the order of places."""
+    from onnxscript import opset18
+
+    count = opset18.Gather(opset18.Shape(x), opset18.Constant(value_ints=[dim]))
+    return opset18.TopK(x, count, axis=dim, largest=int(descending), sorted=1)
 
 
 def _name_sizes(proto: Any, given: Mapping[str, Sequence[Any]]) -> None:
