@@ -2,9 +2,10 @@
 #             and a page on which two of the models are watched at work
 # make test   the tests          make lint   formatting, lint and types
 # make weights   the wheel of trained models, dist/headwise_weights-*.whl: what is not in WEIGHTS_RUNS is trained, for hours
+# make playground   a page on which two small models, trained here in some minutes, solve puzzles in the browser
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
-.PHONY: demo test lint weights install install-dev
+.PHONY: demo test lint weights playground install install-dev
 
 SHELL := /bin/bash
 VENV := .venv
@@ -19,6 +20,9 @@ CONTROL_SETTINGS ?=
 WEIGHTS_RUNS ?= weights/runs
 # Further words for `headwise weights`, e.g. only_finished=true, or quick=true for a try
 WEIGHTS_SETTINGS ?=
+PLAY_OUTPUT ?= site/play
+PLAY_RUNS ?= runs/playground
+PLAY_SETTINGS ?=
 # The first interpreter that runs and is new enough; set PYTHON to choose one
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
@@ -41,6 +45,16 @@ weights: install
 	$(BIN)/headwise weights runs=$(WEIGHTS_RUNS) output=weights/headwise_weights $(WEIGHTS_SETTINGS)
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist ./weights
 	@ls -l dist/headwise_weights-*.whl
+
+# Runs that are there are taken as they are. Weights that know no size but offsets solve mazes of other sizes, too
+playground: install-dev
+	test -d $(PLAY_RUNS)/sudoku || $(BIN)/headwise train task=sudoku_4 arm=looped training.updates=120 training.validate_every=60 \
+		$(PLAY_SETTINGS) output=$(PLAY_RUNS)/sudoku
+	test -d $(PLAY_RUNS)/maze || $(BIN)/headwise train task=maze task.size=6 task.min_path_length=8 task.positions=relative arm=looped \
+		model.relative=5 model.width=64 model.heads=4 model.ffn=128 model.structural_heads=2 arm.refinement.steps=12 \
+		arm.refinement.supervision=uniform training.updates=250 training.schedule=linear training.preset.lr=0.003 \
+		$(PLAY_SETTINGS) output=$(PLAY_RUNS)/maze
+	$(BIN)/headwise playground maze=$$(echo $(PLAY_RUNS)/maze/*/) sudoku=$$(echo $(PLAY_RUNS)/sudoku/*/) output=$(PLAY_OUTPUT)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -41,6 +41,8 @@ ROOMS = {
     "show": FILES,
     "report": FILES | {"comparison", "scaling", "ladder", "control", "sweep", "ood", "thinking", "show"},
     "bench": FILES,
+    "export": FILES,
+    "playground": FILES | {"export"},
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 NUMERIC = {"torch", "numpy"}

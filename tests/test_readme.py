@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "docs/integration.md", "docs/extending.md", "docs/terminal.md"]
+DOCUMENTS = ["README.md", "docs/integration.md", "docs/extending.md", "docs/terminal.md", "docs/export.md"]
 DOCS = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("docs/*.md")]
 RUNNABLE = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 BLOCK = re.compile(

@@ -28,6 +28,8 @@ OWN = {
     "doctor": "headwise.commands.doctor",
     "heads": "headwise.commands.heads",
     "report": "headwise.commands.report",
+    "export": "headwise.commands.export",
+    "playground": "headwise.commands.playground",
     "bench": "headwise.commands.bench",
     "prune": "headwise.commands.prune",
     "weights": "headwise.commands.weights",

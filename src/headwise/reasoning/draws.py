@@ -44,7 +44,7 @@ def normal(keys: Tensor, draw: int | Tensor, places: Tensor, width: int) -> Tens
     high, low = ((half.float() + 0.5) * 2**-32 for half in (bits >> 32 & _LOW, bits & _LOW))  # in (0, 1]
     radius, angle = (-2 * high.log()).sqrt(), 2 * math.pi * low
     both = torch.stack([radius * angle.cos(), radius * angle.sin()], -1)  # [B, L * D/2, 2]
-    return both.view(len(keys), -1, 2 * pairs)[..., :width]
+    return both.view(keys.shape[0], -1, 2 * pairs)[..., :width]
 
 
 def places_of(padding: Tensor | None, like: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class RelativeBias(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """Positions int64 [L, 2] to bias [1, H, L, L], query by key."""
-        length, side = len(positions), 2 * self.radius + 1
+        length, side = positions.shape[0], 2 * self.radius + 1  # `len` would be a constant of an exported graph
         offset = (positions[None, :] - positions[:, None]).clamp(-self.radius, self.radius) + self.radius  # [L, L, 2]
         entry = offset[..., 0] * side + offset[..., 1]
         return self.table.flatten(1).index_select(1, entry.flatten()).view(1, -1, length, length)
@@ -135,7 +135,7 @@ def mask_of(layout: Layout, heads: int, along: Sequence[str], bias: Tensor | Non
     attention = None if layout.padding is None else layout.padding[:, None, None, :]  # [B, 1, 1, L]
     if along:
         seen = [layout.relations[name] for name in along]
-        most = max(map(len, seen))  # of B and 1
+        most = max(relation.shape[0] for relation in seen)  # of B and 1
         near = torch.stack([relation.expand(most, -1, -1) for relation in seen], 1)  # [B|1, S, L, L]
         near = near if attention is None else near & attention
         B, S, L = near.shape[:3]

@@ -156,4 +156,5 @@ def neighbours(batch: Batch) -> Tensor:
 
 
 def _side(batch: Batch) -> int:
-    return int(batch["open"].shape[1])
+    side: int = batch["open"].shape[1]  # as it is: a graph of any size is traced with a symbol for it
+    return side

@@ -113,7 +113,7 @@ class ConvolutionalEncoder(nn.Module):
 
     def forward(self, seen: Tensor, side: int) -> Tensor:
         """Bits [B, L, 6] of mazes of N x N to what is added, [B, L, D] or, of a summary alone, [B, 1, D]."""
-        image = seen.mT.reshape(len(seen), BITS, side, side)
+        image = seen.mT.reshape(seen.shape[0], BITS, side, side)
         for layer in self.layers:
             image = F.gelu(layer(image))
         found = image.flatten(2).mT  # [B, L, F]

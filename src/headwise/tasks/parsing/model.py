@@ -66,7 +66,7 @@ class Biaffine(nn.Module):
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Scores:
         words = self.dropout(hidden)
-        candidates = torch.cat([self.root.expand(len(hidden), 1, -1).to(words.dtype), words], 1)  # [B, L + 1, D]
+        candidates = torch.cat([self.root.expand(hidden.shape[0], 1, -1).to(words.dtype), words], 1)  # [B, L + 1, D]
         arcs = self.arcs(words, candidates)
         # No softmax or tree search in half precision; double stays double, for finite differences
         arcs = arcs.to(torch.promote_types(arcs.dtype, torch.float32))

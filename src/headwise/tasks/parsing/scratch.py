@@ -193,7 +193,7 @@ class Characters(nn.Module):
     def forward(self, types: Tensor, characters: Tensor) -> Tensor:
         """Numbers of forms [B, L] and their characters [B, L, C] to features [B, L, width]; each form once."""
         different, places = torch.unique(types, return_inverse=True)  # [U], [B, L]
-        first = torch.zeros(len(different), dtype=torch.long, device=types.device)
+        first = torch.zeros(different.shape[0], dtype=torch.long, device=types.device)
         first.scatter_(0, places.flatten(), torch.arange(types.numel(), device=types.device))
         spelled = characters.flatten(0, 1)[first]  # [U, C]
         beyond = spelled == PADDING

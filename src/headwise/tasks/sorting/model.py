@@ -50,7 +50,7 @@ class Hints(nn.Module):
 
     def forward(self, batch: Batch, codes: Tensor) -> Tensor:
         """Hints [B, h, 2] with outcomes [B, h], and codes [B, n, CODES], to tokens [B, h, D]."""
-        row = torch.arange(len(codes), device=codes.device)[:, None]
+        row = torch.arange(codes.shape[0], device=codes.device)[:, None]
         low, high = smaller_larger(batch)
         tokens: Tensor = self.smaller(codes[row, low]) + self.larger(codes[row, high])
         return tokens

@@ -1,0 +1,1 @@
+"""A page on which models solve puzzles in the browser, live."""
