@@ -1,8 +1,9 @@
 # make demo   the only set-up: a .venv, the package, then a small comparison and the lab's own control, with their reports
 # make test   the tests          make lint   formatting, lint and types
+# make docs   the documentation, into site/      make site   that and whatever else belongs to the site
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
-.PHONY: demo test lint install install-dev
+.PHONY: demo test lint docs site install install-dev install-docs
 
 SHELL := /bin/bash
 VENV := .venv
@@ -30,8 +31,16 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The variable silences a notice about other releases of mkdocs, which the bounds in pyproject.toml leave out
+docs: install-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "open site/index.html"
+
+site: docs
+
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
+install-docs: $(VENV)/.installed-docs
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "headwise needs Python 3.11 or newer (with venv); set PYTHON=/path/to/python" >&2; exit 1; }
@@ -44,4 +53,8 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: pyproject.toml $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e '.[docs]'
 	@touch $@

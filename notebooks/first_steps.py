@@ -15,16 +15,15 @@
 # %% [markdown]
 # # First steps: train a model that refines its answer, and watch it
 #
-# A transformer reads its tokens once. A *looped* one applies the same block again and again: its answer is drafted, read,
-# and improved. A *routed* one chooses, at each of these steps, which attention heads to use. This notebook trains three
-# such models on a task of seconds, asks how many steps they need, and looks at the gates of the third.
+# A transformer reads its tokens once. A *looped* one applies the same block again and again: its answer is drafted,
+# read, and improved. A *routed* one chooses, at each of these steps, which attention heads to use. This notebook
+# trains three such models on a task of seconds, asks how many steps they need, and looks at the gates of the third.
 #
 # % [markdown]
 # On Colab choose a GPU under Runtime, Change runtime type. The first cell installs headwise where it is not there yet.
 
 # %
 import importlib.util
-import os
 import subprocess
 import sys
 
@@ -55,9 +54,9 @@ print(run.training.updates, "updates of", run.training.batch_size)
 # %% [markdown]
 # ## Three arms
 #
-# An *arm* is one choice of router, gate function, controller, halting and refinement. `baseline` is a plain transformer
-# of one block, `looped` applies the block six times, and `hrm_token` also has a recurrent controller and routers that
-# weigh the heads of each token at each step. Everything else is the same: data, seed, updates.
+# An *arm* is one choice of router, gate function, controller, halting and refinement. `baseline` is a plain
+# transformer of one block, `looped` applies the block six times, and `hrm_token` also has a recurrent controller and
+# routers that weigh the heads of each token at each step. Everything else is the same: data, seed, updates.
 
 # %%
 runs = {}
@@ -67,12 +66,14 @@ for arm in ("baseline", "looped", "hrm_token"):
     print(f"{arm:10} rank tau {runs[arm].summary['value']:.3f}")
 
 # %% [markdown]
-# The score is Kendall's tau between the true order and the predicted one: 1 is the right order, 0 a random one. One seed
-# shows what an arm *can* do; which of two arms is better takes several, and `headwise compare` says when they are enough.
+# The score is Kendall's tau between the true order and the predicted one: 1 is the right order, 0 a random one. One
+# seed shows what an arm *can* do; which of two arms is better takes several, and `headwise compare` says when they
+# are enough.
 #
 # ## How many steps does it take?
 #
-# The weights of the loop, with fewer and with more steps than the six that they were trained with. Nothing is trained here.
+# The weights of the loop, with fewer and with more steps than the six that they were trained with. Nothing is trained
+# here.
 
 # %%
 STEPS = [2, 3, 4, 6, 8]

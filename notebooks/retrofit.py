@@ -15,9 +15,10 @@
 # %% [markdown]
 # # Routers in a pretrained model
 #
-# A language model that somebody trained uses all of its heads for every token. Does each token need them? This notebook puts
-# a router into every attention layer of a pretrained model, fits the routers in one pass without any gradient, and measures
-# what the model loses when each token keeps only a share of its heads, chosen by them or at random.
+# A language model that somebody trained uses all of its heads for every token. Does each token need them? This
+# notebook puts a router into every attention layer of a pretrained model, fits the routers in one pass without any
+# gradient, and measures what the model loses when each token keeps only a share of its heads, chosen by them or at
+# random.
 #
 # % [markdown]
 # On Colab choose a GPU under Runtime, Change runtime type. The first cell installs headwise where it is not there yet.
@@ -49,8 +50,8 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 # %% [markdown]
 # ## A model and a text
 #
-# Any English text will do; here it is what Python says of its own modules, which every machine has. The first half fits the
-# routers, the second half is scored.
+# Any English text will do; here it is what Python says of its own modules, which every machine has. The first half
+# fits the routers, the second half is scored.
 
 # %%
 import inspect
@@ -63,7 +64,9 @@ known = {module.name for module in pkgutil.iter_modules()}
 texts = []
 for name in NAMES:
     members = vars(import_module(name)).values() if name in known else ()
-    texts += [inspect.cleandoc(member.__doc__) for member in members if isinstance(getattr(member, "__doc__", None), str)]
+    texts += [
+        inspect.cleandoc(member.__doc__) for member in members if isinstance(getattr(member, "__doc__", None), str)
+    ]
 text = "\n\n".join(dict.fromkeys(texts))
 print(len(text), "characters")
 
@@ -88,8 +91,8 @@ print(f"{untouched:.3f} nats a token")
 # %% [markdown]
 # ## Routers, at first without any effect
 #
-# After the retrofit the model is what it was, bit for bit: a test holds that for 22 architectures. It stays an object of its
-# own class, and generates, trains and saves as before.
+# After the retrofit the model is what it was, bit for bit: a test holds that for 22 architectures. It stays an object
+# of its own class, and generates, trains and saves as before.
 
 # %%
 arm = headwise.Arm(router=headwise.LearnedRouter(), gate=headwise.Unit())
@@ -121,8 +124,8 @@ for share in SHARES:
     print(f"{share:4.0%} of the heads:", {name: round(values[-1], 3) for name, values in added.items()}, "nats added")
 
 # %% [markdown]
-# The same masks for all blocks are a weak control: `headwise choices` puts the routers beside the best fixed choices and an
-# oracle as well, with intervals over texts.
+# The same masks for all blocks are a weak control: `headwise choices` puts the routers beside the best fixed choices
+# and an oracle as well, with intervals over texts.
 #
 # ## Which layers keep their heads?
 #
@@ -146,8 +149,8 @@ figure.savefig(OUTPUT / "retrofit.png", dpi=150)
 # %% [markdown]
 # ## And back
 #
-# `remove` gives the model back as it was. To keep the routers, tune them, leave heads out of the computation or cut them out
-# of the weights: [pretrained models](../docs/pretrained.md).
+# `remove` gives the model back as it was. To keep the routers, tune them, leave heads out of the computation or cut
+# them out of the weights: [pretrained models](../docs/pretrained.md).
 
 # %%
 retrofitted.remove()

@@ -15,9 +15,10 @@
 # %% [markdown]
 # # A router of your own
 #
-# A router reads a layer's input and gives every attention head a number; a gate function makes gates of them. This notebook
-# writes one: each head has a *prototype*, and a token opens the heads whose prototypes it resembles. Then the laws that
-# the shipped routers are tested on are run over it, and it is trained where it is known which head is right.
+# A router reads a layer's input and gives every attention head a number; a gate function makes gates of them. This
+# notebook writes one: each head has a *prototype*, and a token opens the heads whose prototypes it resembles. Then
+# the laws that the shipped routers are tested on are run over it, and it is trained where it is known which head is
+# right.
 #
 # % [markdown]
 # On Colab choose a GPU under Runtime, Change runtime type. The first cell installs headwise where it is not there yet.
@@ -88,8 +89,8 @@ class Prototypes(headwise.Scored):
 
 
 # %% [markdown]
-# It does not set `reads_context`, so that an arm with this router and a controller is refused: the controller would never
-# train.
+# It does not set `reads_context`, so that an arm with this router and a controller is refused: the controller would
+# never train.
 
 # %%
 loop = headwise.RefinementConfig(steps=3, injection="input")
@@ -104,8 +105,8 @@ except headwise.InputError as refused:
 # %% [markdown]
 # ## The laws
 #
-# Is the model plain attention while its gates are 1? Does every parameter get a gradient, and move? Does an example depend
-# on its batch? An empty list is what one wants to see. A mistake is planted to see that they look.
+# Is the model plain attention while its gates are 1? Does every parameter get a gradient, and move? Does an example
+# depend on its batch? An empty list is what one wants to see. A mistake is planted to see that they look.
 
 # %%
 from headwise.laws.walk import of_arm
@@ -121,9 +122,9 @@ Prototypes.logits = honest
 # %% [markdown]
 # ## Where the right head is known
 #
-# In the *walk* each of four heads sees along one relation of a graph, and an instruction says which relations to follow, two
-# in a row. So at each step one head is right. `looped` cannot choose; `looped_gated` has the router that comes along;
-# `oracle` is given the right head.
+# In the *walk* each of four heads sees along one relation of a graph, and an instruction says which relations to
+# follow, two in a row. So at each step one head is right. `looped` cannot choose; `looped_gated` has the router that
+# comes along; `oracle` is given the right head.
 
 # %%
 UPDATES = 20 if QUICK else 400
@@ -164,5 +165,5 @@ axes[2].set(title="Accuracy (dotted: a guess)", xlim=(0, 1))
 figure.savefig(OUTPUT / "router.png", dpi=150)
 
 # %% [markdown]
-# Gate functions, controllers, halting policies and recursions are registered in the same way, and all commands know what is
-# registered in a file by `--plugin`: [extending](../docs/extending.md).
+# Gate functions, controllers, halting policies and recursions are registered in the same way, and all commands know
+# what is registered in a file by `--plugin`: [extending](../docs/extending.md).

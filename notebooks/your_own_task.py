@@ -15,11 +15,13 @@
 # %% [markdown]
 # # A task of your own
 #
-# A task is a class: how a batch becomes vectors, how vectors become an answer, what the loss is and how right an answer
-# is. This notebook writes one from scratch, trains two arms on it with three seeds each, and asks what can be said.
+# A task is a class: how a batch becomes vectors, how vectors become an answer, what the loss is and how right an
+# answer is. This notebook writes one from scratch, trains two arms on it with three seeds each, and asks what can be
+# said.
 #
-# The task is **jumping**: each of eight cards names another card. Start at a card, go to the one that it names, and from there
-# to the one that *that* names. Where are you? One pass of attention follows one arrow, so a loop should help.
+# The task is **jumping**: each of eight cards names a card. Start at a card, go to the one that it names, and from
+# there to the one that *that* names. Where are you after four such jumps? A card knows which one it names, and one
+# pass of attention follows one more arrow, so that a loop should help.
 #
 # % [markdown]
 # On Colab choose a GPU under Runtime, Change runtime type. The first cell installs headwise where it is not there yet.
@@ -50,8 +52,8 @@ OUTPUT = Path("runs") / "jumping"
 # %% [markdown]
 # ## Data
 #
-# A frozen dataclass holds the settings: they become keys on the command line, `task.jumps=3`. Examples are a function of
-# the settings, the seed and the split, so two arms with one seed see the same ones in the same order.
+# A frozen dataclass holds the settings: they become keys on the command line, `task.jumps=3`. Examples are a function
+# of the settings, the seed and the split, so two arms with one seed see the same ones in the same order.
 
 
 # %%
@@ -67,7 +69,7 @@ class JumpingConfig:
     """
 
     cards: int = 8
-    jumps: int = 2
+    jumps: int = 4
     train_examples: int = 20000
     test_examples: int = 1000
 
@@ -163,14 +165,14 @@ print(of_task("jumping"))
 # %% [markdown]
 # ## Two arms, three seeds
 #
-# `compare` matches the arms in parameters, pairs them over seeds and test examples, and ends in a sentence. It would say
-# "too few seeds to say" as readily.
+# `compare` matches the arms in parameters, pairs them over seeds and test examples, and ends in a sentence. It would
+# say "too few seeds to say" as readily.
 
 # %%
-UPDATES, SEEDS = (20, 1) if QUICK else (800, 3)
+UPDATES, SEEDS = (20, 1) if QUICK else (500, 3)
 settings = [
     "task=jumping", "device=auto", "model.width=64", "model.heads=4", "model.ffn=128",
-    "training.preset.lr=0.002", f"training.updates={UPDATES}", f"training.validate_every={UPDATES // 10}",
+    "training.preset.lr=0.005", f"training.updates={UPDATES}", f"training.validate_every={UPDATES // 10}",
 ]  # fmt: skip
 arms = headwise.load_arms(["baseline", "looped:refinement.steps=4"], settings)
 # The task exists in this process alone, so that runs go one after the other here; from a file it is --plugin mine.py
@@ -190,7 +192,7 @@ for (label, _), color in zip(arms, ("tab:grey", "tab:blue"), strict=True):
             color=color, label=None if number else label,
         )  # fmt: skip
 axes.axhline(1 / 8, color="black", linestyle=":", label="floor")
-axes.set(xlabel="updates", ylabel="accuracy on validation", title="Two jumps: each line is a seed")
+axes.set(xlabel="updates", ylabel="accuracy on validation", title="Four jumps: each line is a seed")
 axes.legend()
 figure.savefig(OUTPUT / "jumping.png", dpi=150)
 
@@ -198,5 +200,5 @@ figure.savefig(OUTPUT / "jumping.png", dpi=150)
 # ## In a file
 #
 # Put the cells up to `register` into `jumping.py`, and every command knows the task:
-# `headwise train --plugin jumping.py task=jumping arm=hrm task.jumps=3`. A layout of relations, shifts for `headwise ood`,
-# answers for `headwise think`: [extending](../docs/extending.md).
+# `headwise train --plugin jumping.py task=jumping arm=hrm task.jumps=3`. Relations between tokens, shifts for
+# `headwise ood`, answers for `headwise think`: [extending](../docs/extending.md).

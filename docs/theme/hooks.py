@@ -1,7 +1,7 @@
 """What mkdocs is told beside its settings: pages made of other files of the repository, and drawings within pages.
 
 Nothing is written twice: the start is the README's, the API reference is the docstrings', the commands are the help
-texts', and the notebooks are their scripts. A link that holds on GitHub, from README or from a page of docs/, holds here.
+texts', and the notebooks are their scripts. A link that holds on GitHub, from README or a page of docs/, holds here.
 """
 
 import html
@@ -119,8 +119,8 @@ def api(layer: str) -> str:
 
 COMMANDS = """# Commands
 
-What `headwise help` says, of each command. Every one reads `key=value`, prints JSON with `--json`, and where it trains it
-takes the settings of runs besides: `headwise list settings` has them all, `headwise help training` a group of them."""
+What `headwise help` says, of each command. Every one reads `key=value`, prints JSON with `--json`, and where it trains
+it takes the settings of runs besides: `headwise list settings` has them all, `headwise help training` a group."""
 
 
 def _command(command: Command) -> str:
@@ -157,9 +157,12 @@ def _without_docs(text: str) -> str:
     """Links of a file in the repository's root, as of one in docs/."""
     for name, target in WHOLE.items():
         text = text.replace(f"]({name}", f"]({target}")
-    return text.replace("](docs/", "](")
+    return re.sub(r"\]\((notebooks/\w+)\.py", r"](\1.md", text.replace("](docs/", "]("))
 
 
 def _drawing(found: re.Match[str]) -> str:
     drawing = (DRAWINGS / f"{found[2]}.svg").read_text(encoding="utf-8")
+    drawing = re.sub(
+        r"<style>.*?</style>\n", "", drawing, flags=re.S
+    )  # its own colours; site.css has those of the page
     return re.sub(r"<svg ", f'<svg class="drawing" role="img" aria-label="{found[1]}" ', drawing, count=1)
