@@ -11,7 +11,6 @@
 #     name: python3
 # ---
 
-
 # %% [markdown]
 # # First steps: train a model that refines its answer, and watch it
 #
@@ -19,10 +18,10 @@
 # read, and improved. A *routed* one chooses, at each of these steps, which attention heads to use. This notebook
 # trains three such models on a task of seconds, asks how many steps they need, and looks at the gates of the third.
 #
-# % [markdown]
+# %% [markdown]
 # On Colab choose a GPU under Runtime, Change runtime type. The first cell installs headwise where it is not there yet.
 
-# %
+# %%
 import importlib.util
 import subprocess
 import sys
@@ -110,4 +109,4 @@ figure.savefig(OUTPUT / "first_steps.png", dpi=150)
 #
 # - [Concepts](../docs/concepts.md): each of these words with a drawing.
 # - [Your own task](your_own_task.py) and [your own router](your_own_router.py), the next two notebooks.
-# - In a terminal: `headwise compare task=sorting_hints 'arms=[baseline,looped,hrm_token]' seeds=5` says what can be said.
+# - In a terminal: `headwise compare task=sorting_hints 'arms=[baseline,looped,hrm_token]' seeds=5`.

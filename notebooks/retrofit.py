@@ -11,7 +11,6 @@
 #     name: python3
 # ---
 
-
 # %% [markdown]
 # # Routers in a pretrained model
 #
@@ -20,10 +19,10 @@
 # gradient, and measures what the model loses when each token keeps only a share of its heads, chosen by them or at
 # random.
 #
-# % [markdown]
+# %% [markdown]
 # On Colab choose a GPU under Runtime, Change runtime type. The first cell installs headwise where it is not there yet.
 
-# %
+# %%
 import importlib.util
 import os
 import subprocess

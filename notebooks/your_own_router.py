@@ -11,7 +11,6 @@
 #     name: python3
 # ---
 
-
 # %% [markdown]
 # # A router of your own
 #
@@ -20,10 +19,10 @@
 # the laws that the shipped routers are tested on are run over it, and it is trained where it is known which head is
 # right.
 #
-# % [markdown]
+# %% [markdown]
 # On Colab choose a GPU under Runtime, Change runtime type. The first cell installs headwise where it is not there yet.
 
-# %
+# %%
 import importlib.util
 import os
 import subprocess
@@ -68,7 +67,7 @@ class PrototypeRouter(headwise.RouterConfig):
     granularity = "token"
     learned: ClassVar[bool] = True
 
-    def build(self, gate, width, heads, context=0, layer=0, balance=headwise.BalanceConfig()):
+    def build(self, gate, width, heads, context=0, layer=0, balance=headwise.BalanceConfig()):  # noqa: B008 - frozen
         return Prototypes(self, gate, width, heads, balance)
 
 

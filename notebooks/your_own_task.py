@@ -11,7 +11,6 @@
 #     name: python3
 # ---
 
-
 # %% [markdown]
 # # A task of your own
 #
@@ -23,10 +22,10 @@
 # there to the one that *that* names. Where are you after four such jumps? A card knows which one it names, and one
 # pass of attention follows one more arrow, so that a loop should help.
 #
-# % [markdown]
+# %% [markdown]
 # On Colab choose a GPU under Runtime, Change runtime type. The first cell installs headwise where it is not there yet.
 
-# %
+# %%
 import importlib.util
 import os
 import subprocess

@@ -4,7 +4,9 @@ Nothing is written twice: the start is the README's, the API reference is the do
 texts', and the notebooks are their scripts. A link that holds on GitHub, from README or a page of docs/, holds here.
 """
 
+import ast
 import html
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -143,9 +145,22 @@ def _index() -> str:
     lines = [inspect.getdoc(headwise) or "", ""]
     for layer, names in public().items():
         lines += [f"## [{layer}]({layer}.md)", "", LAYERS[layer], ""]
-        lines += [f"- [`headwise.{name}`][{'.'.join(headwise._HOMES[name])}]" for name in names]
+        for name in names:
+            module, own = headwise._HOMES[name]
+            lines.append(f"- [`headwise.{name}`][{module}.{own}]{_summary(module, own)}")
         lines.append("")
     return "\n".join(lines)
+
+
+def _summary(module: str, name: str) -> str:
+    """The first sentence of a docstring, read without importing what it documents."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None  # noqa: PT018
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            first = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+            return ": " + re.split(r"(?<=\.) |:$", first)[0]
+    return ""
 
 
 def _of_readme(names: tuple[str, ...]) -> str:
