@@ -8,12 +8,17 @@ A block that cannot run here says why in the line above it: `<!-- not run: it ne
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+import headwise
+from headwise.commands.catalogue import commands
+from headwise.training.overrides import parse
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted(file.relative_to(ROOT).as_posix() for file in ROOT.glob("docs/*.md"))
@@ -135,6 +140,42 @@ def test_brackets_stand_in_quotes_so_that_every_shell_leaves_them_alone(file: st
 
 def test_every_page_that_shows_how_to_type_something_is_typed() -> None:
     assert {"README.md", "docs/concepts.md", "docs/extending.md", "docs/sorting.md"} <= set(TYPED)
+
+
+def settings_of(name: str) -> list[tuple[str, list[str]]]:
+    """Command and words of every run and comparison that a document names, in its text as in its blocks."""
+    found = []
+    for line in (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+        match = re.match(r"\s*headwise (train|compare) (.*)", line)
+        if match and not re.search(r"<|\.\.\.|--plugin|resume=", match[2].partition(" #")[0]):  # nothing is left out
+            found.append((match[1], shlex.split(match[2], comments=True)))
+    return found
+
+
+def test_the_settings_of_a_planted_line_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    lines = [
+        "    headwise train arm=hrm seed=1 # x",
+        "headwise train ... seed=1",
+        "headwise compare 'arms=[a,b]' \\",
+        "  seeds=2",
+    ]
+    (tmp_path / "a.md").write_text("\n".join(lines))
+    assert settings_of("a.md") == [("train", ["arm=hrm", "seed=1"]), ("compare", ["arms=[a,b]", "seeds=2"])]
+
+
+@pytest.mark.readme
+@pytest.mark.parametrize("name", [name for name in ["README.md", *DOCS] if settings_of(name)])
+def test_the_settings_that_a_document_names_are_there(name: str) -> None:
+    """Also where a run takes hours and is not typed here: findings do not outlive the keys that they were made with."""
+    for command, words in settings_of(name):
+        options = commands()[command].options.fields
+        own = [word for word in words if re.split(r"[.=]", word)[0] not in options]
+        if command == "train":
+            headwise.configure(own)
+        else:
+            (arms,) = (parse(word).value for word in words if word.startswith("arms="))
+            headwise.load_arms(arms, own)
 
 
 @pytest.mark.readme
