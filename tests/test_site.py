@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+import yaml
 
 import headwise
 from headwise.routing.gates import GateFunction
@@ -187,3 +188,22 @@ def test_the_changelog_has_the_version_and_says_where_it_stands() -> None:
     cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)
     assert cited is not None
     assert cited[1] == PROJECT["version"]
+
+
+def test_nothing_is_published_that_was_not_tested_and_no_token_is_kept() -> None:
+    flow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
+    assert flow[True] == {"push": {"tags": ["v*"]}}, "on: (which YAML reads as true)"
+    jobs = flow["jobs"]
+    assert jobs["publish"]["needs"] == "test"
+    assert jobs["test"]["needs"] == "build"
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert "secrets." not in (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    assert {f"Python {version}" for version in jobs["test"]["strategy"]["matrix"]["python"]} >= {
+        f"Python {PROJECT['requires-python'].removeprefix('>=')}"
+    }
+
+
+def test_the_checks_of_the_repository_are_those_of_the_workflow() -> None:
+    flow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    assert [step["run"] for step in flow["jobs"]["checks"]["steps"] if "run" in step] == [".ci/run"]
+    assert "make site" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()

@@ -165,7 +165,8 @@ def _summary(module: str, name: str) -> str:
 
 def _of_readme(names: tuple[str, ...]) -> str:
     parts = sections((ROOT / "README.md").read_text(encoding="utf-8"))
-    return _without_docs("\n".join(f"## {name}\n{parts[name]}" for name in names))
+    headed = parts[names[0]] if len(names) == 1 else "\n".join(f"## {name}\n{parts[name]}" for name in names)
+    return _without_docs(headed)
 
 
 def _without_docs(text: str) -> str:
