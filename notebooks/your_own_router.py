@@ -147,10 +147,11 @@ for name in ("looped", "looped_gated", "prototypes", "oracle"):
 #
 # ## Which head opens for which instruction?
 #
-# The mean gate of each head at each step, over examples whose instruction asks for relation r at that step: a diagonal
-# on the left of each picture is a router that opens the head of the relation that it is told to follow. In the run above
-# there is a pale one at step 1 and none at step 2, and that is where it stands: gates that have barely left 1, as their
-# scale starts at zero and grows slowly. What would you change: the scale, its learning rate, the number of updates?
+# The mean gate of each head at each step, over examples whose instruction asks for relation r at that step: a
+# diagonal on the left of each picture is a router that opens the head of the relation that it is told to follow. In
+# the run above there is a pale one at step 1 and none at step 2, and that is where it stands: gates that have barely
+# left 1, as their scale starts at zero and grows slowly. What would you change: the scale, its learning rate, the
+# number of updates?
 
 # %%
 examples = runs["prototypes"].examples("test", number=40 if QUICK else 200)
