@@ -3,9 +3,10 @@
 # make test   the tests          make lint   formatting, lint and types
 # make weights   the wheel of trained models, dist/headwise_weights-*.whl: what is not in WEIGHTS_RUNS is trained, for hours
 # make playground   a page on which two small models, trained here in some minutes, solve puzzles in the browser
+# make docs   the documentation, into site/      make site   that and whatever else belongs to the site
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
-.PHONY: demo test lint weights playground install install-dev
+.PHONY: demo test lint weights playground docs site install install-dev install-docs
 
 SHELL := /bin/bash
 VENV := .venv
@@ -56,8 +57,16 @@ playground: install-dev
 		$(PLAY_SETTINGS) output=$(PLAY_RUNS)/maze
 	$(BIN)/headwise playground maze=$$(echo $(PLAY_RUNS)/maze/*/) sudoku=$$(echo $(PLAY_RUNS)/sudoku/*/) output=$(PLAY_OUTPUT)
 
+# The variable silences a notice about other releases of mkdocs, which the bounds in pyproject.toml leave out
+docs: install-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "open site/index.html"
+
+site: docs playground
+
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
+install-docs: $(VENV)/.installed-docs
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "headwise needs Python 3.11 or newer (with venv); set PYTHON=/path/to/python" >&2; exit 1; }
@@ -70,4 +79,8 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: pyproject.toml $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -e '.[docs]'
 	@touch $@

@@ -18,12 +18,22 @@
 # in the same order. This notebook plans the comparison, trains what is missing of it, and plots the result. The same
 # from a terminal: `headwise scale task=maze 'sizes=[tiny,small]' 'arms=[baseline,hrm]' seeds=3`.
 #
-# It runs as it stands on a CPU or, by `device=auto`, on a GPU (Colab: Runtime, Change runtime type, then
-# `!pip install headwise` in a cell above). With `HEADWISE_QUICK=1` in the environment it is a try of a minute whose
-# numbers mean nothing.
+# It runs as it stands on a CPU or, by `device=auto`, on a GPU. With `HEADWISE_QUICK=1` in the environment it is a try
+# of a minute whose numbers mean nothing.
+
+# %% [markdown]
+# On Colab choose a GPU under Runtime, Change runtime type. The first cell installs headwise where it is not there yet.
 
 # %%
+import importlib.util
 import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("headwise") is None:
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "headwise"], check=True)
+
+# %%
 from pathlib import Path
 
 import torch

@@ -11,6 +11,14 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.py"))
 SECONDS = 900
+# What each leaves in its one folder of runs
+PLOTTED = {
+    "first_steps": {"first_steps.png"},
+    "your_own_task": {"jumping.png", "report.html"},
+    "your_own_router": {"router.png"},
+    "retrofit": {"retrofit.png"},
+    "scaling": {"scaling.json", "report.html", "parameters.png", "advantages.png"},
+}
 
 
 def test_there_are_notebooks_and_no_outputs_beside_them() -> None:
@@ -37,6 +45,24 @@ def test_jupytext_makes_a_notebook_of_it(notebook: Path) -> None:
     assert len(cells) == len(re.findall(r"^# %%", notebook.read_text(encoding="utf-8"), re.M))
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_installs_headwise_where_it_is_missing_and_nowhere_else(notebook: Path, tmp_path: Path) -> None:
+    """Colab has torch and no headwise; a machine that has headwise is left alone."""
+    first = next(
+        cell.partition("\n")[2]
+        for cell in re.split(r"^# %%", notebook.read_text(encoding="utf-8"), flags=re.M)[1:]
+        if not cell.startswith(" [markdown]")
+    )
+    assert re.search(r"^(?:import|from) (?:torch|headwise)", first, re.M) is None, "imported before it is installed"
+    prelude = "import subprocess; subprocess.run = lambda words, check: print(words[1:])\n"
+    for flags, said in (([], ""), (["-S", "-I"], "install")):  # without site-packages there is no headwise
+        command = [sys.executable, *flags, "-c", prelude + first]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+        assert bool(said) == bool(done.stdout)
+
+
 @pytest.mark.readme
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(notebook: Path, tmp_path: Path) -> None:
@@ -52,4 +78,4 @@ def test_a_notebook_runs_from_top_to_bottom(notebook: Path, tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (output,) = (tmp_path / "runs").iterdir()
-    assert {"scaling.json", "report.html", "parameters.png", "advantages.png"} <= {p.name for p in output.iterdir()}
+    assert PLOTTED[notebook.stem] <= {p.name for p in output.iterdir()}

@@ -8,6 +8,7 @@ A block that cannot run here says why in the line above it: `<!-- not run: it ne
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
+import headwise
+from headwise.commands.catalogue import commands
+from headwise.training.overrides import parse
+
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "docs/integration.md", "docs/extending.md", "docs/terminal.md", "docs/export.md"]
-DOCS = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("docs/*.md")]
+DOCS = sorted(file.relative_to(ROOT).as_posix() for file in ROOT.glob("docs/*.md"))
 RUNNABLE = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 BLOCK = re.compile(
     r"(?:^<!-- (?:not run:(?P<reason>[^\n]*)|file: (?P<file>[\w.]+) )-->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$",
@@ -44,6 +48,18 @@ def blocks(text: str) -> list[Block]:
         reason = match["reason"] and match["reason"].strip()
         found.append(Block(line, match["language"], match["code"], reason, match["file"]))
     return found
+
+
+def runnable(name: str) -> list[Block]:
+    """The blocks of a document that are typed here."""
+    found = blocks((ROOT / name).read_text(encoding="utf-8"))
+    return [block for block in found if block.language in RUNNABLE and block.reason is None and block.file is None]
+
+
+DOCUMENTS = [
+    name for name in ["README.md", "CONTRIBUTING.md", *DOCS] if blocks((ROOT / name).read_text(encoding="utf-8"))
+]
+TYPED = [name for name in DOCUMENTS if runnable(name)]
 
 
 def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -109,11 +125,7 @@ def test_a_planted_command_that_fails_is_seen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_block_that_is_not_run_says_why(name: str) -> None:
-    document = ROOT / name
-    if not document.is_file():
-        pytest.skip(f"{name} is not there")
-    found = blocks(document.read_text(encoding="utf-8"))
-    assert any(block.language in RUNNABLE and block.reason is None for block in found), "nothing in it is run"
+    found = blocks((ROOT / name).read_text(encoding="utf-8"))
     assert [block.line for block in found if block.reason == ""] == []
 
 
@@ -126,13 +138,50 @@ def test_brackets_stand_in_quotes_so_that_every_shell_leaves_them_alone(file: st
     assert [command for command in bare if re.search(r"=\[", command)] == []
 
 
+def test_every_page_that_shows_how_to_type_something_is_typed() -> None:
+    assert {"README.md", "docs/concepts.md", "docs/extending.md", "docs/sorting.md"} <= set(TYPED)
+
+
+def settings_of(name: str) -> list[tuple[str, list[str]]]:
+    """Command and words of every run and comparison that a document names, in its text as in its blocks."""
+    found = []
+    for line in (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+        match = re.match(r"\s*headwise (train|compare) (.*)", line)
+        if match and not re.search(r"<|\.\.\.|--plugin|resume=", match[2].partition(" #")[0]):  # nothing is left out
+            found.append((match[1], shlex.split(match[2], comments=True)))
+    return found
+
+
+def test_the_settings_of_a_planted_line_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    lines = [
+        "    headwise train arm=hrm seed=1 # x",
+        "headwise train ... seed=1",
+        "headwise compare 'arms=[a,b]' \\",
+        "  seeds=2",
+    ]
+    (tmp_path / "a.md").write_text("\n".join(lines))
+    assert settings_of("a.md") == [("train", ["arm=hrm", "seed=1"]), ("compare", ["arms=[a,b]", "seeds=2"])]
+
+
 @pytest.mark.readme
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", [name for name in ["README.md", *DOCS] if settings_of(name)])
+def test_the_settings_that_a_document_names_are_there(name: str) -> None:
+    """Also where a run takes hours and is not typed here: findings do not outlive the keys that they were made with."""
+    for command, words in settings_of(name):
+        options = commands()[command].options.fields
+        own = [word for word in words if re.split(r"[.=]", word)[0] not in options]
+        if command == "train":
+            headwise.configure(own)
+        else:
+            (arms,) = (parse(word).value for word in words if word.startswith("arms="))
+            headwise.load_arms(arms, own)
+
+
+@pytest.mark.readme
+@pytest.mark.parametrize("name", TYPED)
 def test_the_commands_of_a_document_run(name: str, tmp_path: Path) -> None:
-    document = ROOT / name
-    if not document.is_file():
-        pytest.skip(f"{name} is not there")
-    for block in blocks(document.read_text(encoding="utf-8")):
+    for block in blocks((ROOT / name).read_text(encoding="utf-8")):
         if block.file is not None:
             with (tmp_path / block.file).open("a", encoding="utf-8") as out:
                 out.write(block.code + "\n\n")
