@@ -174,3 +174,18 @@ def test_a_compiled_backbone_trains_as_an_eager_one_and_is_compiled_a_few_times_
                 torch.testing.assert_close(ours.grad, plain.grad)
     # One for the first shape, one or two for any; with segments as many again for the first, and for each phase.
     assert len(graphs) <= (3 if arm.refinement.segments == 1 else 8)
+
+
+@pytest.mark.parametrize("name", ["segments", "two_streams", "two_streams_random"])
+def test_all_further_segments_are_one_graph(name: str) -> None:
+    """Not one for each: their numbers of steps taken are no constants of a graph."""
+    torch._dynamo.reset()
+    arm, graphs = ARMS[name], list[Any]()
+    compiled = perturbed(arm, shape=SHORT).train()
+    compile_backbone(compiled, counted(graphs))
+    carry = None
+    for _ in range(7):
+        carry = compiled(*batch(), carry).carry.detach()
+    # The first segment, the second, whose number is taken for a constant at first sight, and all after it
+    assert len(graphs) <= 3
+    assert carry.steps == 7 * arm.refinement.steps

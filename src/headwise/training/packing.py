@@ -13,6 +13,9 @@ from headwise.training.config import RunConfig
 from headwise.training.evaluation import load, saved
 from headwise.training.files import CONFIG, SUMMARY
 
+MACHINE = ("device", "output", "cache")
+"""Settings of a run that say nothing of its model."""
+
 
 def pack(run: Path, folder: Path, card: Card) -> None:
     """Write the model of a finished run, its summary and its card into a folder that is itself a run's directory.
@@ -32,12 +35,13 @@ def pack(run: Path, folder: Path, card: Card) -> None:
 
 def neutral(config: RunConfig) -> RunConfig:
     """The configuration without what belongs to a machine."""
-    fresh = RunConfig(config.task)
     training = replace(config.training, threads=None)
     task = config.task
     if any(item.name == "root" for item in fields(task)):
         task = replace(task, root=None)
-    return replace(config, task=task, training=training, device=fresh.device, output=fresh.output, cache=fresh.cache)
+    # By the fields' defaults: a configuration of the task alone may be one that the task refuses
+    elsewhere = {item.name: item.default for item in fields(config) if item.name in MACHINE}
+    return replace(config, task=task, training=training, **elsewhere)
 
 
 def digest(run: Path) -> str:

@@ -126,6 +126,10 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
     if pair.n < MINIMUM_SEEDS or pair.interval is None:
         few = f"{MINIMUM_SEEDS} are the fewest that allow a test, here {'is' if pair.n == 1 else 'are'} {pair.n}"
         return "too few seeds", f"Too few seeds to say: {few} ({measured})."
+    ends = {standing(mean, bounds) for mean in means}
+    floor = f"Nothing learned: neither {a} nor {b} rises above the floor ({measured})."
+    if pair.identical and ends == {"at the floor"}:
+        return "at the floor", floor
     if pair.identical:
         return "identical", f"No difference: {a} and {b} gave the same value on every seed; are they really two models?"
     p = pair.p_paired if pair.p_holm is None else pair.p_holm
@@ -140,7 +144,6 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
         tests = f"two one-sided tests over {_paired_over(pair)}, p {_equals(pair.p_equivalent)}{corrected}"
         ruled = f"a difference of {format_difference(pair.effect)} or more is ruled out ({tests})"
         return "equivalent", f"{a} and {b} are equivalent: {ruled}{lead}."
-    ends = {standing(mean, bounds) for mean in means}
     if ends == {"at the ceiling"} and pair.effect is None:
         lead = (
             f"; {a if better else b} is ahead {by} ({evidence})" if significant else f" ({measured}, not significant)"
@@ -148,7 +151,7 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
         reach = f"{a} and {b} both reach it within {format_percent(MEANINGFUL)} in normalised score"
         return "no room", f"No room left below the ceiling: {reach}{lead}."
     if ends == {"at the floor"}:
-        return "at the floor", f"Nothing learned: neither {a} nor {b} rises above the floor ({measured})."
+        return "at the floor", floor
     if significant:
         interval = format_interval_of_difference(_absolute(pair.interval, difference), signed=False)
         sure = f"{interval} with {format_confidence(pair.confidence)} confidence"
