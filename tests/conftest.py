@@ -1,8 +1,11 @@
-"""What every test shares: one thread per worker, fixed seeds, and the folder of data sets."""
+"""What every test shares: one thread per worker, fixed seeds, the folder of data sets, and a browser."""
 
 import os
 import random
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported: two workers on two cores are slower, not faster, with two threads each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,6 +16,12 @@ import pytest
 import torch
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+ARGUMENTS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    "--disable-sync",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +46,16 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"HEADWISE_DATA={given} is not a folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser, one a process as Playwright wants it; a test that asks for it is skipped where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e '.[dev]')")
+    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"no Chromium on the PATH (looked for {', '.join(CHROMIUM)})")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield browser
+        browser.close()

@@ -27,7 +27,7 @@ BLOCK = re.compile(
     r"(?:^<!-- (?:not run:(?P<reason>[^\n]*)|file: (?P<file>[\w.]+) )-->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$",
     re.M | re.S,
 )
-SECONDS = 600
+SECONDS = 1500
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,6 @@ from tests.lab.thinking.conftest import trained
 LOOP = {"refinement": {"steps": 4, "injection": "input"}}
 MAZES = {"size": 5, "min_path_length": 4, "train_mazes": 24, "validation_mazes": 8, "test_mazes": 16}
 PUZZLES = {"size": 4, "train_puzzles": 24, "validation_puzzles": 8, "test_puzzles": 16}
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -63,19 +58,6 @@ def address(folder: Path) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """The system's Chromium."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if path is None:
-        pytest.skip("no Chromium on PATH")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
 class Page:
     """A page that is open, and what went wrong on it."""
 
@@ -105,9 +87,9 @@ class Page:
 
 
 @pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Page]:
+def page(chromium: Any, address: str) -> Iterator[Page]:
     """The page, anew; nothing may have gone wrong on it."""
-    context = browser.new_context()
+    context = chromium.new_context()
     opened = Page(context.new_page(), address)
     yield opened
     context.close()
