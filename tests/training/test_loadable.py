@@ -11,6 +11,7 @@ import headwise
 from headwise.cli import main
 from headwise.errors import InputError
 from headwise.training.loadable import find_run, loadable
+from headwise.training.packing import neutral
 from headwise.training.run import train
 from tests.training.recipes import tiny
 
@@ -119,3 +120,25 @@ def test_commands_take_a_name_and_write_nothing_beside_the_model(
     assert str(elsewhere / "mine" / "walk") in out.replace("\n", "")
     assert "not on this machine" in out
     assert sorted(file.name for file in (elsewhere / "mine" / "walk").rglob("*")) == before
+
+
+def test_what_is_shared_is_as_any_machine_would_have_it(tmp_path: Path) -> None:
+    """Also of a task that refuses its own settings without the rest of the run."""
+    words = ["task=sudoku_singles", "task.positions=none", "arm=looped"]
+    here = headwise.configure([*words, "device=cpu", f"output={tmp_path}", f"cache={tmp_path}", "training.threads=1"])
+    assert neutral(here) == headwise.configure(words)
+
+
+def test_a_model_is_shown_and_exported_by_its_name_and_nothing_is_written_beside_it(
+    run: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, elsewhere / "models" / "walk")
+    monkeypatch.setenv("HEADWISE_WEIGHTS", str(elsewhere / "models"))
+    before = sorted((elsewhere / "models").rglob("*"))
+    assert main(["show", "walk"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "page: runs/show-walk/show.html"
+    assert main(["show", "walk", "walk", "output=two.html"]) == 0
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    assert main(["export", "walk", "onnx"]) == 0
+    assert (elsewhere / "runs" / "onnx-walk" / "model.onnx").is_file()
+    assert sorted((elsewhere / "models").rglob("*")) == before

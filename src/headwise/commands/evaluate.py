@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from headwise.commands.result import Result, key_values
-from headwise.errors import InputError
 from headwise.schema import FilePath, argument, run_settings
 from headwise.training import config, configuration
 from headwise.training.evaluation import evaluate
@@ -31,9 +30,6 @@ class Options:
 def run(options: Options) -> Result:
     """Score the run under the settings given."""
     directory = find_run(options.run)
-    overrides = configuration.read(options.settings, config.read(directory).to_plain())
-    for override in overrides:
-        if override.delete:
-            raise InputError(f"~{override.key}: nothing to go back from; a run is scored as it is, but for key=value")
-    summary = evaluate(directory, {override.key: override.value for override in overrides})
+    settings = configuration.changed(options.settings, config.read(directory).to_plain())
+    summary = evaluate(directory, settings)
     return Result(summary, [key_values(summary)])

@@ -1,18 +1,17 @@
 """`headwise export`: the model of a finished run as a file that other programs run."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.text import Text
 
 from headwise.commands.result import Result, key_values
-from headwise.errors import InputError
 from headwise.files import user_path
 from headwise.lab.export.onnx_file import export
 from headwise.schema import FilePath, argument, run_settings
 from headwise.training import config, configuration
+from headwise.training.loadable import find_run, place_beside
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,11 @@ class Options:
 
 def run(options: Options) -> Result:
     """Export, compare, and write."""
-    directory = user_path(options.run)
-    overrides = configuration.read(options.settings, config.read(directory).to_plain())
-    for override in overrides:
-        if override.delete:
-            raise InputError(f"~{override.key}: nothing to go back from; a run is as it is, but for key=value")
-    output = Path(directory / "model.onnx") if options.output is None else user_path(options.output)
+    directory = find_run(options.run)
+    settings = configuration.changed(options.settings, config.read(directory).to_plain())
+    beside = place_beside(options.run, "onnx") or directory
+    output = beside / "model.onnx" if options.output is None else user_path(options.output)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    settings = {override.key: override.value for override in overrides}
     result = export(directory, output, options.steps, settings, lambda line: console.print(Text(line)))
     return Result(result, [key_values(_shown(result))])
 

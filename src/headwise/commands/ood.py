@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.text import Text
 
 from headwise.commands.result import Result
-from headwise.errors import InputError
 from headwise.files import user_path
 from headwise.lab.ood.ood import ood
 from headwise.lab.ood.runs import find
@@ -50,10 +49,7 @@ def run(options: Options) -> Result:
     directories = [user_path(path) for path in options.runs]
     settings: dict[str, Any] = {}
     if options.settings:
-        for override in configuration.read(options.settings, find(directories).first.to_plain()):
-            if override.delete:
-                raise InputError(f"~{override.key}: nothing to go back from; a run is as it is, but for key=value")
-            settings[override.key] = override.value
+        settings = configuration.changed(options.settings, find(directories).first.to_plain())
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     result = ood(directories, options.axes, options.output, settings, lambda line: console.print(Text(line)))
     write_report(result["directory"])

@@ -10,6 +10,7 @@ from headwise.errors import InputError
 from headwise.files import user_path
 from headwise.lab.playground.build import build
 from headwise.schema import FilePath
+from headwise.training.loadable import find_run
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Options:
 def run(options: Options) -> Result:
     """Export the models and put the page together."""
     runs = {"maze": options.maze, "sudoku": options.sudoku}
-    chosen = {name: user_path(path) for name, path in runs.items() if path is not None}
+    chosen = {name: find_run(path) for name, path in runs.items() if path is not None}
     if not chosen:
         raise InputError("playground: which run? write headwise playground maze=<run> sudoku=<run>, or one of them")
     console = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -15,6 +15,7 @@ from headwise.lab.show.shown import check_alike, facts, shown
 from headwise.schema import FilePath, argument, run_settings
 from headwise.tasks.scenes import Example
 from headwise.training import config, configuration
+from headwise.training.loadable import find_run, loadable, place_beside
 from headwise.training.opened import OpenRun, open_run
 
 PAGE = "show.html"
@@ -55,7 +56,9 @@ class Options:
 def run(options: Options) -> Result:
     """Write the page, and the animation where it is asked for."""
     directories, asked = _told_apart(options.run, options.more)
-    output = user_path(options.output) if options.output else directories[0] / PAGE
+    output = (
+        user_path(options.output) if options.output else (place_beside(options.run, "show") or directories[0]) / PAGE
+    )
     _check(options, asked, output)
     runs = [_opened(directory, options.settings) for directory in directories]
     examples, what = _examples(runs, options, asked)
@@ -90,9 +93,9 @@ def run(options: Options) -> Result:
 
 def _told_apart(run: str, more: tuple[str, ...]) -> tuple[list[Path], str | None]:
     """The runs, and what stands behind them."""
-    directories, rest = [user_path(run)], list(more)
-    if rest and user_path(rest[0]).is_dir():
-        directories.append(user_path(rest.pop(0)))
+    directories, rest = [find_run(run)], list(more)
+    if rest and (user_path(rest[0]).is_dir() or rest[0] in loadable()):
+        directories.append(find_run(rest.pop(0)))
     if len(rest) > 1:
         raise InputError(f"{' '.join(rest)}: one example at a time; put a text into quotes")
     if rest and _is_path(rest[0]):
@@ -119,11 +122,7 @@ def _check(options: Options, asked: str | None, output: Path) -> None:
 
 
 def _opened(directory: Path, settings: tuple[str, ...]) -> OpenRun:
-    overrides = configuration.read(settings, config.read(directory).to_plain())
-    for override in overrides:
-        if override.delete:
-            raise InputError(f"~{override.key}: nothing to go back from; a run is as it is, but for key=value")
-    opened = open_run(directory, {override.key: override.value for override in overrides})
+    opened = open_run(directory, configuration.changed(settings, config.read(directory).to_plain()))
     _ = opened.model  # says at once what is wrong with it
     return opened
 

@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.text import Text
 
 from headwise.commands.result import Result
-from headwise.errors import InputError
 from headwise.files import user_path
 from headwise.lab.report.thinking_table import thinking_text
 from headwise.lab.report.write import write_report
@@ -58,10 +57,7 @@ class Options:
 def run(options: Options) -> Result:
     """Measure, or go on where the same command stopped."""
     directory = find_run(options.run)
-    overrides = configuration.read(options.settings, config.read(directory).to_plain())
-    for override in overrides:
-        if override.delete:
-            raise InputError(f"~{override.key}: nothing to go back from; a run is as it is, but for key=value")
+    settings = configuration.changed(options.settings, config.read(directory).to_plain())
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     result = think(
         directory,
@@ -71,7 +67,7 @@ def run(options: Options) -> Result:
         options.noise_every,
         options.select,
         user_path(options.output) if options.output else place_beside(options.run, "thinking"),
-        {override.key: override.value for override in overrides},
+        settings,
         lambda line: console.print(Text(line)),
     )
     write_report(result["directory"])

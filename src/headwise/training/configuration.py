@@ -92,6 +92,19 @@ def read(words: Sequence[str], base: Mapping[str, Any] | None = None) -> list[Ov
     return [parse(word, typed) for word in words]
 
 
+def changed(words: Sequence[str], run: Mapping[str, Any]) -> dict[str, Any]:
+    """Key -> value of what these words change in a run that is there, of this plain configuration.
+
+    Raises:
+        InputError: as `read`; or a key that is to go.
+    """
+    overrides = read(words, run)
+    for override in overrides:
+        if override.delete:
+            raise InputError(f"~{override.key}: nothing to go back from; a run is as it is, but for key=value")
+    return {override.key: override.value for override in overrides}
+
+
 def paths_of(words: Sequence[str], base: Mapping[str, Any] | None = None) -> frozenset[str]:
     """The keys that are paths, in the task that the words choose, or `base` has."""
     chosen = [override.value for word in words if key_of(word) in ("task", "task.name") for override in [parse(word)]]

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -40,7 +41,7 @@ def neutral(config: RunConfig) -> RunConfig:
     if any(item.name == "root" for item in fields(task)):
         task = replace(task, root=None)
     # By the fields' defaults: a configuration of the task alone may be one that the task refuses
-    elsewhere = {item.name: item.default for item in fields(config) if item.name in MACHINE}
+    elsewhere: dict[str, Any] = {item.name: item.default for item in fields(config) if item.name in MACHINE}
     return replace(config, task=task, training=training, **elsewhere)
 
 
