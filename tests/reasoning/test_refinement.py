@@ -189,3 +189,12 @@ def test_forced_gates_replace_the_routers_at_each_step() -> None:
 def test_impossible_settings_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="choose"):
         RefinementConfig(**values)
+
+
+def test_joined_carries_keep_the_steps_of_each_example() -> None:
+    """In the order that is asked for, also where one part has a number for all its rows."""
+    hidden = torch.arange(3.0)[:, None, None]
+    parts = [Carry(hidden[[2, 0]], None, torch.tensor([6, 2])), Carry(hidden[[1]], None, 4)]
+    joined = Carry.joined(parts, torch.tensor([1, 2, 0]))
+    assert joined.hidden.flatten().tolist() == [0, 1, 2]
+    assert joined.steps.tolist() == [2, 4, 6]

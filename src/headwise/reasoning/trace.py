@@ -77,13 +77,18 @@ class Carry:
 
     @staticmethod
     def joined(parts: "Sequence[Carry]", order: Tensor) -> "Carry":
-        """The carries of different examples in one, in the given order; the number of steps is that of the last."""
+        """The carries of different examples in one, in the given order. The number of steps is each example's where a
+        part has them so, else that of the last part."""
+        steps = parts[-1].steps
+        if any(isinstance(part.steps, Tensor) for part in parts):
+            own = [torch.as_tensor(part.steps, device=order.device).expand(len(part.hidden)) for part in parts]
+            steps = torch.cat(own)[order]
         states = [part.state for part in parts if part.state is not None]
         latents = [part.latent for part in parts if part.latent is not None]
         return Carry(
             torch.cat([part.hidden for part in parts])[order],
             ControllerState.joined(states, order) if states else None,
-            parts[-1].steps,
+            steps,
             torch.cat(latents)[order] if latents else None,
         )
 

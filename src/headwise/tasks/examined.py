@@ -25,6 +25,22 @@ ROUTED = 250
 """Examples over which gates are averaged."""
 
 
+class First(Source):
+    """The first examples of a source."""
+
+    def __init__(self, source: Source, number: int) -> None:
+        self.source, self.number = source, min(number, len(source))
+
+    def __len__(self) -> int:
+        return self.number
+
+    def batch(self, index: Tensor) -> Batch:
+        return self.source.batch(index)
+
+    def names(self, index: int) -> Sequence[str]:
+        return self.source.names(index)
+
+
 def batches_of(model: TaskModel, source: Source, size: int, most: int | None = None) -> Iterator[Batch]:
     """The examples in order on the model's device, so many at once; all of them, or the first so many. What is random
     about their refinement is drawn as it was when they were scored."""

@@ -21,7 +21,8 @@ from torch import Tensor
 from headwise.lab.scaling.memory import LiveBytes
 from headwise.models.flops import flops_per_example
 from headwise.models.precision import PRECISIONS, Precision, autocast
-from headwise.tasks.base import Batch, Source, TaskData, TaskModel
+from headwise.tasks.base import Batch, TaskData, TaskModel
+from headwise.tasks.examined import First
 from headwise.training.building import build_model
 from headwise.training.config import RunConfig
 from headwise.training.machine import device_of
@@ -49,19 +50,6 @@ class Seconds:
     @property
     def run(self) -> float:
         return self.training + self.evaluation
-
-
-class First(Source):
-    """The first examples of a source."""
-
-    def __init__(self, source: Source, number: int) -> None:
-        self.source, self.number = source, min(number, len(source))
-
-    def __len__(self) -> int:
-        return self.number
-
-    def batch(self, index: Tensor) -> Batch:
-        return self.source.batch(index)
 
 
 def memory(config: RunConfig, data: TaskData, process: int = 0) -> Memory:

@@ -5,10 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from headwise.errors import InputError
-from headwise.tasks.base import Batch, Source
+from headwise.tasks.examined import First
 from headwise.training.building import data_of, reproducible
 from headwise.training.card import Figures, Measured
 from headwise.training.config import RunConfig
@@ -17,19 +15,6 @@ from headwise.training.packing import neutral
 
 ERRORS = 4.0
 """Standard errors by which a sample may miss the figure of a card; of 16,000 samples one misses by more."""
-
-
-class First(Source):
-    """The first examples of a source."""
-
-    def __init__(self, source: Source, number: int) -> None:
-        self.source, self.number = source, min(number, len(source))
-
-    def __len__(self) -> int:
-        return self.number
-
-    def batch(self, index: Tensor) -> Batch:
-        return self.source.batch(index)
 
 
 def measure(
