@@ -12,8 +12,10 @@ import pytest
 from headwise import cli
 from headwise.files import write_json
 from headwise.training import removal
+from headwise.training.configuration import load
 from headwise.training.in_use import in_use, used
 from headwise.training.on_disk import read_run, run_directories
+from headwise.training.run import train
 
 Captured = pytest.CaptureFixture[str]
 SMALL = ["model.width=16", "model.heads=2", "model.ffn=16", "task.length=6", "task.train_examples=32"]
@@ -190,6 +192,15 @@ def test_checkpoints_of_finished_runs_go_when_asked_for(folder: Path, capsys: Ca
     assert (folder / "good" / "summary.json").exists()
     assert not (folder / "good" / "checkpoints").exists()
     assert (folder / "stopped_today" / "checkpoints").exists()  # it goes on from there
+
+
+def test_what_commands_write_into_a_finished_run_does_not_keep_it(tmp_path: Path, capsys: Captured) -> None:
+    """A page, a model watched at work, an export, thinking longer: where each of them puts what it makes."""
+    directory = train(load(["task=sorting", "arm=looped", "quick=true", *SMALL, f"output={tmp_path}"]), progress=False)
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    for words in (["report"], ["show"], ["export"], ["think", "steps=[1x]", "restarts=[1]"]):
+        assert cli.main([words[0], str(directory), *words[1:]]) == 0
+    assert removal.foreign(directory) == []
 
 
 def test_a_run_in_use_one_with_a_file_of_someone_and_one_behind_a_link_stay(

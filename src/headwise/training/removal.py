@@ -34,7 +34,8 @@ DAY = 86400.0
 ENTRIES = frozenset(
     {
         *(ANALYSIS, CHECKPOINTS, CONFIG, DATA, FAILURE, METRICS, PROFILE, PROGRESS, ROUTING, SUMMARY, TEST_VALUES),
-        *("model.json", "model.safetensors", "memory.json", "report.html", "tensorboard", "thinking", "wandb"),
+        *("model.json", "model.safetensors", "memory.json", "model.onnx", "report.html", "show.html", "tensorboard"),
+        *("thinking", "wandb"),
     }
 )
 """Everything that training, and commands on a finished run, write into its directory."""
