@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from headwise.errors import InputError, OutOfMemoryError
+from headwise.errors import InputError, OutOfMemoryError, StorageError
 from headwise.models.compilation import compile_backbone
 from headwise.training import fit
 from headwise.training import objective as objectives
@@ -309,6 +309,18 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_good_checkpoint_st
     assert all(tensor.isfinite().all() for tensor in last["model"].values())
     assert not (tmp_path / "run" / "summary.json").exists()
     assert lines(tmp_path / "run", "metrics.jsonl")[-1]["update"] == 10
+
+
+def test_a_full_disk_does_not_hide_that_a_run_diverged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_for_notes(path: Path, text: str) -> None:
+        if path.name == "error.txt":
+            raise StorageError(f"{path}: no space left")
+        path.write_text(text, encoding="utf-8")
+
+    monkeypatch.setattr(objectives, "objective", spoiled_from(2))
+    monkeypatch.setattr("headwise.training.run.write_text", full_for_notes)
+    with pytest.raises(TrainingDiverged):
+        train(tiny(tmp_path, GUMBEL), directory=tmp_path / "run", progress=False)
 
 
 def test_collapsed_halting_is_said_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -206,7 +206,8 @@ def failing(path: Path, processes: Processes) -> Iterator[None]:
         yield
     except TrainingDiverged as error:
         if processes.first:
-            write_text(path / FAILURE, f"{type(error).__name__}: {error}\n")
+            with contextlib.suppress(StorageError):  # a full disk must not hide why the run ended
+                write_text(path / FAILURE, f"{type(error).__name__}: {error}\n")
         raise
 
 
