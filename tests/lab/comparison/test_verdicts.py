@@ -122,6 +122,7 @@ def test_exactly_equal_arms_are_suspicious() -> None:
 
 def test_two_arms_at_the_floor_have_learned_nothing() -> None:
     assert judge([0.002, 0.001, 0.003], [0.001, 0.002, -0.001]).kind == "at the floor"
+    assert judge([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]).kind == "at the floor"  # alike because none learned
 
 
 def test_a_constant_gap_is_not_tested() -> None:
