@@ -64,6 +64,7 @@ def test_a_notebook_installs_headwise_where_it_is_missing_and_nowhere_else(noteb
 
 
 @pytest.mark.readme
+@pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(notebook: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "HEADWISE_QUICK": "1", "MPLBACKEND": "Agg"}

@@ -179,6 +179,7 @@ def test_the_settings_that_a_document_names_are_there(name: str) -> None:
 
 
 @pytest.mark.readme
+@pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize("name", TYPED)
 def test_the_commands_of_a_document_run(name: str, tmp_path: Path) -> None:
     for block in blocks((ROOT / name).read_text(encoding="utf-8")):

@@ -206,4 +206,4 @@ def test_nothing_is_published_that_was_not_tested_and_no_token_is_kept() -> None
 def test_the_checks_of_the_repository_are_those_of_the_workflow() -> None:
     flow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
     assert [step["run"] for step in flow["jobs"]["checks"]["steps"] if "run" in step] == [".ci/run"]
-    assert "\nmake site " in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert " make site " in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
