@@ -5,6 +5,8 @@ import os
 import signal
 import threading
 import time
+import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ from headwise.lab.comparison import clusters, launching
 from headwise.lab.comparison.clusters import Dask, Ray
 from headwise.lab.comparison.compare import compare
 from headwise.lab.comparison.launchers import LOCAL
-from headwise.lab.comparison.launching import Launcher, Local, share_cores
+from headwise.lab.comparison.launching import Launcher, Local, Stop, share_cores
 from headwise.lab.comparison.slurm import Slurm
+from headwise.lab.comparison.workers import Work
 from headwise.models.sizes import ModelConfig
 from headwise.schema import build
 from headwise.training.checkpoints import read_checkpoint
@@ -117,6 +120,15 @@ def test_a_full_disk_ends_the_comparison_in_one_line_and_it_goes_on(
     assert not list(tmp_path.rglob("error.txt"))
     run_comparison(tmp_path, fake_train, ARMS, seeds=1)
     assert (tmp_path / "runs" / "looped" / "seed0" / "summary.json").is_file()
+
+
+def test_a_worker_that_joblib_replaces_is_no_error_where_warnings_are(tmp_path: Path) -> None:
+    # joblib warns in the thread that hands out work; raised there, the comparison would wait for ever
+    def works() -> Iterator[Work]:
+        warnings.warn("A worker stopped while some jobs were given to the executor.", UserWarning, stacklevel=1)
+        yield from ()
+
+    assert list(Local().results(works(), 2, 1, Stop(), tmp_path)) == []
 
 
 def test_how_a_comparison_was_made_names_the_launcher(tmp_path: Path, fake_train: FakeTrain) -> None:
