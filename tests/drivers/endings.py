@@ -34,6 +34,8 @@ def run(words: list[str], folder: Path) -> Outcome:
     child = os.fork()
     if child == 0:
         _be_child(words, folder, out, err)
+    with contextlib.suppress(OSError):  # the child does it, too: whoever comes first
+        os.setpgid(child, child)
     code, fault = None, ""
     while code is None:
         ended, status, usage = os.wait4(child, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""The driver of bad inputs sees what it is there for, and a few inputs of every kind find nothing."""
+"""The driver of bad inputs sees what it is there for, and a few inputs find nothing."""
 
 import os
 import subprocess
@@ -10,7 +10,6 @@ import pytest
 
 from headwise import cli
 from tests.drivers import endings
-from tests.drivers.bad_inputs import KINDS
 from tests.drivers.endings import judge, run
 
 
@@ -54,9 +53,11 @@ def test_a_command_that_hangs_or_takes_memory_is_ended(tmp_path: Path, monkeypat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has loaded torch")
-def test_a_few_inputs_of_every_kind_end_in_one_line() -> None:
-    # In a process of its own: this one may have computed with several threads, which a fork would wait for
-    words = ["--number", str(len(KINDS)), "--seed", "11", "--only", ",".join(KINDS)]
+def test_a_few_inputs_end_in_one_line() -> None:
+    # In a process of its own: this one may have computed with several threads, which a fork would wait for.
+    # Kinds that train nothing first; `.ci/run` has a minute of all of them.
+    kinds = ["words", "settings", "corpora", "treebanks"]
+    words = ["--number", str(len(kinds)), "--seed", "11", "--only", ",".join(kinds)]
     driver = [sys.executable, "-m", "tests.drivers.bad_inputs", *words]
     ended = subprocess.run(driver, capture_output=True, text=True, check=False)
-    assert ended.stdout.startswith(f"{len(KINDS)} inputs, 0 faults"), ended.stdout + ended.stderr
+    assert ended.stdout.startswith(f"{len(kinds)} inputs, 0 faults"), ended.stdout + ended.stderr

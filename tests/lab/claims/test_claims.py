@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from headwise.commands.claims_run import check
 from headwise.errors import InputError
 from headwise.lab.claims.claim import Command, book, file_of, last_verdict, read_claim
 from headwise.lab.claims.retest import CommandFailedError, described, retest
+from tests.lab.comparison.workers import STARTED
+from tests.processes import within
 
 Captured = pytest.CaptureFixture[str]
 MINE: dict[str, Any] = {
@@ -229,8 +230,10 @@ def test_a_damaged_verdict_beside_a_claim_is_one_line(tmp_path: Path, capsys: Ca
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-@pytest.mark.parametrize("ignored", [False, True])  # as in the background of a shell
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "ignored"),
+    [(signal.SIGINT, True), (signal.SIGTERM, False)],  # ignored in the background of a shell
+)
 def test_a_stop_reaches_the_command_once_and_says_how_to_go_on(
     number: signal.Signals, ignored: bool, tmp_path: Path
 ) -> None:
@@ -240,11 +243,13 @@ def test_a_stop_reaches_the_command_once_and_says_how_to_go_on(
     before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
     process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, before)
-    while not list(tmp_path.glob("claims/mine/*/metrics.jsonl")):
+    try:
+        assert within(STARTED, lambda: process.poll() is not None or any(tmp_path.glob("claims/mine/*/metrics.jsonl")))
         assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, said = process.communicate()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=STARTED)
+    finally:
+        process.kill()  # and what it started ends with it
     assert process.returncode == 130
     assert f"continue with: headwise claims run {file}" in said
     assert list(tmp_path.glob("claims/mine/*/checkpoints/last.ckpt"))

@@ -3,7 +3,6 @@
 import csv
 import html
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from headwise.lab.comparison.compare import compare
 from headwise.lab.comparison.parity import TOLERANCE, measure
 from headwise.lab.comparison.results import by_test_set
 from headwise.lab.comparison.rules import Rule
+from headwise.lab.comparison.runs import PlannedRun
+from headwise.lab.comparison.workers import Ended, Stopping, Work, perform
 from headwise.lab.families import holm
 from headwise.lab.outputs import directory_name
 from headwise.lab.records import Run, read_run
@@ -30,12 +31,8 @@ from tests.lab.conftest import CEILING, ONE_LINE_RULE, SCORES, FakeTrain, arm, r
 class Interrupted(FakeTrain):
     """Is interrupted in one run, as Ctrl-C would, and leaves a checkpoint."""
 
-    beside: Path | None = None  # waited for first: a process that has not begun when it is told to stop never does
-
     def __call__(self, config: Any, *args: Any, **settings: Any) -> Path:
         if (config.name, config.seed) == ("looped", 0):
-            while self.beside and not self.beside.exists():
-                time.sleep(0.01)
             checkpoints = settings["directory"] / "checkpoints"
             checkpoints.mkdir(parents=True)
             (checkpoints / "last.ckpt").write_bytes(b"...")
@@ -251,7 +248,7 @@ def test_arms_that_differ_in_the_recipe_are_refused(tmp_path: Path, fake_train: 
 def test_arms_may_differ_in_learning_rates_which_the_result_keeps(tmp_path: Path, fake_train: FakeTrain) -> None:
     plain, faster = run_config("baseline"), run_config("looped")
     faster = replace(faster, training=replace(faster.training, preset=Differentiated()))
-    result = compare([("baseline", plain), ("looped", faster)], seeds=2, output=tmp_path / "out", train=fake_train)
+    result = compare([("baseline", plain), ("looped", faster)], seeds=2, output=tmp_path, jobs=1, train=fake_train)
     assert [result["arms"][label]["preset"]["name"] for label in ("baseline", "looped")] == [
         "uniform",
         "differentiated",
@@ -316,15 +313,15 @@ def test_two_processes_give_what_one_gives(tmp_path: Path, fake_train: FakeTrain
     assert beside["how"]["processes"] == 2
 
 
-def test_an_interrupt_in_one_process_lets_the_one_beside_it_end_and_starts_no_other(tmp_path: Path) -> None:
-    interrupted = Interrupted(SCORES)
-    interrupted.beside = tmp_path / "runs" / "baseline" / "seed0" / "summary.json"
-    with pytest.raises(KeyboardInterrupt):
-        run_comparison(tmp_path, interrupted, ("baseline", "looped"), seeds=15, jobs=2)
-    assert interrupted.beside.is_file()
-    assert not list(tmp_path.glob("runs/looped/seed0/error.txt"))
-    assert len(list(tmp_path.glob("runs/*/*/summary.json"))) < 29  # the machine may be slow to hear of it
-    assert not (tmp_path / "comparison.json").exists()
+def test_an_interrupt_in_a_worker_is_a_value_that_leaves_those_beside_it_to_end(tmp_path: Path) -> None:
+    # Raised, it would break the pool: the others would be killed in the middle of what they write
+    run = PlannedRun("looped", 0, run_config("looped"), tmp_path / "run")
+    try:
+        ended = perform(Work.of(3, run, Interrupted(SCORES), 1), Stopping())
+    except KeyboardInterrupt:  # which would end pytest
+        pytest.fail("raised")
+    assert ended == Ended(3, stopped=True)
+    assert not (run.directory / "error.txt").exists()
 
 
 def test_nothing_unfinished_is_left_beside_the_results(comparison: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from headwise.errors import InputError
 from headwise.lab.comparison.clusters import Dask, Ray
 from headwise.lab.comparison.train import Stopped
-from tests.lab.comparison.test_workers import ROOT, STARTED
+from tests.lab.comparison.test_workers import ROOT
+from tests.lab.comparison.workers import STARTED
 from tests.lab.conftest import SCORES, FakeTrain, run_comparison
 from tests.processes import within
 

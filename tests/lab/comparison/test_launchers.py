@@ -5,6 +5,8 @@ import os
 import signal
 import threading
 import time
+import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,16 @@ from headwise.lab.comparison import clusters, launching
 from headwise.lab.comparison.clusters import Dask, Ray
 from headwise.lab.comparison.compare import compare
 from headwise.lab.comparison.launchers import LOCAL
-from headwise.lab.comparison.launching import Launcher, Local, share_cores
+from headwise.lab.comparison.launching import Launcher, Local, Stop, share_cores
 from headwise.lab.comparison.slurm import Slurm
+from headwise.lab.comparison.workers import Work
 from headwise.models.sizes import ModelConfig
 from headwise.schema import build
 from headwise.training.checkpoints import read_checkpoint
 from headwise.training.config import TrainingConfig, task_from_plain
 from headwise.training.files import CHECKPOINTS, LAST, PROGRESS
 from headwise.training.run import train
+from tests.lab.comparison.workers import Full
 from tests.lab.conftest import SCORES, FakeTrain, run_comparison, run_config
 
 ARMS = ("baseline", "looped")
@@ -33,16 +37,6 @@ ARMS = ("baseline", "looped")
 
 def launcher_of(value: Any) -> Launcher:
     return build(Options, {"arms": ["baseline"], "launcher": value}, "").launcher  # type: ignore[no-any-return]
-
-
-class Full(FakeTrain):
-    """Meets a full disk in one run; the others last long enough for the comparison to hear of it."""
-
-    def __call__(self, config: Any, *args: Any, **settings: Any) -> Path:
-        time.sleep(0.3)
-        if (config.name, config.seed) == ("looped", 0):
-            raise StorageError(f"{settings['directory']}: cannot be written (No space left on device)")
-        return super().__call__(config, *args, **settings)
 
 
 # The packages' own imports warn of each other's versions, and their processes leave sockets to the interpreter's end.
@@ -116,12 +110,25 @@ def test_runs_of_several_processes_share_the_cores_and_dask_refuses_them(monkeyp
 def test_a_full_disk_ends_the_comparison_in_one_line_and_it_goes_on(
     jobs: int, tmp_path: Path, fake_train: FakeTrain
 ) -> None:
+    train = Full(SCORES)
+    train.beside = jobs == 2
     with pytest.raises(StorageError, match=r"No space left on device.*finished runs are kept, the same command with"):
-        run_comparison(tmp_path, Full(SCORES), ARMS, seeds=15, jobs=jobs)
-    assert len(list(tmp_path.glob("runs/*/*/summary.json"))) < 29  # no further run was begun
+        run_comparison(tmp_path, train, ARMS, seeds=4, jobs=jobs)
+    begun = {f"{run.parent.name} {run.name}" for run in tmp_path.glob("runs/*/*")}
+    assert begun == {"baseline seed0", *(["baseline seed1"] if jobs == 2 else [])}  # and no further run
+    assert len(list(tmp_path.glob("runs/*/*/summary.json"))) == 1
     assert not list(tmp_path.rglob("error.txt"))
     run_comparison(tmp_path, fake_train, ARMS, seeds=1)
     assert (tmp_path / "runs" / "looped" / "seed0" / "summary.json").is_file()
+
+
+def test_a_worker_that_joblib_replaces_is_no_error_where_warnings_are(tmp_path: Path) -> None:
+    # joblib warns in the thread that hands out work; raised there, the comparison would wait for ever
+    def works() -> Iterator[Work]:
+        warnings.warn("A worker stopped while some jobs were given to the executor.", UserWarning, stacklevel=1)
+        yield from ()
+
+    assert list(Local().results(works(), 2, 1, Stop(), tmp_path)) == []
 
 
 def test_how_a_comparison_was_made_names_the_launcher(tmp_path: Path, fake_train: FakeTrain) -> None:

@@ -4,68 +4,70 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from headwise.lab.comparison.launching import WorkerLostError
 from headwise.lab.comparison.train import Stopped
-from tests.lab.conftest import SCORES, FakeTrain, run_comparison
+from tests.lab.comparison.workers import STARTED, Endless
+from tests.lab.conftest import SCORES, run_comparison
 from tests.processes import alive, within
 
 ROOT = Path(__file__).parents[3]
-STARTED = 120.0  # seconds, on a machine with much else to do
 ENDED = 10.0
-
-
-class Endless(FakeTrain):
-    """Says which process it is in, and trains until it is stopped."""
-
-    def __call__(self, config: Any, *args: Any, **settings: Any) -> Path:
-        settings["directory"].mkdir(parents=True)
-        (settings["directory"] / "pid").write_text(str(os.getpid()))
-        while True:
-            time.sleep(0.05)
+STEPS = [
+    (signal.SIGINT, "parent", "Stopped: stopped; finished runs are kept"),
+    (signal.SIGTERM, "parent", "Stopped: stopped; finished runs are kept"),
+    (signal.SIGKILL, "worker", "WorkerLostError: a process was killed (out of memory?); finished runs are kept"),
+    (signal.SIGKILL, "parent", ""),
+]
 
 
 def main(output: str) -> None:
-    """What the parent does in the tests below."""
-    try:
-        run_comparison(Path(output), Endless(SCORES), ("baseline", "looped"), seeds=2, jobs=2)
-    except (Stopped, WorkerLostError) as ended:
-        print(f"{type(ended).__name__}: {ended}")
+    """What the parent does in the test below: a comparison after the other, as each is ended."""
+    for step in range(len(STEPS)):
+        try:
+            run_comparison(Path(output) / str(step), Endless(SCORES), ("baseline", "looped"), seeds=2, jobs=2)
+        except (Stopped, WorkerLostError) as ended:
+            print(f"{type(ended).__name__}: {ended}", flush=True)
+
+
+def workers(folder: Path) -> list[int]:
+    """Process ids, as the runs below the folder say them."""
+    return [int(text) for file in folder.rglob("pid") if (text := file.read_text())]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in Linux's /proc")
-@pytest.mark.parametrize(
-    ("number", "victim", "says"),
-    [
-        (signal.SIGINT, "parent", "Stopped: stopped; finished runs are kept"),
-        (signal.SIGTERM, "parent", "Stopped: stopped; finished runs are kept"),
-        (signal.SIGKILL, "parent", ""),
-        (signal.SIGKILL, "worker", "WorkerLostError: a process was killed (out of memory?); finished runs are kept"),
-    ],
-)
-def test_no_worker_outlives_the_comparison(number: signal.Signals, victim: str, says: str, tmp_path: Path) -> None:
-    command = f"from tests.lab.comparison.test_workers import main; main({str(tmp_path / 'out')!r})"
-    parent = subprocess.Popen([sys.executable, "-c", command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-    def workers() -> list[int]:
-        return [int(text) for file in tmp_path.rglob("pid") if (text := file.read_text())]
-
+def test_no_worker_outlives_the_comparison(tmp_path: Path) -> None:
+    command = f"from tests.lab.comparison.test_workers import main; main({str(tmp_path)!r})"
+    said = tmp_path / "said"
+    with said.open("w") as file:  # no pipe, which what outlives the parent would keep open
+        parent = subprocess.Popen([sys.executable, "-c", command], cwd=ROOT, stdout=file)
     try:
-        assert within(STARTED, lambda: len(workers()) == 2)
-        first, second = workers()
-        os.kill(parent.pid if victim == "parent" else first, number)
-        said, _ = parent.communicate(timeout=60)
-        assert said.startswith(says)
-        assert len(said.splitlines()) == len(says.splitlines())
-        assert within(ENDED, lambda: not alive(first) and not alive(second))
+        for step, (number, victim, says) in enumerate(STEPS):
+            folder = tmp_path / str(step)
+            assert within(STARTED, lambda folder=folder: len(workers(folder)) == 2)
+            first, second = workers(folder)
+            os.kill(parent.pid if victim == "parent" else first, number)
+            if says:
+                assert within(STARTED, lambda step=step: len(said.read_text().splitlines()) > step)
+                assert said.read_text().splitlines()[step].startswith(says)
+            assert within(ENDED, lambda first=first, second=second: not alive(first) and not alive(second))
+        assert parent.wait(STARTED) == -signal.SIGKILL
+        assert len(said.read_text().splitlines()) == len(STEPS) - 1
         assert not list(tmp_path.rglob("error.txt"))
     finally:
         parent.kill()
-        for pid in workers():
-            if alive(pid):
+        parent.wait(STARTED)
+        for pid in workers(tmp_path):
+            if is_worker(pid):
                 os.kill(pid, signal.SIGKILL)
+
+
+def is_worker(pid: int) -> bool:
+    """Whether the process is one of joblib's: the number of one that has ended may be somebody else's by now."""
+    try:
+        return b"LokyProcess" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

@@ -64,6 +64,7 @@ def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "headwise.lab.scaling.plan.memory", lambda config, data, process: weights_memory(config, data.facts, process)
     )
+    monkeypatch.setattr("headwise.lab.scaling.budget.TIMED_FLOPS", 1e7)
     monkeypatch.setattr("headwise.lab.comparison.parity.measure", counted)
 
 

@@ -7,6 +7,7 @@ not depend on the launcher.
 import multiprocessing
 import os
 import secrets
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -109,7 +110,9 @@ class Local:
         with parallel_config("loky", inner_max_num_threads=threads, **entering):  # one task a run, as they end
             parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)
         try:
-            yield from parallel(delayed(perform)(work) for work in works)
+            with warnings.catch_warnings():  # as an error it would end joblib's own thread, and we would wait for ever
+                warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
+                yield from parallel(delayed(perform)(work) for work in works)
         except BrokenProcessPool:  # told to stop, a worker that has not begun yet simply ends
             if not stop.requested:
                 raise WorkerLostError("a process was killed (out of memory?)") from None
