@@ -174,7 +174,8 @@ def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path: Path) 
 
 
 def test_torchrun_trains_one_run_and_prints_it_once(tmp_path: Path) -> None:
-    words = ["task.length=6", "task.train_examples=40", "model.width=16", "model.heads=2", "model.ffn=16"]
+    words = ["task.length=6", "task.train_examples=40", "task.validation_examples=16", "task.test_examples=16"]
+    words += ["model.width=16", "model.heads=2", "model.ffn=16", "training.loggers=[]"]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "headwise.cli", "train"]
     done = subprocess.run(
         [*command, "--json", *words, "quick=true", "training.updates=4", f"output={tmp_path}", "device=cpu"],
