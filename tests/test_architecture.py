@@ -1,6 +1,7 @@
 """The layers of the package, read from its imports: every arrow points left, and heavy parts load where they belong."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,12 +74,22 @@ MEANINGLESS = {"utils", "util", "helpers", "helper", "common", "misc", "legacy",
 LONGEST = 400
 
 # What lies beside settings is loaded as a user's plugin is
-SOURCES = sorted(file for file in PACKAGE.rglob("*.py") if "conf" not in file.relative_to(PACKAGE).parts)
+SOURCES = {
+    path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "conf" not in path.relative_to(PACKAGE).parts
+}
+
+
+@functools.cache
+def nodes(source: str) -> list[ast.AST]:
+    """Everything in the syntax tree of a source, which several rules look at."""
+    return list(ast.walk(ast.parse(source)))
 
 
 def imported(source: str) -> Iterator[str]:
     """Dotted names of everything that a source imports: at its top, inside functions, and by a constant name."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -161,31 +172,54 @@ def test_the_checker_accepts_an_import_to_the_left() -> None:
     assert violations("models/blocks.py", source) == []
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
-def test_imports_point_to_the_left_only(file: Path) -> None:
-    path = file.relative_to(PACKAGE).as_posix()
-    if path == "__init__.py":
-        pytest.skip("the public face names every layer, lazily")
-    assert violations(path, file.read_text(encoding="utf-8")) == []
+def test_imports_point_to_the_left_only() -> None:
+    """The public face apart, which names every layer, lazily."""
+    assert len(SOURCES) > 300
+    assert [
+        found for path, source in SOURCES.items() if path != "__init__.py" for found in violations(path, source)
+    ] == []
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
-def test_a_file_has_one_subject_and_is_read_in_one_sitting(file: Path) -> None:
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST
-    assert not MEANINGLESS & set(file.relative_to(PACKAGE).with_suffix("").parts)
-    layer = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert layer in RANK or layer == "__init__", f"{layer} has no place in the order of the layers"
-    if layer == "lab":
-        room = file.relative_to(PACKAGE).parts[1].removesuffix(".py")
-        assert room in ROOMS or room in FILES | {"__init__"}, f"{room} has no place in the order of the lab"
+def outgrown(path: str, source: str) -> list[str]:
+    """What the name, the length and the place of a file tell against it; empty if nothing."""
+    found = []
+    if (length := len(source.splitlines())) > LONGEST:
+        found.append(f"{path} has {length} lines, {LONGEST} are read in one sitting")
+    if meaningless := MEANINGLESS & set(path.removesuffix(".py").split("/")):
+        found.append(f"{path}: {', '.join(sorted(meaningless))} names no subject")
+    layer, *below = path.removesuffix(".py").split("/")
+    if layer not in {*RANK, "__init__"}:
+        found.append(f"{path}: {layer} has no place in the order of the layers")
+    if layer == "lab" and below[0] not in {*ROOMS, *FILES, "__init__"}:
+        found.append(f"{path}: {below[0]} has no place in the order of the lab")
+    return found
 
 
-@pytest.mark.parametrize("statement", ["import headwise", "import headwise.cli", "import headwise; dir(headwise)"])
-def test_the_start_loads_neither_torch_nor_lightning_nor_hydra(statement: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "lines", "reason"),
+    [
+        ("routing/gates.py", LONGEST + 1, "401 lines"),
+        ("routing/utils.py", 1, "utils names no subject"),
+        ("common/gates.py", 1, "common names no subject"),
+        ("gates.py", 1, "gates has no place in the order of the layers"),
+        ("lab/cellar/gates.py", 1, "cellar has no place in the order of the lab"),
+    ],
+)
+def test_the_checker_catches_a_planted_file(path: str, lines: int, reason: str) -> None:
+    assert outgrown("routing/gates.py", "\n" * LONGEST) == []
+    assert any(reason in message for message in outgrown(path, "\n" * lines))
+
+
+def test_a_file_has_one_subject_and_is_read_in_one_sitting() -> None:
+    assert [found for path, source in SOURCES.items() for found in outgrown(path, source)] == []
+
+
+def test_the_start_loads_neither_torch_nor_lightning_nor_hydra() -> None:
     heavy = "{'torch', 'numpy', 'lightning', 'hydra', 'scipy', 'matplotlib', 'rich'}"
-    check = f"import sys; {statement}; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    tell = f"print(sorted({heavy} & set(sys.modules)))"
+    check = f"import sys; import headwise; {tell}; import headwise.cli; {tell}; dir(headwise); {tell}"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.split() == ["[]"] * 3
 
 
 def test_every_public_name_exists_and_is_documented() -> None:
@@ -198,26 +232,24 @@ def test_every_public_name_exists_and_is_documented() -> None:
 
 def test_type_checkers_see_the_public_names_that_there_are() -> None:
     """The imports under TYPE_CHECKING and the table of lazy names say the same."""
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     seen = {
         alias.asname: (node.module, alias.name)
-        for node in ast.walk(tree)
+        for node in nodes(SOURCES["__init__.py"])
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("headwise.")
         for alias in node.names
     }
     assert seen == headwise._HOMES
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
-def test_docstrings_stand_alone(file: Path) -> None:
+def test_docstrings_stand_alone() -> None:
     """They begin with a verb or a noun phrase, never with "Of"."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
     texts = [
-        node.value.value
-        for node in ast.walk(tree)
+        (path, node.value.value)
+        for path, source in SOURCES.items()
+        for node in nodes(source)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     ]
-    assert [text for text in texts if isinstance(text, str) and text.lstrip().startswith("Of ")] == []
+    assert [found for found in texts if isinstance(found[1], str) and found[1].lstrip().startswith("Of ")] == []
 
 
 def test_a_run_comes_to_its_first_update_without_loading_what_it_does_not_need(tmp_path: Path) -> None:
@@ -235,5 +267,5 @@ Recorder.after_step = first
 from headwise.cli import main
 main(["train", "task=sorting", "arm=hrm", "quick=true", "output={tmp_path}"])
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
     assert (done.stdout + done.stderr).splitlines()[-1] == "[]"

@@ -1,6 +1,8 @@
 """Words on a command line become a configuration, or one line that says which word is wrong and what is allowed."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,8 @@ from headwise.reasoning.controllers import HRMConfig, NoController
 from headwise.routing import GATES
 from headwise.routing.gates import Gumbel, Soft, TopK
 from headwise.tasks import TASKS
+from headwise.training import overrides
+from headwise.training import presets as presets_module
 from headwise.training.config import RunConfig
 from headwise.training.configuration import load, load_arms
 from headwise.training.overrides import parse
@@ -170,6 +174,22 @@ def test_a_saved_run_is_a_base_that_keeps_what_is_not_named() -> None:
     changed = load(["arm=hrm", "task.length=16"], base)
     assert (changed.name, changed.seed, changed.task.length) == ("hrm", 7, 16)
     assert changed.arm == load(["arm=hrm"]).arm
+
+
+def test_what_is_put_together_once_stays_as_it_was_and_a_changed_file_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One composition serves all loads of the same files, for as long as these do not change."""
+    steps = load(["arm=hrm"]).arm.refinement.steps
+    assert load(["arm=hrm", f"arm.refinement.steps={steps + 1}"]).arm.refinement.steps == steps + 1
+    assert load(["arm=hrm"]).arm.refinement.steps == steps
+    shutil.copytree(CONF, tmp_path / "conf")
+    for module in (presets_module, overrides):
+        monkeypatch.setattr(module, "CONF", tmp_path / "conf")
+    arm = tmp_path / "conf" / "arm" / "looped.yaml"
+    before = load(["arm=looped"]).arm.refinement
+    arm.write_text("refinement: {steps: 31}\n", encoding="utf-8")
+    assert load(["arm=looped"]).arm.refinement.steps == 31 != before.steps
 
 
 # quick=true

@@ -1,6 +1,7 @@
 """Runs in float64 that several processes share; started by `launch`, so they live in a module of their own."""
 
 import contextlib
+import faulthandler
 import os
 import signal
 import time
@@ -21,6 +22,9 @@ from headwise.training.interruption import TrainingInterrupted
 from headwise.training.processes import joined
 from headwise.training.start import build
 from headwise.training.state import whole
+
+LONGEST = 1200.0
+"""Seconds after which a process that others wait for ends and says where it was; a quiet machine needs twenty."""
 
 Weights = dict[str, "np.ndarray[Any, Any]"]
 Change = Callable[[int, Batch], Batch]
@@ -109,24 +113,22 @@ def killed(config: RunConfig, directory: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return batch
 
+    faulthandler.dump_traceback_later(LONGEST, exit=True)
     trained(config, directory, change=die, rank=1)
 
 
 def deaf(directory: Path) -> None:
-    """Work that no interrupt ends."""
+    """Work that no interrupt ends, for as long as a test may look at it."""
+    faulthandler.dump_traceback_later(LONGEST, exit=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     (directory / f"{os.getpid()}.pid").touch()
     while True:
         time.sleep(0.05)
 
 
-def all_in(configs: dict[str, RunConfig], directory: Path) -> dict[str, Weights]:
-    """Several runs one after the other."""
-    return {name: trained(config, directory / name) for name, config in configs.items()}
-
-
 def all_of(configs: dict[str, RunConfig], directory: Path) -> dict[str, Any]:
     """Several runs one after the other, since starting processes takes longer than a run."""
+    faulthandler.dump_traceback_later(LONGEST, exit=True)
     plain = configs["plain"]
     found: dict[str, Any] = {name: trained(config, directory / name) for name, config in configs.items()}
     found["stopped"] = stopped(plain, directory / "stopped", 8)

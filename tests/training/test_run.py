@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch._dynamo.backends.registry import lookup_backend
 
 from headwise.errors import InputError, OutOfMemoryError, StorageError
 from headwise.models.compilation import compile_backbone
@@ -353,10 +354,19 @@ def test_activation_checkpointing_trains_the_same_model_bit_for_bit(tmp_path: Pa
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch asks itself, while it traces
 def test_a_compiled_backbone_trains_as_a_plain_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 6. The backend that only traces and differentiates stands in for the one that also writes C++, for time."""
-    monkeypatch.setattr(fit, "compile_backbone", partial(compile_backbone, backend="aot_eager"))
+    graphs = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        graphs.append(graph)
+        return lookup_backend("aot_eager")(graph, inputs)
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(fit, "compile_backbone", partial(compile_backbone, backend=counting))
+    arm = PONDER | {"controller": {"name": "hrm", "period": 1}, "refinement": {"steps": 2, "injection": "input"}}
     plain, compiled = (
-        train(tiny(tmp_path / str(on), PONDER, updates=4, compile=on), progress=False) for on in (False, True)
+        train(tiny(tmp_path / str(on), arm, updates=4, compile=on), progress=False) for on in (False, True)
     )
+    assert graphs
     ours, theirs = load(compiled).state_dict(), load(plain).state_dict()
     assert ours.keys() == theirs.keys()
     for name in theirs:

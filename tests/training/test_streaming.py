@@ -27,12 +27,12 @@ from headwise.training.interruption import Interruption
 from headwise.training.loop import Training, train_loop
 from headwise.training.objective import Objective
 from headwise.training.optim import optimizer_for
-from headwise.training.processes import Processes, launch
+from headwise.training.processes import Processes
 from headwise.training.schedules import set_learning_rates
 from headwise.training.start import build
 from headwise.training.streaming import StreamingBatches
 from tests.training.recipes import tiny
-from tests.training.shared_runs import Changed, Weights, all_in, in_float64, same, stopped, trained
+from tests.training.shared_runs import Changed, Weights, in_float64, same, stopped, trained
 
 S = 4
 STREAMS = {
@@ -255,19 +255,6 @@ def test_parts_and_processes_see_the_same_stream(name: str, tmp_path: Path) -> N
     whole = trained(config(tmp_path, name), tmp_path / "whole")
     assert close(trained(config(tmp_path, name, accumulate=3), tmp_path / "parts"), whole)
     assert alike(tmp_path / "parts", tmp_path / "whole")
-
-
-def test_two_processes_see_the_same_stream_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()  # the other processes know nothing of it, so judgements start near undecided by settings
-    runs = {name: config(tmp_path, name) for name in ARMS}
-    halting = {name: replace(run.arm.halting, bias=0.003) for name, run in runs.items()}
-    runs = {name: replace(run, arm=replace(run.arm, halting=halting[name])) for name, run in runs.items()}
-    shared, alone = launch(2, "cpu", all_in, runs, tmp_path / "two"), all_in(runs, tmp_path / "one")
-    for name in runs:
-        assert close(shared[name], alone[name])
-        assert alike(tmp_path / "two" / name, tmp_path / "one" / name)
-        train = [line for line in lines(tmp_path / "two" / name) if line["split"] == "train"]
-        assert any(0 < line["halted_share"] < 1 for line in train)
 
 
 def test_records_say_how_many_segments_examples_took_and_how_many_halted(tmp_path: Path) -> None:

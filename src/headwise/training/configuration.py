@@ -19,7 +19,7 @@ from headwise.schema import paths, short, suggestion, to_plain
 from headwise.tasks import TASKS, entry
 from headwise.training.config import RunConfig, task_from_plain
 from headwise.training.overrides import LONGEST, Override, composed, parse
-from headwise.training.presets import files, known, preset, presets
+from headwise.training.presets import defaults, files, known, preset, presets
 from headwise.training.quoting import key_of
 
 # Between the overrides of an arm's label: a colon or comma outside of brackets
@@ -113,7 +113,7 @@ def paths_of(words: Sequence[str], base: Mapping[str, Any] | None = None) -> fro
     if task in presets("task"):
         task = preset("task", str(task)).get("name")
     elif task is None:
-        task = _task(base or composed({}))
+        task = _task(base) if base else preset("task", defaults()["task"]).get("name")
     own = paths(entry(task).config, "task") if isinstance(task, str) and task in TASKS else frozenset()
     return paths(RunConfig) | own
 

@@ -7,9 +7,11 @@ whose forward pass made its node (autograd gives both one sequence number).
 
 import contextlib
 import csv
+import gzip
 import io
 import logging
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -185,8 +187,12 @@ def _writer(folder: Path, device: torch.device) -> Callable[[profile], None]:
             about["peak_memory_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
         make_folder(folder)
         with writes_to(folder / TRACE):
-            unfinished = folder / f".{TRACE}"  # its ending says that it is compressed
-            looking.export_chrome_trace(str(unfinished))
+            plain, unfinished = folder / ".trace.json", folder / f".{TRACE}"
+            looking.export_chrome_trace(str(plain))
+            # torch would compress line by line, of which there are a hundred thousand an update
+            with plain.open("rb") as lines, gzip.open(unfinished, "wb", compresslevel=6) as packed:
+                shutil.copyfileobj(lines, packed, 2**20)
+            plain.unlink()
             unfinished.replace(folder / TRACE)
         table = io.StringIO()
         rows = csv.DictWriter(table, list(Part.__dataclass_fields__), lineterminator="\n")

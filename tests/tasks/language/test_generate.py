@@ -54,7 +54,7 @@ def in_pieces(backbone: torch.nn.Module, x: torch.Tensor, pieces: list[int]) -> 
 
 
 @pytest.mark.parametrize("name", admitted())
-@pytest.mark.parametrize("pieces", [[9], [1] * 9, [4, 1, 3, 1]], ids=str)
+@pytest.mark.parametrize("pieces", [[1] * 9, [4, 1, 3, 1]], ids=str)
 def test_reading_bit_by_bit_equals_reading_at_once(name, pieces):
     backbone = perturbed(ARMS[name], causal=True).eval()
     with torch.no_grad():
