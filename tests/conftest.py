@@ -18,6 +18,8 @@ import torch
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PATIENCE = 180
+"""Seconds that a browser may take for anything: it starts in one, and on a busy machine in twenty."""
 ARGUMENTS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
     "--disable-sync",
@@ -56,6 +58,6 @@ def chromium() -> Iterator[Any]:
     if found is None:
         pytest.skip(f"no Chromium on the PATH (looked for {', '.join(CHROMIUM)})")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS, timeout=1000 * PATIENCE)
         yield browser
         browser.close()

@@ -4,11 +4,6 @@ import dataclasses
 import importlib
 import json
 import re
-import shlex
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +15,6 @@ from headwise.sources import REQUIRED
 from headwise.tasks import TASKS
 from tests.commands.test_help import imported
 
-HEADWISE = [sys.executable, "-m", "headwise"]
 # A model and data so small that a run takes a second
 SMALL = ["model.width=16", "model.heads=2", "model.ffn=16", "task.length=6", "task.train_examples=32"]
 SMALL += ["task.validation_examples=16", "task.test_examples=16", "training.loggers=[]"]
@@ -62,37 +56,7 @@ def refused(capsys: Captured, *words: str) -> str:
     return lines[0]
 
 
-# Starting
-
-
-HEAVY = "{'torch', 'numpy', 'scipy', 'matplotlib', 'lightning', 'hydra', 'transformers', 'tokenizers', 'conllu'}"
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--help"],
-        ["--version"],
-        ["help"],
-        ["list"],
-        ["list", "settings", "gates"],
-        ["help", "arm"],
-        ["help", "arm.gate"],
-        ["help", "task=maze"],
-        ["help", "training.updates", "--json"],
-        *([*name.split(), "--help"] for name in commands()),
-    ],
-    ids=" ".join,
-)
-def test_what_is_listed_or_explained_is_not_imported(words: list[str]) -> None:
-    """Under a second follows; timing it here would only measure how busy the machine is."""
-    check = (
-        f"import sys\nfrom headwise.cli import main\ncode = main({words})\n"
-        f"print(sorted({HEAVY} & set(sys.modules)))\nsys.exit(code)"
-    )
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "[]"
+# Help
 
 
 def test_help_names_every_command_those_of_tasks_included(capsys: Captured) -> None:
@@ -131,11 +95,6 @@ def test_the_first_word_of_two_explains_both(capsys: Captured) -> None:
     assert "usage: headwise data get <name>" in out
     assert "usage: headwise data mazes output=..." in out
     assert "headwise data get" in refused(capsys, "data")
-
-
-def test_the_module_is_a_program() -> None:
-    done = subprocess.run([*HEADWISE, "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("headwise 0.")
 
 
 # Results
@@ -188,14 +147,6 @@ def test_memory_that_runs_out_is_one_line(
     assert cli.main(["train"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(f"headwise: there is not enough memory.*{said}", line)
-
-
-@pytest.mark.parametrize(
-    ("words", "closed", "code"), [("list", ">&-", 0), ("list", "2>&-", 0), ("trian", "0<&- >&- 2>&-", 2)]
-)
-def test_a_standard_stream_may_be_closed(words: str, closed: str, code: int) -> None:
-    ended = subprocess.run(f"{shlex.join(HEADWISE)} {words} {closed}", shell=True, capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (code, "")
 
 
 def test_what_a_cluster_leaves_in_the_environment_does_not_matter(
@@ -369,32 +320,6 @@ def test_a_task_may_bring_commands_that_are_loaded_when_called(
         assert "lenght=3: unknown key; allowed in shuffle: length" in refused(capsys, "shuffle", "cards", "lenght=3")
     finally:
         commands.cache_clear()
-
-
-# Ctrl-C
-
-
-def test_ctrl_c_leaves_a_run_that_the_printed_command_continues(folder: Path) -> None:
-    words = ["train", *SMALL, "training.updates=200", "training.batch_size=8", "training.validate_every=50"]
-    process = subprocess.Popen([*HEADWISE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not any((folder / "runs").glob("*/metrics.jsonl")):
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert out == ""
-    last = err.splitlines()[-1]
-    assert last.startswith("headwise: ")
-    assert "Traceback" not in err
-
-    command = shlex.split(last.partition("continue with: ")[2])
-    assert command[:2] == ["headwise", "train"]
-    again = subprocess.run([*HEADWISE, *command[1:], "--json"], capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["updates"] == 200
-    assert len(list((folder / "runs").iterdir())) == 1
 
 
 # How values are written

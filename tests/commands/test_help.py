@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from headwise.training.presets import GROUPS, files, preset, presets
 Captured = pytest.CaptureFixture[str]
 
 
+@cache
 def classes() -> dict[str, ClassSource]:
     """Every dataclass that a setting may lie in, by module and name."""
     found = [class_of("headwise.training.config:RunConfig")]

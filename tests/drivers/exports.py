@@ -52,9 +52,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help="unrolled; without, one step at a time")
     options = parser.parse_args()
     failed = 0
-    for name, config in configurations(1, options.only):
-        if options.arms and name.split()[1] not in options.arms:
-            continue
+    for name, config in configurations(1, options.only, arms=options.arms):
         began = time.perf_counter()
         try:
             made, compared = exported(config, options.steps)

@@ -60,14 +60,16 @@ class Examined:
         return [finding for finding in self.findings if finding.alarming]
 
 
-def configurations(updates: int, only: list[str] | None = None, seed: int = 0) -> Iterator[tuple[str, RunConfig]]:
-    """Every arm on every task that does not refuse it, tasks in turn."""
+def configurations(
+    updates: int, only: list[str] | None = None, seed: int = 0, arms: list[str] | None = None
+) -> Iterator[tuple[str, RunConfig]]:
+    """Every arm, or each of some, on every task that does not refuse it, tasks in turn."""
     recipe = [f"training.updates={updates}", f"training.validate_every={max(updates // 6, 1)}", f"seed={seed}"]
     recipe += ["training.batch_size=16", f"training.log_every={max(updates // 12, 1)}", "training.preset.lr=0.003"]
     words = {task: [f"task={task}", *SMALLER.get(task, []), *_small(task), *recipe] for task in only or TASKS}
     for own in words.values():
         load([*own, "arm=baseline"])  # which no task refuses: what is wrong here is a key
-    for arm in presets("arm"):
+    for arm in arms or presets("arm"):
         for task, own in words.items():
             with contextlib.suppress(InputError):
                 yield f"{task} {arm}", load([*own, f"arm={arm}"])

@@ -1,7 +1,9 @@
 """A file is kept where ONNX Runtime computes what torch does, and says what a program needs to run it."""
 
+import copy
 import json
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from headwise.errors import InputError
 from headwise.lab.export import onnx_file
 from headwise.lab.export.onnx_file import runtime, unrolled
 from headwise.training.config import RunConfig
-from headwise.training.evaluation import load, saved
+from headwise.training.evaluation import load, overridden, saved
 from tests.drivers.exports import exported
 from tests.drivers.sound_runs import configurations
 from tests.lab.thinking.conftest import trained
@@ -28,6 +30,11 @@ COVERING = [
 ]
 """Every task that is exported, and between them every kind of router, gate, controller and recursion; all the others
 are for `python -m tests.drivers.exports`, which takes minutes."""
+SHORTER: dict[str, dict[str, Any]] = {
+    "hrm_token": {"arm.controller.period": 2},
+    "trm": {"arm.refinement.recursion.period": 2, "arm.refinement.steps": 6},
+}
+"""A step of the graph is as many refinement steps as something goes by turns: two of them, for seconds less each."""
 
 
 @pytest.fixture(scope="module")
@@ -35,34 +42,52 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(tmp_path_factory.mktemp("export"), SORTING, LOOP)
 
 
+@dataclass(frozen=True)
+class File:
+    """A step model, what the export said of it, and what it had in hand."""
+
+    path: Path
+    said: dict[str, Any]
+    made: onnx_file.Exported
+
+
 @pytest.fixture(scope="module")
-def file(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A step model, and what the export said of it."""
-    path = tmp_path_factory.mktemp("file") / "model.onnx"
-    return path, onnx_file.export(run, path, say=lambda line: None)
+def file(run: Path, tmp_path_factory: pytest.TempPathFactory) -> File:
+    path, made = tmp_path_factory.mktemp("file") / "model.onnx", list[onnx_file.Exported]()
+
+    def kept(*arguments: Any) -> onnx_file.Exported:
+        made.append(traced(*arguments))
+        return made[0]
+
+    traced = onnx_file.traced
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(onnx_file, "traced", kept)
+        said = onnx_file.export(run, path, say=lambda line: None)
+    return File(path, said, made[0])
 
 
 @pytest.mark.parametrize("name", COVERING)
 def test_arms_of_all_tasks_agree_with_torch(name: str) -> None:
-    (config,) = (config for other, config in configurations(1, [name.split()[0]]) if other == name)
-    made, compared = exported(config)
+    task, arm = name.split()
+    ((_, config),) = configurations(1, [task], arms=[arm])
+    made, compared = exported(RunConfig.from_plain(overridden(config.to_plain(), SHORTER.get(arm, {}))))
     assert {one["steps"] for one in compared} == {made.about["steps"] * count for count in onnx_file.COUNTS}
     assert len({json.dumps(one["sizes"]) for one in compared}) > 1
 
 
-def test_the_batch_and_the_length_stay_open(file: tuple[Path, dict[str, Any]]) -> None:
-    _, said = file
+def test_the_batch_and_the_length_stay_open(file: File) -> None:
+    said = file.said
     assert said["inputs"]["values"] == ["batch", "values_1"]
     assert said["outputs"]["prediction"] == ["batch", "values_1", "values_1"]
     assert {one["sizes"]["values"][1] for one in said["compared"]} > {5}
     assert said["largest_difference"] <= 1e-4
 
 
-def test_a_program_runs_the_file_with_what_its_metadata_say(file: tuple[Path, dict[str, Any]], run: Path) -> None:
+def test_a_program_runs_the_file_with_what_its_metadata_say(file: File, run: Path) -> None:
     """Three steps of a batch of one, of a length that it was not made from, are the model with three steps."""
     import numpy as np
 
-    session = runtime().InferenceSession(str(file[0]))
+    session = runtime().InferenceSession(str(file.path))
     about = session.get_modelmeta().custom_metadata_map
     assert (about["task"], about["form"], about["steps"], about["steps_trained"]) == ("sorting", "one_step", "1", "4")
     assert RunConfig.from_plain(json.loads(about["config"])) == saved(run)[0]
@@ -96,16 +121,13 @@ def test_unrolled_the_question_alone_goes_in(run: Path, tmp_path: Path, capsys: 
 
 
 def test_a_file_that_computes_something_else_is_not_kept(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Path, file: File, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def off(*arguments: Any) -> Any:
-        made = traced(*arguments)
-        with torch.no_grad():
-            next(made.graph.model.task.scores.parameters()).mul_(1.001)  # after it was traced
-        return made
-
-    traced = onnx_file.traced
-    monkeypatch.setattr(onnx_file, "traced", off)
+    """The weights are others than those that were traced."""
+    graph = copy.deepcopy(file.made.graph)
+    with torch.no_grad():
+        next(graph.model.task.scores.parameters()).mul_(1.001)
+    monkeypatch.setattr(onnx_file, "traced", lambda *arguments: replace(file.made, graph=graph))
     output = tmp_path / "model.onnx"
     assert main(["export", str(run), f"output={output}"]) == 1
     assert "ONNX Runtime and torch differ by" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from headwise.lab.playground.build import build
+from tests.conftest import PATIENCE
 from tests.lab.thinking.conftest import trained
 
 LOOP = {"refinement": {"steps": 4, "injection": "input"}}
@@ -50,7 +51,8 @@ def folder(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> P
 def address(folder: Path) -> Iterator[str]:
     """Where it is served."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
+    server.daemon_threads = True  # a connection that the browser keeps open must not hold up the end
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
@@ -90,6 +92,7 @@ class Page:
 def page(chromium: Any, address: str) -> Iterator[Page]:
     """The page, anew; nothing may have gone wrong on it."""
     context = chromium.new_context()
+    context.set_default_timeout(1000 * PATIENCE)
     opened = Page(context.new_page(), address)
     yield opened
     context.close()

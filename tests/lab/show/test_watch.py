@@ -1,6 +1,6 @@
 """What is watched is what the model did: answers, gates, where heads look, halting."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from headwise.lab.show.watch import watch
 from headwise.models.following import following
 from headwise.routing.attention import LayerMemory, RoutedAttention
 from headwise.tasks import TASKS
+from headwise.training.opened import OpenRun
 from headwise.training.scoring import score
 from tests.lab.show.untrained import LOOPED, model_of
 from tests.training.recipes import GUMBEL, PONDER, SEGMENTS, tiny
@@ -38,11 +39,27 @@ REUSED = {
 }
 
 
+Runs = Callable[[dict[str, Any]], OpenRun]
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Trains each arm once, and opens its run anew each time."""
+    trained = dict[str, Path]()
+
+    def opened(arm: dict[str, Any]) -> OpenRun:
+        if str(arm) not in trained:
+            config = tiny(tmp_path_factory.mktemp("runs"), arm, updates=8, validate_every=8)
+            seen = replace(config, task=replace(config.task, mask_rate=0.0))  # masked elements are alike, and tie
+            trained[str(arm)] = Path(headwise.train(seen, progress=False))
+        return headwise.open_run(trained[str(arm)])
+
+    return opened
+
+
 @pytest.mark.parametrize("arm", [GUMBEL, PONDER, SEGMENTS, TRM, JUDGED, {}], ids=lambda arm: str(arm)[:40])
-def test_the_last_answer_is_the_one_that_is_scored(arm: dict[str, Any], tmp_path: Path) -> None:
-    config = tiny(tmp_path, arm)
-    seen = replace(config, task=replace(config.task, mask_rate=0.0))  # masked elements are alike, and tie
-    run = headwise.open_run(headwise.train(seen, progress=False))
+def test_the_last_answer_is_the_one_that_is_scored(arm: dict[str, Any], run_of: Runs) -> None:
+    run = run_of(arm)
     scored = score(run.model, run.data.split("test"), 32)
     for number in (0, 5):
         watched = watch(run.model, run.example(number))
@@ -54,8 +71,8 @@ def test_the_last_answer_is_the_one_that_is_scored(arm: dict[str, Any], tmp_path
 
 
 @pytest.mark.parametrize("arm", [GUMBEL, PONDER, SEGMENTS])
-def test_the_gates_are_those_of_the_run(arm: dict[str, Any], tmp_path: Path) -> None:
-    run = headwise.open_run(headwise.train(tiny(tmp_path, arm), progress=False))
+def test_the_gates_are_those_of_the_run(arm: dict[str, Any], run_of: Runs) -> None:
+    run = run_of(arm)
     example = run.example(3)
     gates = watch(run.model, example).gates
     assert gates is not None
@@ -63,8 +80,8 @@ def test_the_gates_are_those_of_the_run(arm: dict[str, Any], tmp_path: Path) -> 
     torch.testing.assert_close(gates.expand_as(expected), expected)
 
 
-def test_of_two_streams_the_steps_that_update_the_answer_are_watched(tmp_path: Path) -> None:
-    run = headwise.open_run(headwise.train(tiny(tmp_path, TRM), progress=False))
+def test_of_two_streams_the_steps_that_update_the_answer_are_watched(run_of: Runs) -> None:
+    run = run_of(TRM)
     watched = watch(run.model, run.example())
     assert watched.numbers == [3, 6, 9, 12]
     assert watched.gates is None
@@ -120,8 +137,8 @@ def test_heads_that_are_used_again_looked_where_they_did_at_the_first_step() -> 
     assert not torch.equal(again[0], again[2])
 
 
-def test_what_halting_says_is_kept_for_each_answer(tmp_path: Path) -> None:
-    run = headwise.open_run(headwise.train(tiny(tmp_path, PONDER), progress=False))
+def test_what_halting_says_is_kept_for_each_answer(run_of: Runs) -> None:
+    run = run_of(PONDER)
     watched = watch(run.model, run.example())
     said = [value for value in watched.halting if value is not None]
     assert len(said) == len(watched.numbers)
@@ -162,8 +179,8 @@ def test_examples_are_chosen_by_what_became_of_them() -> None:
     }
 
 
-def test_an_example_of_a_kind_that_there_is_not_is_refused(tmp_path: Path) -> None:
-    run = headwise.open_run(headwise.train(tiny(tmp_path, GUMBEL), progress=False))
+def test_an_example_of_a_kind_that_there_is_not_is_refused(run_of: Runs) -> None:
+    run = run_of(GUMBEL)
     with pytest.raises(InputError, match=r"choose=halted: of the first 32 test examples all take as many steps"):
         chosen(run, "halted")
     with pytest.raises(InputError, match=r"example=32: the test split has 32; choose 0\.\.31"):
