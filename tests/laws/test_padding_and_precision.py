@@ -27,7 +27,7 @@ PADDED = 3  # rows with an example in them
 WAYS = {
     "dense": replace(SHAPE, skipping="never"),
     "skipping": replace(SHAPE, skipping="always"),
-    "bias": replace(SHAPE, depth=1, relative=1, structural_heads=2, skipping="never"),
+    "bias": replace(SHAPE, relative=1, structural_heads=2, skipping="never"),
     "skipping_bias": replace(SHAPE, relative=1, structural_heads={"second": 1, "first": 2}, ffn=0, skipping="always"),
 }
 CASES = [(name, way, False) for name in ARMS for way in WAYS]
@@ -93,7 +93,7 @@ def test_outputs_and_gradients_are_those_of_the_example_without_padding(name: st
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("name", "way", "causal"), [case for case in CASES if case[1] in ("skipping", "bias")])
 def test_padding_gives_finite_numbers_in_every_precision(name: str, way: str, causal: bool, dtype: torch.dtype) -> None:
-    backbone = perturbed(ARMS[name], causal, dtype=dtype, shape=replace(WAYS[way], depth=1)).train()
+    backbone = perturbed(ARMS[name], causal, dtype=dtype, shape=WAYS[way]).train()
     trace = backbone(padded(examples(dtype)), layouts(WAYS[way])[0])
     assert trace.states.isfinite().all()
     total = (trace.states * trace.weights[..., None, None]).float().square().mean()
