@@ -60,6 +60,17 @@ def test_the_judgement_is_a_linear_map_of_the_first_real_token(pool: Any) -> Non
     torch.testing.assert_close(judge(answer, mask), normed @ judge.head.weight[0] - 5)
 
 
+def test_with_pool_min_the_token_judged_worst_judges_the_answer_and_padding_does_not() -> None:
+    judge = Correct(CorrectHalting("min"), 6).double()
+    answer, mask = torch.randn(2, 4, 6, dtype=torch.float64), torch.ones(2, 4, dtype=torch.bool)
+    mask[1, :2] = False
+    torch.nn.init.normal_(judge.head.weight)
+    each = answer / answer.square().mean(2, keepdim=True).sqrt() @ judge.head.weight[0] - 5
+    torch.testing.assert_close(judge(answer, mask), torch.stack([each[0].min(), each[1, 2:].min()]))
+    torch.testing.assert_close(judge(answer, None), each.amin(1))
+    assert (judge.macs(4), Correct(CorrectHalting(), 6).macs(4)) == (24, 6)
+
+
 def test_norming_what_is_read_changes_nothing_where_blocks_norm_last() -> None:
     loop = replace(STREAMS, noise=0.0)
     backbone = perturbed(Arm(halting=CorrectHalting(), refinement=loop), shape=RECURSIVE)

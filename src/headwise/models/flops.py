@@ -40,7 +40,7 @@ def flops_per_example(backbone: Any, length: int, steps: float | None = None) ->
     if controller is not None:
         macs += positions * controller.macs(steps, begun)
     if halting is not None:
-        macs += steps / (loop.steps if isinstance(halting, Judge) else cycle) * halting.macs()
+        macs += steps / (loop.steps if isinstance(halting, Judge) else cycle) * halting.macs(length)
     return 2 * macs
 
 

@@ -6,7 +6,7 @@ Legend: B batch, L length, D width, S context positions, C context width, H head
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -128,7 +128,8 @@ class CorrectHalting(HaltingConfig):
     """after each segment an example stops if its answer is judged right, as it is learned from being right (TRM)
 
     Args:
-        pool: what is read of the answer's tokens: the first (default, as published) or their mean.
+        pool: what is read of the answer's tokens: the first (default, as published), their mean, or "min", each: the
+            answer is judged by the token judged worst, for it is right only where all are.
         bias: of the judgement's logit at the start; default -5, the published one: no answer is thought right.
         threshold: probability of being right above which an example stops; default 0.5, as published (q > 0). More of
             it takes more segments and makes fewer mistakes, 1 takes all; an evaluation may set it anew.
@@ -138,7 +139,7 @@ class CorrectHalting(HaltingConfig):
             may leave; default 0.1, the published one.
     """
 
-    pool: Literal["first", "mean"] = "first"
+    pool: Literal["first", "mean", "min"] = "first"
     bias: float = -5.0
     threshold: float = 0.5
     streaming: bool = True
@@ -174,7 +175,8 @@ class CorrectHalting(HaltingConfig):
 
     @classmethod
     def examples(cls) -> "Sequence[CorrectHalting]":
-        return [cls(bias=-0.5, exploration=0.5), cls(pool="mean", bias=-0.5, threshold=0.4, streaming=False)]
+        mean = cls(pool="mean", bias=-0.5, threshold=0.4, streaming=False)
+        return [cls(bias=-0.5, exploration=0.5), mean, replace(mean, pool="min")]
 
 
 class Halting(nn.Module, ABC):
@@ -194,8 +196,8 @@ class Halting(nn.Module, ABC):
         """
 
     @abstractmethod
-    def macs(self) -> float:
-        """Multiply-accumulates of one step for one example."""
+    def macs(self, length: int) -> float:
+        """Multiply-accumulates of one step for one example of `length` tokens."""
 
 
 class Entropy(Halting):
@@ -211,7 +213,7 @@ class Entropy(Halting):
         mean = torch.stack(per_layer).mean(0)  # [B]
         return (mean < self.threshold).to(mean.dtype)
 
-    def macs(self) -> float:
+    def macs(self, length: int) -> float:
         return 0
 
 
@@ -230,7 +232,7 @@ class Ponder(Halting):
             raise ValueError("ponder halting reads the controller's context and got none")
         return self.head(pooled(context, mask)).sigmoid().flatten()  # type: ignore[no-any-return]
 
-    def macs(self) -> float:
+    def macs(self, length: int) -> float:
         return self.head.weight.numel()
 
 
@@ -251,14 +253,15 @@ class Judge(nn.Module, ABC):
         """
 
     @abstractmethod
-    def macs(self) -> float:
-        """Multiply-accumulates of one judgement of one example."""
+    def macs(self, length: int) -> float:
+        """Multiply-accumulates of one judgement of one example of `length` tokens."""
 
 
 class Correct(Judge):
-    """`CorrectHalting`: q = w·norm(y_1) + b, with y_1 the answer's first real token (pool=mean: the tokens' mean), and
-    w = 0 at the start. Differs from the paper: what is read is normed (RMS, no scale), as the states of blocks that
-    norm first grow over steps; where blocks norm last, as in TRM, that changes nothing."""
+    """`CorrectHalting`: q = w·norm(y_1) + b, with y_1 the answer's first real token (pool=mean: the tokens' mean;
+    pool=min: the least q of any token), and w = 0 at the start. Differs from the paper: what is read is normed (RMS, no
+    scale), as the states of blocks that norm first grow over steps; where blocks norm last, as in TRM, that changes
+    nothing."""
 
     def __init__(self, config: CorrectHalting, width: int) -> None:
         super().__init__()
@@ -268,11 +271,15 @@ class Correct(Judge):
         nn.init.constant_(self.head.bias, config.bias)
 
     def forward(self, answer: Tensor, mask: Tensor | None) -> Tensor:
-        token = first_token(answer, mask) if self.pool == "first" else pooled(answer, mask)  # [B, 1, D]
-        return self.head(F.rms_norm(token, token.shape[-1:])).flatten()  # type: ignore[no-any-return]
+        if self.pool != "min":
+            answer = first_token(answer, mask) if self.pool == "first" else pooled(answer, mask)  # [B, 1, D]
+        judged = self.head(F.rms_norm(answer, answer.shape[-1:])).squeeze(-1)
+        if self.pool == "min" and mask is not None:
+            judged = judged.masked_fill(~mask, math.inf)
+        return judged.amin(dim=1)  # type: ignore[no-any-return]
 
-    def macs(self) -> float:
-        return self.head.weight.numel()
+    def macs(self, length: int) -> float:
+        return (length if self.pool == "min" else 1) * self.head.weight.numel()
 
 
 def ponder_distribution(stopping: Tensor) -> Tensor:
