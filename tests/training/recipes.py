@@ -1,5 +1,6 @@
 """Tiny runs for the tests of training, and a model of a user's own."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -110,3 +111,8 @@ def own_batches(count: int) -> list[dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(count, 8, 3, generator=generator)
     return [{"x": part, "y": part.sum(-1)} for part in x]
+
+
+def lines(run: Path, name: str) -> list[dict[str, Any]]:
+    """The records in a file of a run."""
+    return [json.loads(line) for line in (run / name).read_text().splitlines()]

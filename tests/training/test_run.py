@@ -24,11 +24,7 @@ from headwise.training.objective import Objective, objective
 from headwise.training.run import train
 from headwise.training.scoring import score
 from headwise.training.start import build
-from tests.training.recipes import GUMBEL, PONDER, STABLE, tiny, with_
-
-
-def lines(run: Path, name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / name).read_text().splitlines()]
+from tests.training.recipes import GUMBEL, PONDER, STABLE, lines, tiny, with_
 
 
 @pytest.fixture(scope="module")

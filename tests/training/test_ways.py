@@ -23,11 +23,7 @@ from headwise.training.run import train
 from headwise.training.schedules import learning_rate_factor
 from headwise.training.scoring import score
 from headwise.training.start import build
-from tests.training.recipes import GUMBEL, PONDER, SEGMENTS, tiny, with_
-
-
-def lines(run: Path, name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / name).read_text().splitlines()]
+from tests.training.recipes import GUMBEL, PONDER, SEGMENTS, lines, tiny, with_
 
 
 def test_mixed_precision_trains_and_keeps_its_weights_in_full(tmp_path: Path) -> None:
