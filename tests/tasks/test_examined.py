@@ -9,8 +9,8 @@ from headwise.reasoning.refinement import RefinementConfig
 from headwise.routing.gates import Sigmoid
 from headwise.routing.routers import LearnedRouter
 from headwise.tasks import examined
-from headwise.tasks.base import TaskModel
-from headwise.tasks.examined import GateSums, at_mean_gates, batches_of, chosen
+from headwise.tasks.base import Batch, Source, TaskModel
+from headwise.tasks.examined import First, GateSums, Spread, at_mean_gates, batches_of, chosen
 from headwise.training.building import build_model, data_of
 from headwise.training.config import RunConfig
 from headwise.training.configuration import load
@@ -66,3 +66,25 @@ def test_half_of_the_pictures_show_mistakes_as_far_as_there_are() -> None:
     assert chosen(torch.tensor([1.0, 0, 1, 1, 0, 0])) == [0, 1, 2, 4]
     assert chosen(torch.zeros(6)) == [0, 1, 2, 3]
     assert chosen(torch.ones(2)) == [0, 1]
+
+
+class Numbers(Source):
+    """Examples 0 to 9, in order, as the sentences of a corpus that begins with its longest."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def batch(self, index: torch.Tensor) -> Batch:
+        return {"number": index}
+
+    def names(self, index: int) -> list[str]:
+        return [str(index)]
+
+
+def test_a_sample_has_examples_from_all_parts_of_a_source_each_once_and_with_its_words() -> None:
+    for count, expected in ((3, [0, 3, 6]), (10, list(range(10))), (99, list(range(10)))):
+        sample = Spread(Numbers(), count)
+        index = torch.arange(len(sample))
+        assert sample.batch(index)["number"].tolist() == expected
+        assert [int(sample.names(i)[0]) for i in index.tolist()] == expected
+    assert First(Numbers(), 3).batch(torch.arange(3))["number"].tolist() == [0, 1, 2]

@@ -41,6 +41,19 @@ class First(Source):
         return self.source.names(index)
 
 
+class Spread(First):
+    """So many examples from all parts of a source: what a corpus begins with is no sample of it."""
+
+    def batch(self, index: Tensor) -> Batch:
+        return self.source.batch(self._place(index))
+
+    def names(self, index: int) -> Sequence[str]:
+        return self.source.names(int(self._place(torch.tensor(index))))
+
+    def _place(self, index: Tensor) -> Tensor:
+        return index * len(self.source) // self.number
+
+
 def batches_of(model: TaskModel, source: Source, size: int, most: int | None = None) -> Iterator[Batch]:
     """The examples in order on the model's device, so many at once; all of them, or the first so many. What is random
     about their refinement is drawn as it was when they were scored."""

@@ -1,4 +1,4 @@
-"""What a model reaches: all its test examples for a card, or the first of them to see whether it still does."""
+"""What a model reaches: all its test examples for a card, or a sample of them to see whether it still does."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headwise.errors import InputError
-from headwise.tasks.examined import First
+from headwise.tasks.examined import Spread
 from headwise.training.building import data_of, reproducible
 from headwise.training.card import Figures, Measured
 from headwise.training.config import RunConfig
@@ -51,7 +51,7 @@ def measure(
 
 
 def shortfalls(run: Path, figures: Figures, examples: int) -> list[str]:
-    """Where the first examples of a test set are not what the figures of all of them say, within the error of sampling.
+    """Where a sample of a test set is not what the figures of all of it say, within the error of sampling.
 
     Args:
         run: of the model that the figures are about.
@@ -66,7 +66,7 @@ def shortfalls(run: Path, figures: Figures, examples: int) -> list[str]:
     with reproducible(changed):
         data = data_of(changed)
         adopt(data, facts, run)
-        sample = First(data.split("test"), examples)
+        sample = Spread(data.split("test"), examples)
         result = score_on_device(changed, restored(run, changed, facts), sample, changed.training.evaluation_batch_size)
     lines = []
     for metric, said in figures.metrics.items():
