@@ -24,6 +24,7 @@ from headwise.tasks.parsing.model import ParsingTask
 from headwise.tasks.parsing.prediction import Parser, Precision, Tree
 from headwise.tasks.parsing.reading import Input, Item, Tokens, sentences_of, texts, told_apart
 from headwise.tasks.parsing.sentences import Block, Sentence, lines_of, with_predictions
+from headwise.tasks.scenes import counted
 
 FIRST, MOST = 256, 4096
 """Sentences of the first chunk, so that an answer comes soon, and of the largest: chunks double in between."""
@@ -176,9 +177,8 @@ class _Report:
         failed = f"; {len(self.problems)} with a problem" if self.problems else ""
         rate = self.sentences / max(self.seconds, 1e-9)
         _say(
-            f"{self.sentences} sentences, {self.words} words in {self.seconds:.1f} s, {rate:.0f} sentences a second"
-            + measured
-            + failed
+            f"{counted(self.sentences, 'sentence')}, {counted(self.words, 'word')} in {self.seconds:.1f} s, "
+            f"{rate:.0f} a second" + measured + failed
         )
         if score:
             data["scores"] = scores = corpus_scores(self.gold, self.predicted) if self.gold else {}
