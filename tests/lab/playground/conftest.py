@@ -91,9 +91,19 @@ class Page:
 @pytest.fixture
 def page(chromium: Any, address: str) -> Iterator[Page]:
     """The page, anew; nothing may have gone wrong on it."""
-    context = chromium.new_context()
+    yield from opened(chromium, address)
+
+
+@pytest.fixture
+def phone(chromium: Any, address: str) -> Iterator[Page]:
+    """The same on a narrow screen that is touched."""
+    yield from opened(chromium, address, has_touch=True, is_mobile=True, viewport={"width": 360, "height": 640})
+
+
+def opened(chromium: Any, address: str, **settings: Any) -> Iterator[Page]:
+    context = chromium.new_context(**settings)
     context.set_default_timeout(1000 * PATIENCE)
-    opened = Page(context.new_page(), address)
-    yield opened
+    page = Page(context.new_page(), address)
+    yield page
     context.close()
-    assert opened.problems == []
+    assert page.problems == []

@@ -120,6 +120,24 @@ def test_the_maze_is_drawn_with_the_keyboard_alone(page: Page) -> None:
         assert asked(page)["goal"].item() == 1
 
 
+def test_a_finger_draws_a_row_of_walls_and_does_not_move_the_page(phone: Page) -> None:
+    page = phone.page
+    page.get_by_role("button", name="Clear").tap()
+    page.locator(".maze").scroll_into_view_if_needed()
+    before = page.evaluate("scrollY")
+    finger = page.context.new_cdp_session(page)
+    way = [point(phone, x, 2.0) for x in (0.5, 1.0, 1.5, 2.0, 2.5)]  # between rows 2 and 3
+    for kind, places in [("touchStart", way[:1]), *(("touchMove", [place]) for place in way[1:]), ("touchEnd", [])]:
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in places]})
+    below = asked(phone)["open"][0, 1, :, 2]
+    assert below.tolist() == [False, False, False, True, True]
+    assert page.evaluate("scrollY") == before
+    page.get_by_role("radio", name="goal").check()
+    page.locator(".maze").scroll_into_view_if_needed()
+    page.touchscreen.tap(*point(phone, 3.5, 2.5))
+    assert asked(phone)["goal"].item() == 2 * SIDE + 3
+
+
 def test_every_control_has_a_name_and_nothing_overflows_a_narrow_screen(page: Page) -> None:
     page.page.set_viewport_size({"width": 340, "height": 700})
     nameless = page.page.evaluate("""() => [...document.querySelectorAll('button, input, [tabindex]')].filter(
