@@ -68,6 +68,7 @@ def test_with_pool_min_the_token_judged_worst_judges_the_answer_and_padding_does
     each = answer / answer.square().mean(2, keepdim=True).sqrt() @ judge.head.weight[0] - 5
     torch.testing.assert_close(judge(answer, mask), torch.stack([each[0].min(), each[1, 2:].min()]))
     torch.testing.assert_close(judge(answer, None), each.amin(1))
+    assert judge(answer, torch.zeros_like(mask)).isfinite().all()  # nor does an example without any token end a run
     assert (judge.macs(4), Correct(CorrectHalting(), 6).macs(4)) == (24, 6)
 
 

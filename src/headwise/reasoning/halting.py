@@ -275,7 +275,8 @@ class Correct(Judge):
             answer = first_token(answer, mask) if self.pool == "first" else pooled(answer, mask)  # [B, 1, D]
         judged = self.head(F.rms_norm(answer, answer.shape[-1:])).squeeze(-1)
         if self.pool == "min" and mask is not None:
-            judged = judged.masked_fill(~mask, math.inf)
+            padding = ~mask & mask.any(dim=1, keepdim=True)  # where nothing is real, all of it is read: no infinite loss
+            judged = judged.masked_fill(padding, math.inf)
         return judged.amin(dim=1)  # type: ignore[no-any-return]
 
     def macs(self, length: int) -> float:
