@@ -275,7 +275,7 @@ class Correct(Judge):
             answer = first_token(answer, mask) if self.pool == "first" else pooled(answer, mask)  # [B, 1, D]
         judged = self.head(F.rms_norm(answer, answer.shape[-1:])).squeeze(-1)
         if self.pool == "min" and mask is not None:
-            padding = ~mask & mask.any(dim=1, keepdim=True)  # where nothing is real, all of it is read: no infinite loss
+            padding = ~mask & mask.any(dim=1, keepdim=True)  # of nothing but padding all is read
             judged = judged.masked_fill(padding, math.inf)
         return judged.amin(dim=1)  # type: ignore[no-any-return]
 
