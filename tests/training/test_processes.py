@@ -190,6 +190,38 @@ def test_torchrun_trains_one_run_and_prints_it_once(tmp_path: Path) -> None:
     assert len((run / "test_values.npy").read_bytes()) > 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for threads in Linux's /proc")
+def test_nothing_of_a_group_outlives_it() -> None:
+    """A thread of it that gives a tensor back while the interpreter ends would abort the process."""
+    program = """if True:
+        import pathlib, torch
+        from headwise.training.processes import joined
+
+        def update():
+            step = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+            step(torch.ones(1, 2)).sum().backward()
+            cycle = [step]
+            cycle.append(cycle)
+
+        def threads():
+            return {part.read_text().strip() for part in pathlib.Path("/proc/self/task").glob("*/comm")}
+
+        with joined("cpu"):
+            update()
+            assert any("gloo" in name for name in threads())
+        print(*(name for name in threads() if "gloo" in name))
+    """
+    of_one = {"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=os.environ | of_one | {"MASTER_PORT": "0"},
+    )
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stdout + done.stderr
+
+
 def test_one_process_has_nothing_to_shard(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"training\.shard=true: one process shares nothing"):
         train(with_(config(tmp_path, "plain"), shard=True), progress=False)

@@ -7,6 +7,8 @@ part of the batch, and whatever is a statistic of the batch is summed over proce
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import inspect
 import multiprocessing
 import os
@@ -178,12 +180,8 @@ def joined(device: str) -> Iterator[Processes]:
         yield Processes()
         return
     rank, count, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    _join(device, rank, count, "env://", local)
-    try:
-        with _losses_named():
-            yield Processes(distributed.get_rank(), distributed.get_world_size())
-    finally:
-        distributed.destroy_process_group()
+    with _group(device, rank, count, "env://", local):
+        yield Processes(distributed.get_rank(), distributed.get_world_size())
 
 
 def launch(count: int, device: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -256,24 +254,35 @@ def _enter(
     os.setpgrp()  # Ctrl-C in a terminal reaches the parent alone, which passes it on once
     torch.set_num_threads(threads)
     try:
-        _join(device, rank, count, meeting, local=rank)
-        with _losses_named():
+        with _group(device, rank, count, meeting, local=rank):
             messages.put((rank, function(*arguments)))
-        distributed.destroy_process_group()
     except EXPECTED as error:
         messages.put((rank, error))
     except ProcessLostError:
         pass  # the parent sees which one died
 
 
-def _join(device: str, rank: int, count: int, method: str, local: int) -> None:
-    """Meet the others; `local` numbers the processes on this machine, of which each has a GPU of its own."""
+@contextlib.contextmanager
+def _group(device: str, rank: int, count: int, method: str, local: int) -> Iterator[None]:
+    """Inside the block the processes have met; `local` numbers those of this machine, of which each has its own GPU.
+
+    Whatever holds the group after the block holds its threads, too, and one that returns a tensor to an interpreter
+    that is ending aborts the process. So models are collected first, and a module of torch that `nn.parallel` needs and
+    that keeps the group of the moment for a default argument is imported before there is one.
+    """
+    importlib.import_module("torch.distributed.nn")
     if device == "cuda":
         torch.cuda.set_device(local)
     if method.startswith("file") and (loopback := _loopback()):  # all on this machine
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     distributed.init_process_group(backend, method, LONGEST_WAIT, world_size=count, rank=rank)
+    try:
+        with _losses_named():
+            yield
+    finally:
+        gc.collect()
+        distributed.destroy_process_group()
 
 
 def _loopback() -> str:
