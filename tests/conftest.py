@@ -9,6 +9,7 @@ from typing import Any
 
 # Before torch is imported: two workers on two cores are slower, not faster, with two threads each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as headwise has it: see headwise.cli
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import numpy as np

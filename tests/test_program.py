@@ -1,6 +1,7 @@
 """headwise as a program of its own: what it loads, which streams it may lack, and Ctrl-C."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -48,6 +49,19 @@ def test_what_is_listed_or_explained_is_not_imported() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == [[words, 0, []] for words in LISTED]
+
+
+@pytest.mark.parametrize(("policy", "spins"), [({}, "1000"), ({"OMP_WAIT_POLICY": "active"}, "")])
+def test_threads_wait_briefly_unless_the_environment_says_otherwise(policy: dict[str, str], spins: str) -> None:
+    """Beside another program threads that look for each other for milliseconds make minutes of seconds."""
+    program = (
+        "import os, headwise.cli; headwise.cli.main(['runs', '--help']); print(os.environ.get('GOMP_SPINCOUNT', ''))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"} | policy
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=SECONDS, env=environment
+    )
+    assert done.stdout.splitlines()[-1] == spins, done.stderr
 
 
 def test_the_module_is_a_program() -> None:

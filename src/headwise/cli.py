@@ -94,6 +94,7 @@ def _run(words: list[str]) -> int:
     from headwise.commands.words import read
 
     if "torch" not in sys.modules:
+        _wait_briefly()
         sys.meta_path.insert(0, Announced("torch", _speaks()))
     with waiting("loading headwise", _speaks()):
         module = importlib.import_module(command.module)
@@ -114,6 +115,16 @@ def _run(words: list[str]) -> int:
     if _speaks():
         _print(result, as_json)
     return result.code
+
+
+def _wait_briefly() -> None:
+    """Threads that wait for each other look for microseconds and then sleep, unless the environment says otherwise.
+
+    libgomp, which PyTorch for Linux brings, looks for milliseconds. Where something else has one of the cores, the one
+    that looks keeps the one that is looked for from running: seconds of training become minutes.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _command(words: list[str]) -> tuple["Command | None", list[str]]:
