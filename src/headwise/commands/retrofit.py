@@ -100,7 +100,8 @@ def concluded(directory: Path) -> dict[str, Any]:
 
     opened = open_run(directory)
     task, summary = opened.config.task, read_mapping(directory / SUMMARY)
-    untouched = opened.data.references(opened.data.split("test"))["untouched"].double().numpy()
+    references = opened.data.references(opened.data.split("test"))
+    untouched = references["untouched"].double().numpy()
     loss = np.load(directory / TEST_VALUES, allow_pickle=False).astype(np.float64)
     added, heads, metrics = loss - untouched, opened.config.model.heads, summary["metrics"]
     held_out = {
@@ -111,6 +112,9 @@ def concluded(directory: Path) -> dict[str, Any]:
         "added": added.mean(),
         "added_standard_error": added.std(ddof=1) / len(added) ** 0.5 if len(added) > 1 else None,
         "added_interval": bootstrap_interval(added),
+        "oracle_added": float((references["oracle"] - references["untouched"]).mean())
+        if "oracle" in references
+        else None,
     }
     other = {"text": task.other, "loss": metrics["other_loss"], "added": metrics["other_added"]} if task.other else None
     found: dict[str, Any] = finite(
@@ -156,6 +160,8 @@ def rows(result: dict[str, Any]) -> dict[str, Any]:
         "added": format_difference(held["added"], signed=True)
         + (f" ({format_interval_of_difference(interval)} over blocks)" if interval else ""),
     }
+    if held["oracle_added"] is not None:
+        shown["oracle, untuned"] = f"{format_difference(held['oracle_added'], signed=True)} added at this share"
     if other:
         shown["other text"] = f"{other['text']}: {format_metric(other['loss'])} nats per token, "
         shown["other text"] += f"{format_difference(other['added'], signed=True)} added"

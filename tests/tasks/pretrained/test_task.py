@@ -11,6 +11,8 @@ import torch
 from headwise.errors import InputError
 from headwise.models.arm import Arm
 from headwise.models.sizes import ModelConfig
+from headwise.pretrained.contributions import observed
+from headwise.pretrained.retrofit import retrofit
 from headwise.pretrained.warm_start import observe
 from headwise.reasoning.controllers import HRMConfig
 from headwise.reasoning.halting import EntropyHalting
@@ -21,7 +23,7 @@ from headwise.routing.gates import Sigmoid, Soft, TopK
 from headwise.routing.mixtures import ReLU, SharedRouted
 from headwise.routing.routers import LearnedRouter
 from headwise.routing.unit_gates import Unit
-from headwise.tasks.pretrained import data, language_model
+from headwise.tasks.pretrained import data, language_model, references
 from headwise.tasks.pretrained.data import PretrainedData, split_tokens
 from headwise.training.checkpoints import read_checkpoint
 from headwise.training.config import RunConfig
@@ -60,6 +62,31 @@ def test_the_references_are_those_of_the_same_blocks() -> None:
     model = language_model.opened("tiny")[0]
     for block, value in zip(tokens, found["untouched"], strict=True):
         assert model(block[None], labels=block[None]).loss.item() == pytest.approx(value.item(), abs=1e-5)
+
+
+def test_the_oracle_has_at_each_token_the_heads_that_add_most() -> None:
+    """Layer by layer, so that what a layer adds is seen below the choices of those before it."""
+    own = PretrainedData(config(keep=0.5), 0)
+    source = own.split("test")
+    tokens, model = source.batch(torch.arange(3))["tokens"], language_model.opened("tiny")[0]
+    added = retrofit(model.base_model, Arm())
+    gates: list[torch.Tensor | None] = [None] * len(added.sites)
+    norms: dict[int, torch.Tensor] = {}
+    with torch.no_grad():
+        for layer in range(len(gates)):
+            with added.forced(gates), observed(added.sites, lambda number, x, found: norms.update({number: found})):
+                model(tokens)
+            gates[layer] = (norms[layer] >= norms[layer].sort(-1).values[..., -2:-1]).float()
+        with added.forced(gates):
+            plain = language_model.nats(model(tokens).logits, tokens).mean(1)
+    added.remove()
+    found = own.references(source)
+    torch.testing.assert_close(found["oracle"], plain)
+    assert not found["oracle"].equal(found["untouched"])
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    over = PretrainedData(config(keep=0.5, over="model"), 0).references(source)["oracle"]
+    assert not over.equal(found["oracle"])
+    assert "oracle" not in PretrainedData(config(), 0).references(source)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +279,7 @@ def test_the_untouched_losses_are_kept_and_damage_is_computed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def untouched() -> torch.Tensor:
-        monkeypatch.setattr(data, "_KNOWN", {})  # of another process
+        monkeypatch.setattr(references, "_KNOWN", {})  # of another process
         return data.PretrainedData(config(), 0, tmp_path).split("test").batch(torch.arange(3))["untouched"]
 
     first = untouched()

@@ -1,31 +1,25 @@
-"""Text in blocks of tokens, and what a unigram and the untouched model reach on them.
+"""Text in blocks of tokens, and what is known of them without training.
 
 Legend: N blocks, L tokens in a block.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from headwise.errors import InputError
-from headwise.files import make_folder, writing
 from headwise.pretrained.opening import blocks as cut
 from headwise.tasks.base import SPLITS, Batch, Source, TaskData
 from headwise.tasks.pretrained.config import PretrainedConfig
-from headwise.tasks.pretrained.language_model import digest, logits_of, nats, opened
+from headwise.tasks.pretrained.language_model import digest, opened
+from headwise.tasks.pretrained.references import OracleChoice, Untouched, fingerprint
+from headwise.tasks.pretrained.starting import calibrating
 from headwise.tasks.pretrained.texts import texts_of
-
-AT_ONCE = 4
-"""Blocks that the untouched model reads at once."""
-_KNOWN: dict[str, Tensor] = {}
-"""Losses of untouched models that this process has computed, by the name of their file."""
 
 
 class Blocks(Source):
@@ -48,64 +42,7 @@ class Blocks(Source):
 
     def fingerprint(self) -> str:
         """Digest of the tokens alone: the last digit of a loss may differ from machine to machine."""
-        seen = hashlib.sha256(f"{tuple(self.tokens.shape)}".encode())
-        seen.update(self.tokens.contiguous().numpy().data)
-        return seen.hexdigest()[:16]
-
-
-class Untouched:
-    """Nats per token that the untouched model loses on each of some blocks, computed once.
-
-    Args:
-        config: names the model.
-        weights: digest of the model's weights.
-        tokens: int64 [N, L].
-        cache: a directory where they are kept, or None.
-    """
-
-    def __init__(self, config: PretrainedConfig, weights: str, tokens: Tensor, cache: Path | None) -> None:
-        self.config, self.tokens = config, tokens
-        self.name = f"untouched-{weights}-{Blocks(tokens).fingerprint()}.npy"
-        self.file = None if cache is None else cache / "pretrained" / self.name
-
-    def __call__(self) -> Tensor:
-        """[N], float32."""
-        if self.name not in _KNOWN:
-            kept = self._kept()
-            _KNOWN[self.name] = self._computed() if kept is None else kept
-            if kept is None:
-                self._keep(_KNOWN[self.name])
-        return _KNOWN[self.name]
-
-    @torch.no_grad()
-    def _computed(self) -> Tensor:
-        model, _ = opened(self.config.model)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        parts = []
-        with torch.autocast(device.type, enabled=False):
-            model.to(device)
-            for part in torch.split(self.tokens, AT_ONCE):
-                tokens = part.to(device)
-                parts.append(nats(logits_of(model, tokens), tokens))
-            model.to("cpu")
-        return torch.cat(parts).mean(1).float().cpu()
-
-    def _kept(self) -> Tensor | None:
-        if self.file is None or not self.file.is_file():
-            return None
-        try:
-            values = np.load(self.file, allow_pickle=False)
-        except (OSError, ValueError):  # half written, or of something else: it is computed again
-            return None
-        right = values.dtype == np.float32 and values.shape == (len(self.tokens),)
-        return torch.from_numpy(values) if right else None
-
-    def _keep(self, values: Tensor) -> None:
-        if self.file is None:
-            return
-        make_folder(self.file.parent)
-        with writing(self.file) as out:
-            np.save(out, values.numpy(), allow_pickle=False)
+        return fingerprint(self.tokens)
 
 
 class PretrainedData(TaskData):
@@ -153,10 +90,14 @@ class PretrainedData(TaskData):
         return Blocks(tokens, Untouched(self.config, self.facts["weights"], tokens, self.cache))
 
     def references(self, source: Source) -> dict[str, Tensor]:
-        """`floor`, a unigram of the blocks trained on, and `untouched`, the model as it was, in nats per token."""
+        """In nats per token: `floor`, a unigram of the blocks trained on; `untouched`, the model as it was; where
+        `keep` leaves heads out, `oracle`, that model with as many heads, those that add most at each token."""
         assert isinstance(source, Blocks)
-        untouched = Untouched(self.config, self.facts["weights"], source.tokens, self.cache)
-        return {"floor": self._unigram()[source.tokens[:, 1:]].mean(1), "untouched": untouched()}
+        known = (self.config, self.facts["weights"], source.tokens, self.cache)
+        found = {"floor": self._unigram()[source.tokens[:, 1:]].mean(1), "untouched": Untouched(*known)()}
+        if self.config.keep is None or self.config.keep == 1:
+            return found
+        return found | {"oracle": OracleChoice(*known, calibration=calibrating(self._tokens["train"]))()}
 
     def _unigram(self) -> Tensor:
         """Nats of each token by how often it is in the blocks trained on, plus one."""

@@ -19,6 +19,11 @@ TOKENS = 8192
 """So many are read at most; a linear router of SmolLM2-135M is known from 7,168."""
 
 
+def calibrating(blocks: Tensor) -> list[Tensor]:
+    """The first of some blocks [N, L], one at a time [1, L]: what is enough of them to choose heads from."""
+    return list(torch.split(blocks[: max(-(-TOKENS // blocks.shape[1]), 4)], 1))
+
+
 def begin(retrofitted: Retrofitted, config: PretrainedConfig, blocks: Tensor) -> None:
     """Fill the routers in. One per token is fitted by ridge regression (`ridge`); one per layer, and a fixed choice,
     take the heads with the largest mean logarithm of what they add, over the model as a share of what it is added to. A
@@ -32,7 +37,7 @@ def begin(retrofitted: Retrofitted, config: PretrainedConfig, blocks: Tensor) ->
     Raises:
         ValueError: a gate that `ridge` cannot start, or too few blocks.
     """
-    router, batches = retrofitted.routers[0], list(torch.split(blocks[: max(-(-TOKENS // blocks.shape[1]), 4)], 1))
+    router, batches = retrofitted.routers[0], calibrating(blocks)
     share = config.keep if config.over == "model" else None
     if isinstance(router, Learned) and router.granularity == "token" and config.start == "ridge":
         kept = getattr(router.gate, "k", None)
