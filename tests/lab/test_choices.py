@@ -11,8 +11,9 @@ import torch
 
 from headwise.errors import InputError
 from headwise.lab.choices import study as module
-from headwise.lab.choices.study import MEASURED, Settings, study
+from headwise.lab.choices.study import Settings, study
 from headwise.lab.choices.ways import WAYS, Sources
+from headwise.lab.kept import KEPT
 from headwise.lab.report.choices_table import choices_text
 from headwise.lab.report.write import write_report
 from headwise.models.arm import Arm
@@ -72,7 +73,7 @@ def test_what_was_measured_is_kept_and_seeds_may_be_added(
     scored: list[str] = []
     second = study(asked, tmp_path / "out", scored.append)
     assert {line.split("/")[1] for line in scored} == {"1"}
-    kept = json.loads((tmp_path / "out" / MEASURED).read_text())["points"]
+    kept = json.loads((tmp_path / "out" / KEPT).read_text())["points"]
     assert len(kept) == 2 * (len(WAYS) + sum(way.random for way in WAYS))
     assert second["tables"]["text"]["untouched"] == first["tables"]["text"]["untouched"]
     Path(asked.text).write_text("another text, as long as it may be" * 9)

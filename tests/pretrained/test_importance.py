@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import headwise.pretrained.importance
 from headwise import cli
 from headwise.errors import InputError
 from headwise.lab.report.write import write_report
@@ -241,6 +242,37 @@ def test_the_command_writes_every_head_and_a_page(name: str, folders: Path, tmp_
     (tmp_path / "out" / "heads.json").write_text(json.dumps(result), encoding="utf-8")
     with pytest.raises(InputError, match=r"damaged: heads.ablation\[0\] is of no such unit"):
         write_report(tmp_path / "out")
+
+
+def test_a_stopped_measurement_goes_on_with_the_heads_that_are_left(
+    folders: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["heads", str(folders / "llama"), str(folders / "text.txt"), "blocks=2", "context=12", "ablate=3", "--json"]
+    assert cli.main([*words, f"output={tmp_path / 'whole'}"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    left_out, ablate = list[int](), headwise.pretrained.importance._ablate
+
+    def stops_at(call: int | None) -> None:
+        def counted(*arguments: Any) -> tuple[float, float]:
+            left_out.append(1)
+            if len(left_out) == call:
+                raise KeyboardInterrupt
+            return ablate(*arguments)
+
+        left_out.clear()
+        monkeypatch.setattr("headwise.pretrained.importance._ablate", counted)
+
+    stops_at(3)
+    assert cli.main([*words, f"output={tmp_path / 'out'}"]) == 130
+    said = capsys.readouterr().err
+    assert f"heads that were left out are kept, continue with: headwise heads {folders / 'llama'}" in said
+    stops_at(None)
+    assert cli.main([*words, f"output={tmp_path / 'out'}"]) == 0
+    went_on = json.loads(capsys.readouterr().out)
+    assert [went_on[key] for key in ("heads", "groups")] == [whole[key] for key in ("heads", "groups")]
+    assert len(left_out) == 3 + 3 - 2
+    assert cli.main([*words, "seed=1", f"output={tmp_path / 'out'}"]) == 2
+    assert "was measured with seed=0, not 1; choose another output" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

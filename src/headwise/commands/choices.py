@@ -12,6 +12,7 @@ from headwise.commands.result import Result
 from headwise.errors import InputError
 from headwise.files import user_path
 from headwise.lab.choices.study import Settings, study
+from headwise.lab.kept import going_on
 from headwise.lab.outputs import refuse_other_work
 from headwise.lab.report.choices_table import choices_text
 from headwise.lab.report.write import write_report
@@ -43,6 +44,7 @@ class Options:
     """
 
     waits: ClassVar[str] = "opening the model"
+    kept: ClassVar[str] = "what was measured is kept"
 
     keep: tuple[int, ...]
     calibrate: FilePath
@@ -82,6 +84,7 @@ def run(options: Options) -> Result:
         calibration=options.calibration,
         seeds=options.seeds,
     )
-    result = study(asked, output, lambda line: console.print(Text(line)))
+    with going_on(output):
+        result = study(asked, output, lambda line: console.print(Text(line)))
     where = f"report: {write_report(output)}"
     return Result(result, [*choices_text(result), Text(where)])

@@ -12,6 +12,7 @@ from rich.text import Text
 from headwise.commands.result import Result
 from headwise.errors import InputError
 from headwise.files import make_folder, user_path, write_json
+from headwise.lab.kept import KEPT, going_on, kept
 from headwise.lab.outputs import HEADS, refuse_other_work
 from headwise.lab.report.heads_table import heads_text
 from headwise.lab.report.write import write_report
@@ -30,7 +31,8 @@ class Options:
     pass forward and back an example; with ablate= by leaving heads out in turn, which is the truth that the measures
     guess at, and then how well each guesses (rank correlation). For a causal language model the loss of the next token
     counts, for an encoder how far its embeddings move. The result is the content of heads.json; the page, report.html,
-    with a map of all heads is written beside it (docs/pretrained_heads.md).
+    with a map of all heads is written beside it (docs/pretrained_heads.md). Heads that were left out are kept: the same
+    command with the same output goes on, also with a larger ablate=.
 
     Args:
         model: smollm2, minilm, the folder of a model, or its name on the hub.
@@ -45,6 +47,7 @@ class Options:
     """
 
     waits: ClassVar[str] = "opening the model"
+    kept: ClassVar[str] = "heads that were left out are kept"
 
     model: FilePath = argument()
     text: FilePath = argument()
@@ -69,7 +72,8 @@ def run(options: Options) -> Result:
     if output.exists() and not output.is_dir():
         raise InputError(f"output={output}: a file; choose a directory")
     refuse_other_work(output, ("a measurement of heads",))
-    measured = _measured(options)
+    with going_on(output):
+        measured = _measured(options, output)
     make_folder(output)
     result: dict[str, Any] = {
         **measured,
@@ -82,8 +86,8 @@ def run(options: Options) -> Result:
     return Result(result, heads_text(result))
 
 
-def _measured(options: Options) -> dict[str, Any]:
-    """What is measured, as plain JSON."""
+def _measured(options: Options, output: Path) -> dict[str, Any]:
+    """What is measured, as plain JSON; each ablation is kept in the output once it is made."""
     import torch
 
     from headwise.pretrained.encoders import lines, open_any
@@ -92,6 +96,8 @@ def _measured(options: Options) -> dict[str, Any]:
     from headwise.pretrained.opening import blocks, read_texts
 
     texts = read_texts(options.text)
+    settings = {key: getattr(options, key) for key in ("model", "blocks", "context", "seed")}
+    before = kept(output, settings, {"text": options.text}, {"ablations": {}})
     model, tokenizer, causal = open_any(options.model)
     longest = min(_limit(model.config), int(tokenizer.model_max_length))
     if options.context > longest:
@@ -109,6 +115,13 @@ def _measured(options: Options) -> dict[str, Any]:
     if not causal:
         objective = OwnEmbedding(seed=options.seed)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def progress(line: str) -> None:
+        if before["ablations"]:
+            make_folder(output)
+            write_json(output / KEPT, before)
+        console.print(Text(line))
+
     try:
         found = importance(
             model,
@@ -116,7 +129,8 @@ def _measured(options: Options) -> dict[str, Any]:
             objective,
             options.ablate,
             options.seed,
-            lambda line: console.print(Text(line)),
+            progress,
+            before["ablations"],
         )
     except InputError as error:
         raise InputError(

@@ -9,7 +9,7 @@ Legend: H heads, U units (heads, or key/value groups), L length, P scalars that 
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -29,6 +29,8 @@ from headwise.routing.routers import NoRouter
 CONTRIBUTION = "contribution"
 """Mean over tokens of ||W_o,u out_u||, the length of what a unit adds to the layer's output."""
 Progress = Callable[[str], None]
+Ablations = MutableMapping[str, Sequence[float]]
+"""`heads/<site>/<unit>` or `groups/...` -> what leaving the unit out costs, and the standard error of that."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def importance(
     ablate: int | Literal["all"] | None = None,
     seed: int = 0,
     progress: Progress = lambda line: None,
+    known: Ablations | None = None,
 ) -> Importance:
     """Measure the importance of every head and every key/value group; the model is left as it was.
 
@@ -117,6 +120,7 @@ def importance(
             "all" for every one, null (default) for none.
         seed: of which are drawn.
         progress: is told what has been done, a line at a time.
+        known: what was left out before, under the same settings but for `ablate`, which is not left out again; grows.
 
     Raises:
         InputError: no examples; `ablate` below 1 or above the number of heads; an attention layer that is not
@@ -135,12 +139,16 @@ def importance(
         for number, tokens in enumerate(examples):
             kept.append(_measure(routed, tokens.to(_device(model)), number, objective, list(kinds.values())))
             progress(f"measures: {number + 1} of {len(examples)} examples")
-        found = {}
+        found, known = {}, {} if known is None else known
         for kind, means in kinds.items():
             drawn = _draw(means.counts, ablate, seed)
             ablation: dict[tuple[int, int], tuple[float, float]] = {}
             for site, unit in drawn:
-                ablation[site, unit] = _ablate(routed, means.counts[site], site, unit, examples, objective, kept)
+                name = f"{kind}/{site}/{unit}"
+                if name not in known:
+                    known[name] = _ablate(routed, means.counts[site], site, unit, examples, objective, kept)
+                cost, error = known[name]
+                ablation[site, unit] = cost, error
                 progress(f"ablation: {len(ablation)} of {len(drawn)} {kind}")
             found[kind] = Units(means.counts, means.result(objective), ablation)
         return Importance(

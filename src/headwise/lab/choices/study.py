@@ -5,7 +5,6 @@ same held-out examples as the untouched model, so that differences are paired. W
 command goes on.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from torch import Tensor
 from headwise.errors import InputError
 from headwise.files import make_folder, read_mapping, write_json
 from headwise.lab.choices.ways import WAYS, Sources
+from headwise.lab.kept import KEPT, kept
 from headwise.lab.outputs import CHOICES
 from headwise.lab.statistics import compare_pair, mean_interval
 from headwise.models.arm import Arm
@@ -31,7 +31,7 @@ from headwise.provenance import source_code
 from headwise.routing.routers import LearnedRouter
 from headwise.routing.unit_gates import Unit
 
-MEASURED, PLACES = "measured.json", ("text", "other")
+PLACES = ("text", "other")
 Progress = Callable[[str], None]
 
 
@@ -76,22 +76,28 @@ def study(asked: Settings, output: Path, progress: Progress = lambda line: None)
         InputError: there is no such model or text; a text too short; more heads than a layer has; the directory holds
             a study with other settings.
     """
-    measured = _kept(asked, output)
+    measured = kept(
+        output,
+        # more seeds and numbers of heads may be added
+        {key: value for key, value in asdict(asked).items() if key not in ("keep", "seeds")},
+        {key: getattr(asked, key) for key in ("text", "calibrate", "other")},
+        {"untouched": {}, "points": {}, "fits": {}},
+    )
     retrofitted, texts, source, objective = _opened(asked)
     make_folder(output)
-    kept: dict[str, list[Tensor]] = {}
+    untouched: dict[str, list[Tensor]] = {}
 
     def score(key: str, rule: Callable[[], choices.Rule]) -> None:
         for where, examples in texts.items():
             place = f"{where}/{key}"
             if place not in measured["points"]:
-                if where not in kept:
-                    kept[where] = choices.untouched(retrofitted, examples, objective)
-                    measured["untouched"][where] = objective.value(kept[where])
+                if where not in untouched:
+                    untouched[where] = choices.untouched(retrofitted, examples, objective)
+                    measured["untouched"][where] = objective.value(untouched[where])
                 with choices.ruled(retrofitted, rule()) as shares:
-                    found = choices.costs(retrofitted.model, examples, objective, kept[where])
+                    found = choices.costs(retrofitted.model, examples, objective, untouched[where])
                 measured["points"][place] = {"costs": found, "on": float(torch.stack(shares).mean())}
-                write_json(output / MEASURED, measured)
+                write_json(output / KEPT, measured)
                 progress(f"{place}: {np.mean(found):+.4f} {objective.unit}")
 
     for seed in range(asked.seeds):
@@ -103,7 +109,7 @@ def study(asked: Settings, output: Path, progress: Progress = lambda line: None)
                     score(f"{seed}/{keep}/{way.label}", partial(way.rule, sources, keep))
         if "fitted" in vars(sources):  # if anything was left to do
             measured["fits"][str(seed)] = choices.fits_summary(sources.fitted[0].fits)
-            write_json(output / MEASURED, measured)
+            write_json(output / KEPT, measured)
     measured["unit"] = objective.unit
     write_json(output / CHOICES, summary(asked, measured) | {"provenance": source_code()})
     return dict(read_mapping(output / CHOICES))
@@ -179,22 +185,3 @@ def _opened(asked: Settings) -> tuple[Retrofitted, dict[str, list[Tensor]], list
     if not causal:
         objective = OwnEmbedding()
     return retrofitted, texts, source, objective
-
-
-def _kept(asked: Settings, output: Path) -> dict[str, Any]:
-    """What an earlier call has measured there with the same settings; more seeds and numbers of heads may be added."""
-    own = {key: value for key, value in asdict(asked).items() if key not in ("keep", "seeds")}
-    own["texts"] = {key: _digest(getattr(asked, key)) for key in ("text", "calibrate", "other")}
-    if not (output / MEASURED).is_file():
-        return {"settings": own, "untouched": {}, "points": {}, "fits": {}}
-    found = dict(read_mapping(output / MEASURED))
-    for key, value in own.items():
-        if (before := found.get("settings", {}).get(key)) != value:
-            if key == "texts":
-                raise InputError(f"output={output}: a text has changed since it was measured; choose another output")
-            raise InputError(f"output={output}: was measured with {key}={before}, not {value}; choose another output")
-    return found
-
-
-def _digest(path: str | None) -> str | None:
-    return None if path is None else hashlib.sha256("\0".join(read_texts(path)).encode()).hexdigest()[:16]
