@@ -3,6 +3,7 @@ and what is refused."""
 
 import copy
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,13 @@ def routed(name: str = "llama", arm: Arm = RELU, **settings: Any) -> Retrofitted
     return retrofitted
 
 
-def gradients(retrofitted: Retrofitted, given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-    """Of the routers, for the model's loss and its routing losses."""
+def gradients(
+    retrofitted: Retrofitted, given: dict[str, torch.Tensor], model: Callable[..., Any] | None = None
+) -> list[torch.Tensor]:
+    """Of the routers, for the loss of the model, or of another form of it, and its routing losses."""
     retrofitted.model.zero_grad()
-    loss = retrofitted.model(**given, labels=given["input_ids"]).loss
+    called = retrofitted.model if model is None else model
+    loss = called(**given, labels=given["input_ids"]).loss
     (loss + sum(retrofitted.losses().values(), torch.zeros(()))).backward()
     return [parameter.grad.clone() for parameter in retrofitted.parameters()]
 
@@ -99,6 +103,21 @@ def test_losses_are_of_the_last_pass_alone_and_know_padding() -> None:
     torch.testing.assert_close(retrofitted.losses()["budget"], first)
     retrofitted.model(input_ids=given["input_ids"])
     assert (retrofitted.losses()["budget"] - first).abs() > 1e-6
+
+
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)  # dynamo looks at it
+def test_compiled_in_one_graph_it_computes_the_same() -> None:
+    retrofitted, text = routed(arm=BUDGET), inputs("llama", padded=True)
+    retrofitted.model.train()
+    compiled = torch.compile(retrofitted.model, backend="aot_eager", fullgraph=True)
+    for given in (text, text | {"input_ids": text["input_ids"].flip(1)}):
+        plain, gates = gradients(retrofitted, given), retrofitted.gates()
+        for own, expected in zip(gradients(retrofitted, given, compiled), plain, strict=True):
+            torch.testing.assert_close(own, expected)
+        for own, expected in zip(retrofitted.gates(), gates, strict=True):
+            assert torch.equal(own.active, expected.active)
 
 
 def test_routing_losses_join_the_loss_that_the_model_returns() -> None:
