@@ -30,6 +30,15 @@ def test_a_turn_is_that_of_complex_numbers_and_scores_know_offsets_alone() -> No
     torch.testing.assert_close(scores(9), scores(0))
 
 
+def test_in_bf16_far_positions_are_told_apart() -> None:
+    """bf16 has no number between 256 and 258: angles in it would turn neighbours alike."""
+    q = torch.randn(1, 1, 2, 8).bfloat16().expand(1, 3, 2, 8)
+    turned = rotate_from(q, 100.0, 256)
+    assert turned.dtype == torch.bfloat16
+    assert torch.equal(turned, rotate_from(q.float(), 100.0, 256).bfloat16())
+    assert not torch.equal(turned[:, 0], turned[:, 1])
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("causal", "combine"), [(False, "mixture"), (True, "mask_concat")])
 @pytest.mark.parametrize("chosen", SELECTIONS)
