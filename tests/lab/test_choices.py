@@ -111,6 +111,26 @@ def test_the_oracle_keeps_the_heads_that_add_most_and_chance_does_not_look() -> 
     assert [once(layer, x, norms).tolist() for layer in (0, 1)] == [[False, True, False], [False, True, True]]
 
 
+def test_over_the_model_what_heads_add_counts_beside_the_length_of_what_it_is_added_to() -> None:
+    """Later layers add more to a longer stream: by norms alone all choices would go to them."""
+    norms = torch.tensor([[[3.0, 1.0, 2.0, 0.5]]])
+    longer = [norms[0].log(), norms[0].log() + 2]
+    rule = choices.oracle(choices.Calibration([], [], [0.0, 2.0], longer), None, 0.5)
+    x = torch.zeros(1, 1, 8)
+    assert (
+        rule(0, x, norms).tolist()
+        == rule(1, x, norms * torch.tensor(2.0).exp()).tolist()
+        == [[[True, False, True, False]]]
+    )
+    retrofitted = retrofit(tiny("llama"), Arm())
+    tokens = torch.randint(3, 64, (3, 1, 12), generator=torch.Generator().manual_seed(0))
+    embedded = retrofitted.model.get_input_embeddings()(tokens)
+    found = choices.calibrate(retrofitted, list(tokens))
+    assert found.lengths[0] == pytest.approx(embedded.norm(dim=-1).log().mean().item(), rel=1e-5)
+    for level, logs, length in zip(found.levels, found.norms, found.lengths, strict=True):
+        torch.testing.assert_close(level, logs.mean(0) - length)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -124,6 +124,8 @@ def test_where_singles_are_not_enough_their_reference_guesses_the_rest() -> None
     found = references.by_metric(hard)
     assert left
     assert found["exact"]["singles"].item() == pytest.approx(np.prod([1 / n for n in left]))
+    before = [len(plain.candidates(plain.grid(plain.HARD), c, (3, 3))) for c in range(81) if plain.HARD[c] == "."]
+    assert found["exact"]["floor"].item() == pytest.approx(np.prod([1 / n for n in before]))
     asked = plain.HARD.count(".")
     expected = (asked - len(left) + sum(1 / n for n in left)) / asked
     assert found["blanks"]["singles"].item() == pytest.approx(expected)

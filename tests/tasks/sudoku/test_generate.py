@@ -6,7 +6,7 @@ import pytest
 from headwise.errors import InputError
 from headwise.tasks.base import SPLITS
 from headwise.tasks.sudoku.board import Puzzles, check
-from headwise.tasks.sudoku.generate import GeneratorConfig, generate
+from headwise.tasks.sudoku.generate import GeneratorConfig, generate, splits_of
 from headwise.tasks.sudoku.symmetries import of_puzzles, of_solutions
 from tests.tasks.sudoku import plain
 
@@ -80,9 +80,10 @@ def test_from_9_x_9_on_not_even_solutions_are_shared(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(module, "of_solutions", watched)
     monkeypatch.setattr(module, "_dug", lambda *_: (True, 0))
-    split = {name: generate(GeneratorConfig(9), 2, 0, name).solution for name in ("train", "test")}
+    for place, name in enumerate(SPLITS):
+        solutions = generate(GeneratorConfig(9), 4, 0, name).solution
+        assert (splits_of(of_solutions(solutions, (3, 3))) == place).all()
     assert seen
-    assert not set(of_solutions(split["train"], (3, 3)).tolist()) & set(of_solutions(split["test"], (3, 3)).tolist())
 
 
 def test_numbers_tell_the_36_kinds_of_minimal_4_x_4_puzzles_apart() -> None:
