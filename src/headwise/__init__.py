@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from headwise.pretrained.removal import prune as prune
     from headwise.pretrained.retrofit import Retrofitted as Retrofitted
     from headwise.pretrained.retrofit import retrofit as retrofit
-    from headwise.pretrained.saving import load_retrofitted as load_retrofitted
     from headwise.pretrained.saving import save_retrofitted as save_retrofitted
     from headwise.pretrained.usage import used_heads as used_heads
     from headwise.reasoning import CONTROLLERS as CONTROLLERS
@@ -105,6 +104,7 @@ if TYPE_CHECKING:
     from headwise.training.opened import OpenRun as OpenRun
     from headwise.training.opened import open_run as open_run
     from headwise.training.optim import optimizer_for as optimizer_for
+    from headwise.training.retrofits import load_retrofitted as load_retrofitted
     from headwise.training.run import train as train
 
     __version__: str
@@ -142,12 +142,13 @@ _DEFINED = {
     "headwise.pretrained.pruned_files": "load_pruned save_pruned",
     "headwise.pretrained.removal": "prune",
     "headwise.pretrained.retrofit": "Retrofitted retrofit",
-    "headwise.pretrained.saving": "load_retrofitted save_retrofitted",
+    "headwise.pretrained.saving": "save_retrofitted",
     "headwise.pretrained.usage": "used_heads",
     "headwise.training.config": "RunConfig TrainingConfig",
     "headwise.training.configuration": "load_arms",
     "headwise.training.hub": "pull push",
     "headwise.training.module": "HeadwiseModule",
+    "headwise.training.retrofits": "load_retrofitted",
     "headwise.training.optim": "optimizer_for",
     "headwise.training.evaluation": "evaluate load",
     "headwise.training.opened": "OpenRun open_run",

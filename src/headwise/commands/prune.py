@@ -12,21 +12,23 @@ from headwise.files import user_path
 from headwise.pretrained.costs import costs, loss
 from headwise.pretrained.opening import blocks, read_texts
 from headwise.pretrained.retrofit import Retrofitted
-from headwise.pretrained.saving import load_retrofitted, load_tokenizer, save_retrofitted
+from headwise.pretrained.saving import save_retrofitted
 from headwise.pretrained.usage import removable, used_heads
 from headwise.schema import FilePath, argument
+from headwise.training.retrofits import load_retrofitted, load_tokenizer
 
 
 @dataclass(frozen=True)
 class Options:
     """Remove the heads of a pretrained model that its routers never use on a text.
 
-    The folder is one that headwise retrofit, or headwise.save_retrofitted, wrote; the model must write text, and its
-    tokenizer lie beside it. What the smaller model costs is measured beside the one with routers and the one without:
-    milliseconds, weights and cache. The routers stay, and go on choosing among the heads that are left.
+    The folder is the directory of a finished headwise retrofit, whose adapters are merged into the weights, or one that
+    headwise.save_retrofitted wrote; the model must write text, and have its tokenizer. What the smaller model costs is
+    measured beside the one with routers and the one without: milliseconds, weights and cache. The routers stay, and go
+    on choosing among the heads that are left.
 
     Args:
-        folder: of the model with routers.
+        folder: of the model with routers, or of a run.
         data: a text, .txt, .jsonl or .conllu; a head that no token of it uses goes.
         output: a new folder for the smaller model.
         test: another text, on which the losses before and after are told; that a head is never used holds for data.
