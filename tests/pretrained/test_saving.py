@@ -224,7 +224,7 @@ def test_the_card_says_how_to_load_it_and_what_was_measured(tmp_path: Path) -> N
 
 
 def test_the_public_names_are_there() -> None:
-    assert headwise.load_retrofitted is load_retrofitted
+    assert headwise.save_retrofitted is save_retrofitted
     assert headwise.prune is prune
 
 
