@@ -62,6 +62,7 @@ class PretrainedStack(RoutedStack):
             hidden = hidden_states(self._language_model[0], x, padding)
         trains = self.training and torch.is_grad_enabled()
         ones = hidden.new_ones(1, len(hidden))
+        loads = added.loads() if trains and self.arm.balance.steers else []  # none of gates from outside
         return Trace(
             states=hidden[None],
             weights=ones,
@@ -69,7 +70,7 @@ class PretrainedStack(RoutedStack):
             losses=added.losses() if trains else {},
             carry=Carry(hidden, None, 1),
             gates=[added.gates()] if record else None,
-            loads=torch.stack(added.loads()) if trains and self.arm.balance.steers and added.routers else None,
+            loads=torch.stack(loads) if loads else None,
             numbers=(1,),
         )
 
