@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from headwise.pretrained.sites import Site, layer_input
+from headwise.routing.ablation import GatesFromOutside
 from headwise.routing.balance import head_loads
 from headwise.routing.gates import Gates
 from headwise.routing.routers import Router
@@ -57,7 +58,7 @@ class Pass:
         return self.loads[number]
 
 
-class GatedHeads(nn.Module):
+class GatedHeads(GatesFromOutside):
     """The router of one attention layer, and the two hooks.
 
     Args:
@@ -121,10 +122,12 @@ class GatedHeads(nn.Module):
             shared.losses[self.number], shared.padding[self.number] = losses, mask
             if self.training:  # at once, as it may be a sum over processes; decoding would spend its time on it
                 shared.loads[self.number] = head_loads(gates, mask)
+        elif self.change is not None:
+            gates = Gates.fixed(x.new_ones(x.shape[0], 1, self.heads))
         else:
             return
         shared.gates[self.number] = gates.detach() if torch.is_grad_enabled() else gates
-        self.weight = gates.weight
+        self.weight = gates.weight if self.change is None else self.change(gates.weight, x.shape[1])
 
     def scale(self, projection: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Multiply the head outputs [..., H·E] by the gates."""

@@ -6,7 +6,7 @@ is 1. So it means the same in every arm: what a router, a controller or a haltin
 Legend: B batch, L length, H heads, N layers.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -58,19 +58,35 @@ class GateNoise:
         return each + self.deviation * noise * (each != 0)
 
 
+class GatesFromOutside(nn.Module):
+    """A module that multiplies heads by gates where no `RoutedAttention` does, as in a pretrained model.
+
+    Attributes:
+        change: (gates [B, L|1, H], L) -> gates, to be applied before they meet the heads; None leaves them alone.
+    """
+
+    change: Callable[[Tensor, int], Tensor] | None = None
+
+
 @contextmanager
 def changed_gates(model: nn.Module, change: Change) -> Iterator[None]:
     """Inside the block the gates of all layers of the model, first to last, are changed."""
-    layers: Sequence[RoutedAttention] = [module for module in model.modules() if isinstance(module, RoutedAttention)]
-    handles = [
-        attention.register_forward_pre_hook(partial(_changed, partial(change, layer)))
-        for layer, attention in enumerate(layers)
-    ]
+    layers = [module for module in model.modules() if isinstance(module, RoutedAttention | GatesFromOutside)]
+    handles = []
+    for layer, module in enumerate(layers):
+        of_layer = partial(change, layer)
+        if isinstance(module, GatesFromOutside):
+            module.change = of_layer
+        else:
+            handles.append(module.register_forward_pre_hook(partial(_changed, of_layer)))
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+        for module in layers:
+            if isinstance(module, GatesFromOutside):
+                module.change = None
 
 
 def _changed(change: Callable[[Tensor, int], Tensor], attention: RoutedAttention, args: tuple[Any, ...]) -> Any:

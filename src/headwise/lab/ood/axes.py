@@ -125,7 +125,10 @@ def choose(config: RunConfig, heads: int, choice: Choice) -> list[Axis]:
 
 def axes_of(config: RunConfig, heads: int) -> dict[str, Axis]:
     """All axes by name, those whose values are the user's to name among them."""
-    return {**_of_task(config), **_of_models(heads)}
+    of_models = _of_models(heads)
+    if config.entry.task.brings_stack:  # layers that were trained once are applied once
+        of_models.pop("steps")
+    return {**_of_task(config), **of_models}
 
 
 def _of_task(config: RunConfig) -> dict[str, Axis]:

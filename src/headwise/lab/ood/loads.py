@@ -8,14 +8,18 @@ what the head adds to the layer's output. A head that is off adds nothing.
 Legend: B batch, L length, H heads, E head width, D width, N layers.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from headwise.models.blocks import Block
+from headwise.pretrained.contributions import observed
+from headwise.pretrained.sites import Site
 from headwise.routing.attention import RoutedAttention
 from headwise.tasks.base import Source, TaskModel
+from headwise.tasks.pretrained.stack import PretrainedStack
 from headwise.training.scoring import score
 
 
@@ -26,6 +30,8 @@ def head_order(model: TaskModel, source: Source, batch_size: int) -> Tensor:
 
 def head_loads(model: TaskModel, source: Source, batch_size: int) -> Tensor:
     """The load of each head of each layer on a source, float64 [N, H]; `batch_size` examples at once, at most."""
+    if isinstance(model.backbone, PretrainedStack):
+        return _pretrained_loads(model, model.backbone.retrofitted.sites, source, batch_size)
     blocks = [module for module in model.modules() if isinstance(module, Block)]
     skipping = [block.attention.skipping for block in blocks]
     measured = [_Measured(block) for block in blocks]
@@ -40,6 +46,21 @@ def head_loads(model: TaskModel, source: Source, batch_size: int) -> Tensor:
         for block, before in zip(blocks, skipping, strict=True):
             block.attention.skipping = before
     return torch.stack([one.total / max(one.tokens, 1) for one in measured])
+
+
+def _pretrained_loads(model: TaskModel, sites: Sequence[Site], source: Source, batch_size: int) -> Tensor:
+    """As `head_loads`, of the layers of a pretrained model; its blocks are not padded."""
+    sums: list[list[Tensor]] = [[] for _ in sites]
+    tokens: list[int] = []
+
+    def see(layer: int, x: Tensor, lengths: Tensor) -> None:
+        sums[layer].append(lengths.double().sum((0, 1)).cpu())
+        if layer == 0:
+            tokens.append(lengths[..., 0].numel())
+
+    with observed(sites, see):  # behind the gates
+        score(model, source, batch_size)
+    return torch.stack([torch.stack(layer).sum(0) / sum(tokens) for layer in sums])
 
 
 class _Measured:

@@ -75,7 +75,7 @@ def learning_curves(
             axes[0].set_title("whole range")
             axes[1].set_title("second half, enlarged")
             zoom(axes[1], low, high, levels, vertical=True)
-            last = max(x[-1] for *_, x in bands.values() if len(x))
+            last = max(x[-1] for *_, x in bands.values() if len(x)) or 1  # nothing was trained
             axes[1].set_xlim(min(x[len(x) // 2] for *_, x in bands.values() if len(x)) - 0.02 * last, 1.02 * last)
             draw_levels(axes[1], levels, vertical=True, within=True)
         legend(figure, list(arms), [colours[arm] for arm in arms])
