@@ -1,5 +1,6 @@
 """Runs in float64 that several processes share; started by `launch`, so they live in a module of their own."""
 
+import atexit
 import contextlib
 import faulthandler
 import os
@@ -135,3 +136,9 @@ def all_of(configs: dict[str, RunConfig], directory: Path) -> dict[str, Any]:
     trained(plain, directory / "continued", resume=True)
     found["spoiled"] = spoiled(plain, directory / "spoiled")
     return found
+
+
+def ends_badly() -> str:
+    """A process that has done its work, and whose interpreter aborts on its way out."""
+    atexit.register(os.abort)
+    return "done"

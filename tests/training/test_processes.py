@@ -19,7 +19,7 @@ from headwise.training.run import train
 from tests.processes import alive, within
 from tests.training import test_streaming
 from tests.training.recipes import SEGMENTS, tiny, with_
-from tests.training.shared_runs import Weights, all_of, killed, stopped, trained
+from tests.training.shared_runs import Weights, all_of, ends_badly, killed, stopped, trained
 
 ROUTED = {
     "router": "learned",
@@ -220,6 +220,10 @@ def test_nothing_of_a_group_outlives_it() -> None:
         env=os.environ | of_one | {"MASTER_PORT": "0"},
     )
     assert (done.returncode, done.stdout) == (0, "\n"), done.stdout + done.stderr
+
+
+def test_what_happens_to_a_process_that_has_said_all_is_no_loss() -> None:
+    assert launch(2, "cpu", ends_badly) == "done"
 
 
 def test_one_process_has_nothing_to_shard(tmp_path: Path) -> None:

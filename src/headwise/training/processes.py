@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -260,6 +261,9 @@ def _enter(
         messages.put((rank, error))
     except ProcessLostError:
         pass  # the parent sees which one died
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)  # all is said: whatever goes wrong while the interpreter is taken down is no loss of the run
 
 
 @contextlib.contextmanager
