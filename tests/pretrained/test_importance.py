@@ -273,6 +273,15 @@ def test_a_stopped_measurement_goes_on_with_the_heads_that_are_left(
     assert len(left_out) == 3 + 3 - 2
     assert cli.main([*words, "seed=1", f"output={tmp_path / 'out'}"]) == 2
     assert "was measured with seed=0, not 1; choose another output" in capsys.readouterr().err
+    changed = tiny("llama")
+    with torch.no_grad():
+        next(changed.parameters()).add_(1)
+    before = folders / "llama" / "model.safetensors"
+    whole_weights = before.read_bytes()
+    changed.save_pretrained(folders / "llama")
+    assert cli.main([*words, f"output={tmp_path / 'out'}"]) == 2
+    assert "the model has changed since it was measured; choose another output" in capsys.readouterr().err
+    before.write_bytes(whole_weights)
 
 
 @pytest.mark.parametrize(

@@ -96,9 +96,9 @@ def _measured(options: Options, output: Path) -> dict[str, Any]:
     from headwise.pretrained.opening import blocks, read_texts
 
     texts = read_texts(options.text)
-    settings = {key: getattr(options, key) for key in ("model", "blocks", "context", "seed")}
-    before = kept(output, settings, {"text": options.text}, {"ablations": {}})
     model, tokenizer, causal = open_any(options.model)
+    settings = {key: getattr(options, key) for key in ("model", "blocks", "context", "seed")}
+    before = kept(output, settings, {"text": options.text}, model, {"ablations": {}})
     longest = min(_limit(model.config), int(tokenizer.model_max_length))
     if options.context > longest:
         raise InputError(f"context={options.context}: {options.model} reads at most {longest} tokens; choose fewer")

@@ -70,7 +70,7 @@ def save_retrofitted(
         pruned = beyond_configuration(model, sites)
         if base is not None and (pruned or any(added.kept is not None for added in retrofitted.heads)):
             raise InputError(f"base={base}: the model has lost heads, so that its weights are others; leave base out")
-        print_of_base = _fingerprint(model) if base is not None else None
+        print_of_base = fingerprint(model) if base is not None else None
     routers = retrofitted.routers
     arm = replace(retrofitted.arm, gate=routers[0].gate) if routers else retrofitted.arm
     layers = [
@@ -124,7 +124,7 @@ def load_retrofitted(folder: str | Path) -> Retrofitted:
     base = settings.get("base")
     name = typed(settings, "class", str, where)
     model = load_model(str(place / BASE) if base is None else str(base), name)
-    if base is not None and _fingerprint(model) != settings.get("fingerprint"):
+    if base is not None and fingerprint(model) != settings.get("fingerprint"):
         raise InputError(
             f"{place}: the weights of its base, {base}, are no longer those that the routers were made for"
         )
@@ -218,7 +218,7 @@ def _without_routers(retrofitted: Retrofitted) -> Iterator[None]:
             site.attention._modules[CHILD] = added
 
 
-def _fingerprint(model: nn.Module) -> str:
+def fingerprint(model: nn.Module) -> str:
     """sha256 over names, shapes and the first numbers of every weight; another training changes nearly all of them."""
     found = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):

@@ -15,8 +15,9 @@ from headwise.tasks.pretrained.config import PretrainedConfig
 from headwise.tasks.pretrained.language_model import opened
 from headwise.tasks.pretrained.model import PretrainedTask
 from headwise.tasks.pretrained.stack import PretrainedStack
-from headwise.training.evaluation import load
+from headwise.training.evaluation import load, saved
 from headwise.training.files import CONFIG
+from headwise.training.loadable import find_run
 
 
 def load_retrofitted(folder: str | Path) -> Retrofitted:
@@ -56,8 +57,9 @@ def load_tokenizer(folder: str | Path) -> Any:
     """
     if not is_run(folder):
         return saving.load_tokenizer(folder)
-    task = load(folder).task.config
-    assert isinstance(task, PretrainedConfig)
+    task = saved(find_run(folder))[0].task
+    if not isinstance(task, PretrainedConfig):
+        raise InputError(f"{folder}: a run of another task than pretrained; it has no tokenizer")
     return opened(task.model)[1]
 
 

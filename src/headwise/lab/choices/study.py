@@ -76,14 +76,15 @@ def study(asked: Settings, output: Path, progress: Progress = lambda line: None)
         InputError: there is no such model or text; a text too short; more heads than a layer has; the directory holds
             a study with other settings.
     """
+    retrofitted, texts, source, objective = _opened(asked)
     measured = kept(
         output,
         # more seeds and numbers of heads may be added
         {key: value for key, value in asdict(asked).items() if key not in ("keep", "seeds")},
         {key: getattr(asked, key) for key in ("text", "calibrate", "other")},
+        retrofitted.model,
         {"untouched": {}, "points": {}, "fits": {}},
     )
-    retrofitted, texts, source, objective = _opened(asked)
     make_folder(output)
     untouched: dict[str, list[Tensor]] = {}
 
