@@ -16,11 +16,12 @@ import pytest
 from headwise import cli
 from headwise.commands.compare import Options
 from headwise.errors import InputError, StorageError
-from headwise.lab.comparison import clusters, launching
+from headwise.lab.comparison import clusters, launching, workers
 from headwise.lab.comparison.clusters import Dask, Ray
 from headwise.lab.comparison.compare import compare
 from headwise.lab.comparison.launchers import LOCAL
 from headwise.lab.comparison.launching import Launcher, Local, Stop, share_cores
+from headwise.lab.comparison.runs import PlannedRun
 from headwise.lab.comparison.slurm import Slurm
 from headwise.lab.comparison.workers import Work
 from headwise.models.sizes import ModelConfig
@@ -120,6 +121,17 @@ def test_a_full_disk_ends_the_comparison_in_one_line_and_it_goes_on(
     assert not list(tmp_path.rglob("error.txt"))
     run_comparison(tmp_path, fake_train, ARMS, seeds=1)
     assert (tmp_path / "runs" / "looped" / "seed0" / "summary.json").is_file()
+
+
+def test_a_process_that_met_a_full_disk_begins_no_other_run(
+    tmp_path: Path, fake_train: FakeTrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # joblib hands out the next one before the comparison hears of the full disk
+    monkeypatch.setattr(workers, "_told", workers.Stopping())
+    met, later = (PlannedRun("looped", seed, run_config("looped", seed=seed), tmp_path / str(seed)) for seed in (0, 1))
+    assert "No space left" in str(workers.perform_in_pool(Work.of(0, met, Full(SCORES), 1)).unwritable)
+    assert workers.perform_in_pool(Work.of(1, later, fake_train, 1)) == workers.Ended(1, stopped=True)
+    assert not later.directory.exists()
 
 
 def test_a_worker_that_joblib_replaces_is_no_error_where_warnings_are(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 
 from headwise.errors import InputError
-from headwise.lab.comparison.workers import Ended, Stopping, Work, enter_pool, perform
+from headwise.lab.comparison.workers import Ended, Stopping, Work, enter_pool, perform, perform_in_pool
 from headwise.training.config import RunConfig
 from headwise.training.interruption import Interruption
 
@@ -112,7 +112,7 @@ class Local:
         try:
             with warnings.catch_warnings():  # as an error it would end joblib's own thread, and we would wait for ever
                 warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
-                yield from parallel(delayed(perform)(work) for work in works)
+                yield from parallel(delayed(perform_in_pool)(work) for work in works)
         except BrokenProcessPool:  # told to stop, a worker that has not begun yet simply ends
             if not stop.requested:
                 raise WorkerLostError("a process was killed (out of memory?)") from None

@@ -119,6 +119,14 @@ def perform(work: Work, told: Stopping = _told) -> Ended:
             return Ended(work.index, unwritable=str(error))
 
 
+def perform_in_pool(work: Work) -> Ended:
+    """`perform`, in a process of a pool: joblib hands out the next run before it tells how this one ended, so a process
+    that met a full disk begins no other."""
+    ended = perform(work, _told)
+    _told.asked |= ended.unwritable is not None
+    return ended
+
+
 def enter_pool(parent: int, pool: str) -> None:
     """Be a worker process of the process `parent` on this machine: end with it, and leave Ctrl-C to it.
 
