@@ -1,6 +1,8 @@
 """Tiny randomly initialised models of every architecture that headwise is tested on, and what each is given."""
 
 from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -100,6 +102,8 @@ ARCHITECTURES: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     ),
 }
 CAUSAL = [name for name, (kind, *_) in ARCHITECTURES.items() if kind == "causal"]
+FOUR = version("transformers").startswith("4.") if find_spec("transformers") else False
+"""Whether transformers is of the older of the two major versions that are understood."""
 SITES = {"t5": 6, "bart": 6}  # self-attention twice and cross-attention; elsewhere one for each of two layers
 
 

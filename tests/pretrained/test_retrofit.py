@@ -11,7 +11,7 @@ from headwise.routing.gates import Sigmoid, Soft
 from headwise.routing.mixtures import ReLU
 from headwise.routing.routers import LearnedRouter
 from headwise.routing.unit_gates import Unit
-from tests.pretrained.architectures import ARCHITECTURES, CAUSAL, SITES, inputs, output, tiny
+from tests.pretrained.architectures import ARCHITECTURES, CAUSAL, FOUR, SITES, inputs, output, tiny
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 RELU = Arm(router=LearnedRouter(), gate=ReLU())
@@ -52,10 +52,12 @@ def test_gradients_reach_every_router(name: str) -> None:
 
 @names
 def test_a_head_forced_off_is_its_slice_of_the_projection_zeroed(name: str) -> None:
-    model, given = tiny(name).double(), inputs(name)
-    given = {key: value.double() if value.is_floating_point() else value for key, value in given.items()}
+    # experts of transformers 4 add float32 to what they are given
+    dtype, error = (torch.float32, 1e-6) if name == "deepseek_v3" and FOUR else (torch.float64, 1e-12)
+    model, given = tiny(name).to(dtype), inputs(name)
+    given = {key: value.to(dtype) if value.is_floating_point() else value for key, value in given.items()}
     retrofitted = retrofit(model, RELU)
-    off = torch.ones(4 if name != "minilm" else 6, dtype=torch.float64)
+    off = torch.ones(4 if name != "minilm" else 6, dtype=dtype)
     off[1] = 0
     with retrofitted.forced([off, *[None] * (len(retrofitted.sites) - 1)]):
         forced = output(model, name, given)
@@ -64,7 +66,7 @@ def test_a_head_forced_off_is_its_slice_of_the_projection_zeroed(name: str) -> N
     weight, columns = site.projection.weight, slice(site.head_width, 2 * site.head_width)
     with torch.no_grad():
         (weight[columns] if type(site.projection).__name__ == "Conv1D" else weight[:, columns]).zero_()
-    torch.testing.assert_close(output(model, name, given), forced, rtol=0, atol=1e-12)
+    torch.testing.assert_close(output(model, name, given), forced, rtol=0, atol=error)
 
 
 @pytest.mark.parametrize("name", CAUSAL)

@@ -24,11 +24,11 @@ from headwise.routing.balance import BalanceConfig
 from headwise.routing.gates import GateFunction, Soft, TopK
 from headwise.routing.mixtures import ReLU
 from headwise.routing.routers import LearnedRouter
-from tests.pretrained.architectures import ARCHITECTURES, inputs, output, tiny
+from tests.pretrained.architectures import ARCHITECTURES, FOUR, inputs, output, tiny
 from tests.pretrained.test_removal import REMOVABLE, halves
 
 transformers: Any = pytest.importorskip("transformers", reason="the extra hf is not installed")
-SAID = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "smollm3", "phi", "vit"]
+SAID = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "smollm3", "phi", *([] if FOUR else ["vit"])]
 """Architectures whose configuration can say that every layer has as many heads, whatever their width."""
 
 

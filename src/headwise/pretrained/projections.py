@@ -11,7 +11,12 @@ from torch import nn
 from headwise.pretrained.gating import CHILD
 from headwise.pretrained.sites import Site, input_width
 
-SEPARATE = (("q_proj", "k_proj", "v_proj"), ("self.query", "self.key", "self.value"), ("query", "key", "value"))
+SEPARATE = (
+    ("q_proj", "k_proj", "v_proj"),
+    ("self.query", "self.key", "self.value"),  # BERT
+    ("attention.query", "attention.key", "attention.value"),  # ViT in transformers 4
+    ("query", "key", "value"),
+)
 """Names of the maps to queries, keys and values, in the order in which they are tried."""
 FUSED = ("query_key_value", "qkv_proj", "Wqkv", "qkv", "in_proj", "W_pack", "att_proj")
 LATENT = ("kv_a_proj_with_mqa", "kv_b_proj", "q_a_proj", "kv_a_layernorm")

@@ -141,7 +141,7 @@ def test_a_word_by_itself_is_read_as_in_running_text(family):
 
 
 def test_roberta_reads_words_as_transformers_does_when_it_is_told_to_put_a_space_in_front():
-    library = transformers.PreTrainedTokenizerFast(tokenizer_object=with_prefix())
+    library = transformers.PreTrainedTokenizerFast(tokenizer_object=with_prefix(), add_prefix_space=True)
     words = ["the", "dog", "saw", "the", "walker"]
     read = [number for pieces in as_read(tiny_encoders.byte_level(), words) for number in pieces]
     assert library.convert_ids_to_tokens(read)[:2] == ["Ġthe", "Ġdog"]
