@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from headwise.lab.thinking.measure import digests, followed, restarted, set_thinking
-from headwise.lab.thinking.settings import depth_of
 from headwise.models.sizes import ModelConfig
+from headwise.reasoning.depth import depth_of
 from headwise.tasks.base import Source, TaskModel
 from headwise.training.building import build_model, data_of
 from headwise.training.config import RunConfig, task_from_plain

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from headwise.errors import InputError
-from headwise.lab.thinking.settings import Depth, depth_of
+from headwise.reasoning.depth import Depth, depth_of
 from headwise.reasoning.recursion import TwoStreams
 from headwise.reasoning.refinement import RefinementConfig
 

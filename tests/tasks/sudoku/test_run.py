@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from headwise import cli
-from headwise.tasks.sudoku import gates
+from headwise.reasoning.draws import keys_of
+from headwise.reasoning.refiner import Refiner
+from headwise.tasks.sudoku import gates, solve
 from headwise.training.configuration import load
 from headwise.training.run import train
 from tests.tasks.sudoku import plain
@@ -151,3 +153,70 @@ def test_a_file_with_a_mistake_is_refused_as_a_whole(
     if "several" in message:
         assert cli.main(["solve", str(path), str(mine), "check=false"]) == 0
         assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_what_is_not_solved_is_tried_again_with_noise_and_a_wrong_answer_replaces_none(
+    path: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = torch.tensor([[int(digit) for digit in plain.SMALL_SOLUTION]])
+    asked = []
+
+    def answer(model: object, clues: torch.Tensor, keys: torch.Tensor, noise: float) -> torch.Tensor:
+        asked.append((keys.tolist(), noise))
+        wrong = torch.full_like(clues, 1 + min(len(asked), 2))  # the first says 2, the others 3
+        solved = keys == keys_of(torch.tensor([0, 1, 2]), len(asked) - 1)[1 if len(asked) == 2 else 0]
+        return torch.where(solved[:, None] & (len(asked) > 1), right, wrong)
+
+    monkeypatch.setattr(solve, "_answer", answer)
+    mine = puzzles(tmp_path, plain.SMALL, plain.SMALL, plain.SMALL)
+    assert cli.main(["solve", str(path), str(mine), "restarts=3", "noise=0.1"]) == 0
+    said = capsys.readouterr()
+    assert said.out.split() == [plain.SMALL_SOLUTION, plain.SMALL_SOLUTION, "2" * 16]
+    assert "2 of 3 puzzles solved" in said.err
+    keys = [keys_of(torch.tensor([0, 1, 2]), restart).tolist() for restart in range(3)]
+    assert asked == [(keys[0], 0.0), (keys[1], 0.1), ([keys[2][0], keys[2][2]], 0.1)]
+
+
+def test_more_steps_and_restarts_answer_the_same_in_whatever_batches(
+    path: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = puzzles(tmp_path, *[plain.SMALL] * 3)
+    outputs = []
+    for size in (250, 1):
+        monkeypatch.setattr(solve, "BATCH", size)
+        assert cli.main(["solve", str(path), str(mine), "steps=3x", "restarts=3", "noise=0.5"]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+
+
+def test_steps_are_those_that_the_model_takes(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    def forward(self: Refiner, *args: Any, **more: Any) -> Any:
+        taken.append(self.config.steps_in_all)
+        return before(self, *args, **more)
+
+    before = Refiner.forward
+    monkeypatch.setattr(Refiner, "forward", forward)
+    for words in ((), ("steps=3x",), ("steps=5",)):
+        assert cli.main(["solve", str(path), str(puzzles(tmp_path, plain.SMALL)), *words]) == 0
+    assert taken == [taken[0], 3 * taken[0], 5]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["steps=0"], "steps=0: choose a multiple of those trained, as 4x, or a number of steps"),
+        (["restarts=0"], "restarts=0: choose 1 or more"),
+        (["restarts=4"], "restarts=4: every one would answer the same, as nothing is drawn; add noise=0.03, say"),
+        (["noise=0.1"], "noise=0.1: of restarts, and there are none; add restarts=8, say"),
+        (["restarts=2", "noise=-1"], "noise=-1.0: choose a standard deviation of 0 or more"),
+    ],
+)
+def test_steps_and_restarts_that_mean_nothing_are_refused(
+    path: Path, tmp_path: Path, capsys: Captured, words: list[str], message: str
+) -> None:
+    output = tmp_path / "solutions.txt"
+    assert cli.main(["solve", str(path), str(puzzles(tmp_path, plain.SMALL)), f"output={output}", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not output.exists()

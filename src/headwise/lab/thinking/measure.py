@@ -17,8 +17,9 @@ from torch import Tensor
 from headwise.errors import InputError
 from headwise.files import make_folder, read_arrays, read_mapping, write_json, writing
 from headwise.lab.thinking.selection import Candidates, stacked
-from headwise.lab.thinking.settings import Depth, answers, checks
+from headwise.lab.thinking.settings import answers, checks
 from headwise.models.following import following
+from headwise.reasoning.depth import Depth
 from headwise.reasoning.trace import Trace
 from headwise.tasks.base import Batch, Source, TaskModel
 from headwise.training.config import RunConfig

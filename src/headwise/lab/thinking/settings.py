@@ -1,38 +1,17 @@
-"""What is asked of a run: how many steps, how many restarts, with what noise, and which answer is taken of several.
+"""What is asked of a run: how many steps, how many restarts, with what noise, and which answer is taken of several."""
 
-Legend: R steps of a segment, S segments.
-"""
-
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from headwise.errors import InputError
 from headwise.lab.thinking.selection import RULES
-from headwise.reasoning.refinement import RefinementConfig
+from headwise.reasoning.depth import Depth, depth_of
 from headwise.schema import short, suggestion
 from headwise.tasks.base import Task
 from headwise.training.config import RunConfig
 
 Every = Literal["step", "segment"]
-
-
-@dataclass(frozen=True)
-class Depth:
-    """So many steps in all.
-
-    Attributes:
-        label: as it was asked for, `4x` or `32`.
-        steps: in all.
-        each: of a segment.
-        segments: of each example.
-    """
-
-    label: str
-    steps: int
-    each: int
-    segments: int
 
 
 @dataclass(frozen=True)
@@ -103,34 +82,6 @@ def asked_of(
         loop.steps if noise_every == "segment" else 1,
         _rules(config.entry.name, task, select, tells),
     )
-
-
-def depth_of(value: Any, loop: RefinementConfig) -> Depth:
-    """So many steps as a user asks for, `4x` those of all segments trained, or a number of them.
-
-    One segment becomes longer or shorter; of several there are more or fewer, or only a part of the first.
-
-    Raises:
-        InputError: that is no number of whole cycles, or of whole segments.
-    """
-    trained, cycle = loop.steps_in_all, loop.recursion.cycle
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    try:
-        times = float(text.removesuffix("x"))
-    except ValueError:
-        times = math.nan
-    if isinstance(value, bool) or not 0 < times < math.inf:
-        raise InputError(f"steps={short(value)}: choose a multiple of those trained, as 4x, or a number of steps")
-    wanted = times * trained if text.endswith("x") else times
-    steps = round(wanted)
-    if abs(wanted - steps) > 1e-6 or steps % cycle or steps < 1:
-        whole = f"whole cycles of {cycle} steps" if cycle > 1 else "whole steps"
-        raise InputError(f"steps={text}: {wanted:g} steps ({trained} were trained in all); choose {whole}")
-    if loop.segments == 1 or steps < loop.steps:
-        return Depth(text, steps, steps, 1)
-    if steps % loop.steps:
-        raise InputError(f"steps={text}: {steps} steps; above a segment choose whole segments of {loop.steps} steps")
-    return Depth(text, steps, loop.steps, steps // loop.steps)
 
 
 def answers(task: type[Task]) -> bool:

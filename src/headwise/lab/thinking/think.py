@@ -27,9 +27,10 @@ from headwise.lab.records import number, read_thinking
 from headwise.lab.thinking.convergence import summary
 from headwise.lab.thinking.measure import Restart, candidates, followed, restarted, set_thinking, store, stored
 from headwise.lab.thinking.selection import bounds, select, taken
-from headwise.lab.thinking.settings import Asked, Depth, asked_of
+from headwise.lab.thinking.settings import Asked, asked_of
 from headwise.models.flops import flops_per_example
 from headwise.provenance import source_code
+from headwise.reasoning.depth import Depth
 from headwise.tasks.base import KEYS, Source, TaskModel
 from headwise.training.building import data_of, reproducible
 from headwise.training.config import RunConfig
