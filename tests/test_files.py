@@ -65,6 +65,20 @@ def test_arrays_come_back_and_a_bomb_of_them_does_not(tmp_path):
         files.read_arrays(tmp_path / "bomb.npz", ("a",), limit=2**20)
 
 
+@pytest.mark.parametrize(("read", "name"), [(files.read_json, "a.json"), (files.read_yaml, "a.yaml")])
+def test_what_is_nested_deeper_than_a_walk_through_it_may_go_is_refused(read, name, tmp_path):
+    path = tmp_path / name
+    path.write_text("[" * 90 + "1" + "]" * 90)
+    files.finite(read(path))
+    for text in (
+        "[" * 400 + "1" + "]" * 400,
+        '{"a": ' * 200 + "1" + "}" * 200,
+    ):  # as deep as the parser lets pass, less
+        path.write_text(text)
+        with pytest.raises(InputError, match="nested too deep"):
+            read(path)
+
+
 def test_damaged_arrays_are_one_line(tmp_path):
     good, path = io.BytesIO(), tmp_path / "bad.npz"
     np.savez(good, a=np.arange(4))

@@ -148,7 +148,7 @@ def parse_json(text: str, where: str) -> Any:
         InputError: it is not JSON, or nested too deep to be read.
     """
     try:
-        return json.loads(text)
+        return _shallow(json.loads(text))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: damaged, not JSON ({_reason(error)})") from None
 
@@ -174,9 +174,8 @@ def read_yaml(path: Path, limit: int = MEBIBYTE) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(read_text(path, limit))
-    # Beside its own errors PyYAML lets escape what broken content makes Python raise.
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        return _shallow(yaml.safe_load(read_text(path, limit)))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:  # PyYAML lets some escape
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not readable as YAML ({_reason(error)})") from None
@@ -358,6 +357,17 @@ def finite(value: Any) -> Any:
     return value
 
 
+def _shallow(value: Any, deepest: int = 100) -> Any:
+    """The value itself, if a walk through it by recursion comes to an end; what we write is ten deep at most."""
+    level = [value]
+    for _ in range(deepest):
+        holders = {id(one): one for one in level if isinstance(one, (dict, list))}.values()  # once for all YAML aliases
+        level = [item for holder in holders for item in (holder.values() if isinstance(holder, dict) else holder)]
+        if not level:
+            return value
+    raise RecursionError
+
+
 def _unwritable(path: Path, error: OSError) -> StorageError:
     try:
         free = shutil.disk_usage(os.path.realpath(path.parent)).free
@@ -370,8 +380,8 @@ def _unwritable(path: Path, error: OSError) -> StorageError:
 def _reason(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "nested too deep"
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    text = " ".join(text.split())
+    said = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    text = " ".join(said.split())
     return text if len(text) <= 160 else text[:157] + "..."
 
 
