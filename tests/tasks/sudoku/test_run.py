@@ -173,6 +173,7 @@ def test_what_is_not_solved_is_tried_again_with_noise_and_a_wrong_answer_replace
     assert cli.main(["solve", str(path), str(mine), "restarts=3", "noise=0.1"]) == 0
     said = capsys.readouterr()
     assert said.out.split() == [plain.SMALL_SOLUTION, plain.SMALL_SOLUTION, "2" * 16]
+    assert "headwise: 3 of 3 puzzles are tried again, at most 2 times\n" in said.err
     assert "2 of 3 puzzles solved" in said.err
     keys = [keys_of(torch.tensor([0, 1, 2]), restart).tolist() for restart in range(3)]
     assert asked == [(keys[0], 0.0), (keys[1], 0.1), ([keys[2][0], keys[2][2]], 0.1)]

@@ -151,6 +151,8 @@ def _answers(model: TaskModel, clues: Tensor, options: Options) -> Iterator[tupl
             unsolved = (~_sound(task, answer, given)).nonzero().flatten()
             if not len(unsolved):
                 break
+            if restart == 1:  # which may take minutes
+                _say(f"{len(unsolved)} of {len(given)} puzzles are tried again, at most {options.restarts - 1} times")
             other = _answer(model, given[unsolved], keys_of(numbers[unsolved], restart), options.noise)
             better = _sound(task, other, given[unsolved])  # where none is, the first stays
             answer[unsolved[better]] = other[better]
