@@ -156,11 +156,16 @@ def importance(
         )
 
 
-def head_measures(routed: Retrofitted, examples: Sequence[Tensor], objective: Objective) -> dict[str, list[Tensor]]:
-    """The measures of every head of a model with routers, all heads on: name -> [H] of each site."""
+def head_measures(
+    routed: Retrofitted, examples: Sequence[Tensor], objective: Objective, whole: nn.Module | None = None
+) -> dict[str, list[Tensor]]:
+    """The measures of every head of a model with routers, all heads on: name -> [H] of each site.
+
+    `whole` is the model around it, where the objective needs its output; default none.
+    """
     means = _Means(routed.sites)
     for number, tokens in enumerate(examples):
-        _measure(routed, tokens.to(_device(routed.model)), number, objective, [means])
+        _measure(routed, tokens.to(_device(routed.model)), number, objective, [means], whole)
     return means.result(objective)
 
 
@@ -194,7 +199,14 @@ def _by_groups(site: Site) -> Site:
     return replace(site, heads=site.groups, head_width=site.heads // site.groups * site.head_width)
 
 
-def _measure(routed: Retrofitted, tokens: Tensor, number: int, objective: Objective, kinds: Sequence[_Means]) -> Tensor:
+def _measure(
+    routed: Retrofitted,
+    tokens: Tensor,
+    number: int,
+    objective: Objective,
+    kinds: Sequence[_Means],
+    whole: nn.Module | None = None,
+) -> Tensor:
     """One pass forward and back on one example: the measures of each kind of unit; returns what is kept of it."""
     gates = [
         torch.ones(1, tokens.shape[1], site.heads, dtype=_dtype(site), device=tokens.device, requires_grad=True)
@@ -208,7 +220,7 @@ def _measure(routed: Retrofitted, tokens: Tensor, number: int, objective: Object
                 lengths[kind, site] = norms.mean((0, 1))
 
             stack.enter_context(observed(means.sites, see))
-        output = routed.model(input_ids=tokens)
+        output = (routed.model if whole is None else whole)(input_ids=tokens)
         kept = objective.keep(output, tokens).detach()
         scalars = objective.scalars(output, tokens, number)
         taken = [

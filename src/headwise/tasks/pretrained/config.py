@@ -41,9 +41,10 @@ class PretrainedConfig:
             balance, to keep·H; null (default) leaves the arm as it is. An arm without a router keeps all heads.
         over: the share is that of each `layer` (default) or of the whole `model`, so that layers where heads say more
             keep more of them: gate unit then has a threshold in place of k, and a budget over the model.
-        start: routers start at `zero` (default), or from the contributions of the heads: `ridge` (a linear router whose
-            weights are fitted to their logarithm in closed form; one per layer from their mean), `importance` (a choice
-            per layer by their mean).
+        start: routers start at `zero` (default); from the contributions of the heads (`ridge`: a linear router whose
+            weights are fitted to their logarithm in closed form); or with a constant alone (`importance`). With both, a
+            fixed choice, of a static router or one per layer, gets the best of four on held-out blocks: by mean
+            contribution or gate gradient, counted in each layer or over the model.
 
     Raises:
         ValueError: a value out of range, with what is allowed.

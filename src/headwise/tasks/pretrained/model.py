@@ -107,7 +107,7 @@ class PretrainedTask(Task):
             return
         train, _, _ = split_tokens(self.config)
         try:
-            begin(stack.retrofitted, self.config, train)
+            begin(stack.retrofitted, self.language_model, self.config, train)
         except ValueError as error:
             raise InputError(f"task.start={self.config.start}: {error}") from error
 

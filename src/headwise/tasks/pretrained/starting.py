@@ -1,4 +1,4 @@
-"""What routers start from, if not from zero: how much each head adds to its layer's output on the text trained on.
+"""What routers start from, if not from zero: how much each head matters on the text trained on.
 
 Legend: N blocks, L tokens in a block, H heads.
 """
@@ -6,9 +6,9 @@ Legend: N blocks, L tokens in a block, H heads.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from headwise.pretrained.choices import calibrate, separating
+from headwise.pretrained.fixed_choice import best_fixed_choice
 from headwise.pretrained.retrofit import Retrofitted
 from headwise.pretrained.warm_start import warm_start
 from headwise.routing.fixed_routers import Static
@@ -24,13 +24,13 @@ def calibrating(blocks: Tensor) -> list[Tensor]:
     return list(torch.split(blocks[: max(-(-TOKENS // blocks.shape[1]), 4)], 1))
 
 
-def begin(retrofitted: Retrofitted, config: PretrainedConfig, blocks: Tensor) -> None:
+def begin(retrofitted: Retrofitted, language_model: nn.Module, config: PretrainedConfig, blocks: Tensor) -> None:
     """Fill the routers in. One per token is fitted by ridge regression (`ridge`); one per layer, and a fixed choice,
-    take the heads with the largest mean logarithm of what they add, over the model as a share of what it is added to. A
-    random router stays as it is.
+    get the best fixed choice (`headwise.pretrained.fixed_choice`). A random router stays as it is.
 
     Args:
-        retrofitted: the model.
+        retrofitted: the model with the routers, within the language model.
+        language_model: gives scores of tokens.
         config: `start`, which of a router per token fills in its constant if it is `importance`; `keep` and `over`.
         blocks: [N, L] tokens.
 
@@ -45,22 +45,22 @@ def begin(retrofitted: Retrofitted, config: PretrainedConfig, blocks: Tensor) ->
             raise ValueError("the gate has no k; choose gate unit, and task.keep")
         warm_start(retrofitted, batches, kept, share)
     elif isinstance(router, Learned | Static):
-        _choose(retrofitted, batches, share)
+        on = int(router.chosen.sum()) if isinstance(router, Static) else getattr(router.gate, "k", None) or router.heads
+        levels = best_fixed_choice(
+            retrofitted, language_model, batches, share or on / router.heads, over_model=share is not None
+        )
+        for filled, own in zip(retrofitted.routers, levels, strict=True):
+            assert isinstance(filled, Learned | Static)
+            _fill(filled, own)
 
 
 @torch.no_grad()
-def _choose(retrofitted: Retrofitted, batches: list[Tensor], share: float | None) -> None:
-    """Give every layer its heads with the largest means, or `share` of all; 0 parts what is on from what is off."""
-    levels = calibrate(retrofitted, batches).levels
-    together = separating(torch.cat(levels), share) if share is not None else None
-    for level, router in zip(levels, retrofitted.routers, strict=True):
-        if isinstance(router, Static):
-            kept = int(router.chosen.sum()) / router.heads
-            router.chosen.copy_(level > (separating(level, kept) if together is None else together))
-        elif isinstance(router, Learned):
-            kept = (getattr(router.gate, "k", None) or router.heads) / router.heads
-            logits = level - (separating(level, kept) if together is None else together)
-            constant = router.constant if router.granularity == "layer" else getattr(router.of_input, "bias", None)
-            if constant is None or constant.shape != logits.shape:
-                raise ValueError("a gate that takes more than the head logits has no such start; choose gate unit")
-            constant.copy_(logits)
+def _fill(router: Static | Learned, levels: Tensor) -> None:
+    """Give a router the heads of positive level [H], and what it learns from a constant of these levels."""
+    if isinstance(router, Static):
+        router.chosen.copy_(levels > 0)
+        return
+    constant = router.constant if router.granularity == "layer" else getattr(router.of_input, "bias", None)
+    if constant is None or constant.shape != levels.shape:
+        raise ValueError("a gate that takes more than the head logits has no such start; choose gate unit")
+    constant.copy_(levels)
