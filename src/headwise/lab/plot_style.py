@@ -15,8 +15,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 INK, MUTED, GRID, PAPER = "#1c2128", "#5d6776", "#e4e7eb", "#fffffe"
-COLOURS = ("#5b6675", "#0072b2", "#b84f00", "#007a58", "#a8467f", "#7a52c7", "#8a6300")
-MARKERS = ("s", "o", "D", "^", "v", "P", "X")
+COLOURS = ("#5b6675", "#0072b2", "#b84f00", "#007a58", "#a8467f", "#7a52c7", "#8a6300", "#a3262e")
+MARKERS = ("s", "o", "D", "^", "v", "P", "X", "<")
 # Below 1 (less than plain attention) blue, 1 pale, above 1 orange: distinct to colour-blind readers and in grey.
 GATE_COLOURS = LinearSegmentedColormap.from_list("gates", ["#1f5f99", "#8fb8da", "#f2f0ea", "#f0a860", "#b3500a"])
 # Colours that an SVG inside a page takes from the page, so that it follows light and dark.

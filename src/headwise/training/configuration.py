@@ -218,13 +218,19 @@ def _put(node: dict[str, Any], key: str, value: Any, where: str) -> None:
     node[key] = value
 
 
+def split_label(label: str) -> tuple[str, list[str]]:
+    """An arm's label, `hrm:refinement.steps=12,gate.name=top_k`, as the arm's name and its settings."""
+    name, _, text = label.partition(":")
+    return name.strip(), [word for part in _SEPARATOR.split(text) if (word := part.strip())]
+
+
 def _arm(label: str) -> list[Override]:
-    """An arm's label, `hrm:refinement.steps=12,gate.name=top_k`, as overrides."""
+    """An arm's label as overrides."""
     if len(label) > LONGEST:
         raise InputError(f"arms: {short(label)}: longer than {LONGEST} characters")
-    name, _, text = label.partition(":")
-    overrides = [Override("arm", name.strip())]
-    for word in filter(None, (part.strip() for part in _SEPARATOR.split(text))):
+    name, words = split_label(label)
+    overrides = [Override("arm", name)]
+    for word in words:
         override = parse(word)
         root = override.root
         learning_rates = override.key == "training.preset" or override.key.startswith("training.preset.")

@@ -183,6 +183,13 @@ def line(verdicts: list[Verdict], **means: float) -> str:
             "Best is looped with 0.4900; looped is worse than baseline; no difference shown between baseline and hrm; "
             "hrm is better than looped",
         ),
+        (
+            [of("worse", name) for name in ("looped", "linear", "hrm")]
+            + [of("worse", "linear", "looped"), of("better", "looped", "hrm"), of("worse", "hrm", "linear")]
+            + [of("worse", "linear", "hrm")],
+            "Best is looped with 0.4900; looped, linear and hrm are worse than baseline; looped is better than linear "
+            "and hrm, too; 2 more pairs differ",
+        ),
         ([of("at the floor", "hrm")], "Nothing learned: baseline and hrm stay at the floor"),
         ([of("no verdict", "hrm"), of("no verdict", "looped")], QUICK),
         ([], "One arm, nothing to compare it with"),

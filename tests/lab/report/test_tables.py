@@ -48,6 +48,28 @@ def test_every_pair_has_its_verdict_and_the_report_its_path(result: dict[str, An
     assert text.endswith("report.html")
 
 
+def test_of_many_pairs_those_with_the_first_arm_are_printed(result: dict[str, Any]) -> None:
+    pair = result["pairs"][0]
+    others = [pair | {"a": f"arm{n}", "b": "looped", "verdict": f"said of arm{n}"} for n in range(11)]
+    with_first = [pair | {"verdict": f"said of first {n}"} for n in range(2)]
+    text = " ".join(printed(result | {"pairs": with_first + others}).split())
+    assert "said of first 0" in text
+    assert "said of first 1" in text
+    assert "said of arm" not in text
+    assert "and 11 pairs more, on the page" in text
+    assert "said of arm9" in " ".join(printed(result | {"pairs": with_first + others[1:]}).split())
+
+
+def test_names_leave_out_what_arms_share_and_that_is_told(result: dict[str, Any]) -> None:
+    for old, new in (("hrm", "hrm:model.width=64"), ("looped", "looped:model.width=64")):
+        result["arms"] = {new if label == old else label: arm for label, arm in result["arms"].items()}
+        result["pairs"] = [pair | {side: new for side in "ab" if pair[side] == old} for pair in result["pairs"]]
+    told = "Names leave out what arms share: model.width=64 in looped and hrm."
+    for text in (printed(result), markdown_table(result)):
+        assert told in text
+        assert text.count("model.width=64") == 1
+
+
 def test_a_failed_run_and_brackets_in_a_label_are_printed_as_they_are(result: dict[str, Any]) -> None:
     result["arms"]["[bold]"] = result["arms"].pop("hrm") | {"failures": {"2": "RuntimeError: loss nan"}}
     text = printed(result)

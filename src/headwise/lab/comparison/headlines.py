@@ -8,12 +8,14 @@ beats the controls too.
 from collections.abc import Mapping, Sequence
 
 from headwise.lab.comparison.verdicts import Kind, Verdict
-from headwise.lab.formatting import format_metric, join_words
+from headwise.lab.formatting import format_metric, format_quantity, join_words
 from headwise.lab.statistics import Mean
 from headwise.models.arm import Arm
 from headwise.routing.fixed_routers import RandomRouter, StaticRouter
 from headwise.routing.routers import NoRouter
 
+FEW = 3
+"""So many decisions between arms that are not the first are said one by one."""
 QUICK = "A quick try with cut-down settings: no verdict"
 
 _ORDER: tuple[Kind, ...] = (
@@ -48,7 +50,8 @@ def best_arm(means: Mapping[str, float | None], higher_is_better: bool) -> str |
 def headline(
     verdicts: Sequence[Verdict], means: Mapping[str, Mean], controls: Mapping[str, str | None], higher_is_better: bool
 ) -> str:
-    """Every arm against the first, whatever was decided between the others, and to whom a gain is credited.
+    """Every arm against the first, what was decided between the others, and to whom a gain is credited. Of more than
+    `FEW` such others only what concerns the best arm is said, and how many are left.
 
     Args:
         verdicts: of the pairs.
@@ -67,14 +70,24 @@ def headline(
     said = [_together(kind, groups[kind], first) for kind in _ORDER if kind in groups]
     credits, told = _credits(groups.get("better", []), verdicts, means, controls, higher_is_better)
     others = [item for item in verdicts if item.b != first and item.kind in ("better", "worse") and item not in told]
-    said += [f"{item.a} is {item.kind} than {item.b}" for item in others] + credits
-    if any(item.kind in ("better", "worse") for item in verdicts):
-        best = best_arm({label: mean.mean for label, mean in means.items() if mean.n}, higher_is_better)
-        if best is not None:
-            said.insert(0, f"best is {best} with {format_metric(means[best].mean)}")
+    best = best_arm({label: mean.mean for label, mean in means.items() if mean.n}, higher_is_better)
+    said += _others(others, best) + credits
+    if best is not None and any(item.kind in ("better", "worse") for item in verdicts):
+        said.insert(0, f"best is {best} with {format_metric(means[best].mean)}")
     text = "; ".join(said)
     starts_with_arm = any(text.startswith(item.a) for item in against)
     return text if starts_with_arm else text[0].upper() + text[1:]
+
+
+def _others(decided: Sequence[Verdict], best: str | None) -> list[str]:
+    """What was decided between arms that are not the first."""
+    if len(decided) <= FEW:
+        return [f"{item.a} is {item.kind} than {item.b}" for item in decided]
+    winners = [(item.a, item.b) if item.kind == "better" else (item.b, item.a) for item in decided]
+    behind = [loser for winner, loser in winners if winner == best]
+    more = len(decided) - len(behind)
+    said = [f"{best} is better than {join_words(behind)}, too"] if behind else []
+    return said + ([f"{format_quantity(more, 'more pair')} {'differs' if more == 1 else 'differ'}"] if more else [])
 
 
 def _credits(

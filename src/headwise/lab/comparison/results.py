@@ -17,6 +17,7 @@ from headwise.lab.comparison.verdicts import MetricBounds, standing, verdict
 from headwise.lab.equivalence import equivalence_p
 from headwise.lab.families import holm, levels
 from headwise.lab.mixed import Interval
+from headwise.lab.names import short_names
 from headwise.lab.records import Run, distinct, number
 from headwise.lab.statistics import MINIMUM_SEEDS, Pair, compare_pair, mean_interval, within
 from headwise.schema import to_plain
@@ -54,15 +55,25 @@ def summarise(
     }
     tested = every_pair(labels) if tested is None else tested
     pairs = corrected(compare_arms(tested, values, runs, seeds, limits), limits, rule)
-    verdicts = [verdict(pair, (means[pair.a], means[pair.b]), bounds, bool(facts["quick"])) for pair in pairs]
     controls = {one.label: control_for(one.arm) for one in sized.arms}
+    names = short_names(labels)  # what sentences say for the labels
+    by_name = {names[label]: mean for label, mean in means.items()}
+    spoken = [replace(pair, a=names[pair.a], b=names[pair.b]) for pair in pairs]
+    verdicts = [
+        verdict(pair, (by_name[pair.a], by_name[pair.b]), bounds, quick=bool(facts["quick"])) for pair in spoken
+    ]
     return {
         **facts,
         "floor": floor,
         "ceiling": ceiling,
         "references": _means(summary.get("references") for summary in summaries),
         "references_by_metric": _means(summary.get("references_by_metric") for summary in summaries),
-        "headline": headline(verdicts, means, controls, bounds.higher_is_better),
+        "headline": headline(
+            verdicts,
+            by_name,
+            {names[label]: what for label, what in controls.items()},
+            bounds.higher_is_better,
+        ),
         "effect": rule.effect,
         "looks": rule.looks_to_plain,
         "seeds": list(seeds),

@@ -19,6 +19,7 @@ from headwise.lab.formatting import (
     format_short,
     join_words,
 )
+from headwise.lab.names import left_out, with_short_names
 from headwise.lab.outputs import run_directory
 from headwise.lab.records import Run, number, read_run
 from headwise.lab.report import captions, plots
@@ -52,8 +53,9 @@ def comparison_page(directory: Path, result: Plain) -> Page:
 
 class _Comparison:
     def __init__(self, directory: Path, result: Plain) -> None:
-        self.result = result
-        self.arms: dict[str, Plain] = dict(result["arms"])
+        self.labels = list(result["arms"])
+        self.result = result = with_short_names(result)
+        self.arms: dict[str, Plain] = result["arms"]
         self.metric = spaced(result["metric"])
         self.bounds = MetricBounds(
             number(result["floor"]), number(result["ceiling"]), result.get("higher_is_better", True)
@@ -66,7 +68,8 @@ class _Comparison:
         self.levels = Levels(self.bounds.floor, self.bounds.ceiling, self.others)
         self.colours = {label: index for index, label in enumerate(self.arms)}
         self.runs: dict[str, list[Run]] = {
-            label: [read_run(run_directory(directory, label, seed)) for seed in result["seeds"]] for label in self.arms
+            name: [read_run(run_directory(directory, label, seed)) for seed in result["seeds"]]
+            for label, name in zip(self.labels, self.arms, strict=True)
         }
 
     def page(self) -> Page:
@@ -164,7 +167,8 @@ class _Comparison:
             f"Every arm was trained {times} with the same data in the same order, {recipe} and {updates} "
             f"updates; seed k is one data set for all arms. Arms have {sized}."
         )
-        return [describe_task(result["task"], result.get("task_summary", ""), result["task_config"]), score, fair]
+        said = [describe_task(result["task"], result.get("task_summary", ""), result["task_config"]), score, fair]
+        return said + [text for text in (left_out(self.labels),) if text]
 
     def arm_table(self) -> Table:
         rows = [

@@ -34,7 +34,7 @@ def control_text(result: Plain) -> list[RenderableType]:
     comparison = result["comparison"]
     parts: list[RenderableType] = [comparison_table(comparison)]
     parts += [Text(line, style="red") for line in failures(result)]
-    parts.append(verdicts({"pairs": Evidence(comparison).deciding}))
+    parts.append(verdicts(Evidence(comparison).deciding))
     if result["curve"]:
         parts += ["", curve_table(result), Text(captions.CURVE_COSTS, style="dim")]
     parts += [Text(line, style="dim") for line in left_out(result)]

@@ -16,7 +16,7 @@ from headwise.lab.formatting import format_normalised
 from headwise.lab.show.component import policy, script, style
 
 # The arms' colours on dark paper: the same hues, lighter.
-DARK = ("#9aa7b6", "#4fb0ea", "#ff8d4d", "#3fcb9c", "#e58fc4", "#b9a5f5", "#eebc45")
+DARK = ("#9aa7b6", "#4fb0ea", "#ff8d4d", "#3fcb9c", "#e58fc4", "#b9a5f5", "#eebc45", "#ff7b80")
 
 FEW = 8
 """Verdicts of pairs, or rows of a task's table, that are shown; where there are more the rest is folded."""

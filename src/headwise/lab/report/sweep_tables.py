@@ -73,7 +73,7 @@ def sweep_text(result: Plain) -> list[RenderableType]:
     parts: list[RenderableType] = [settings_table(result)]
     parts += [Text(line, style="red") for line in failures(result)]
     parts += [Text(captions.QUICK, style="yellow")] if result.get("quick") else []
-    parts += [verdicts(result)] if result["pairs"] else []
+    parts += [verdicts(result["pairs"])] if result["pairs"] else []
     parts += [Text(line, style="dim") for line in left_out(result)]
     parts += ["", *(Text(line) for line in result["lead"]), Text(result["headline"], style="bold")]
     return [*parts, Text(f"\nreport: {Path(result['directory']) / REPORT}")]

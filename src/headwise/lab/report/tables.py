@@ -1,6 +1,6 @@
 """The end of a comparison in a terminal: headline, table, one verdict for each pair."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ from headwise.lab.formatting import (
     format_normalised,
     format_quantity,
 )
+from headwise.lab.names import left_out, with_short_names
 from headwise.lab.outputs import REPORT
 from headwise.lab.records import number
 from headwise.lab.report import captions
 from headwise.lab.report.descriptions import spaced
 
 Plain = Mapping[str, Any]
+FEW = 12
+"""So many pairs of arms are said in a terminal."""
 STYLES = {
     "better": "bold green",
     "worse": "bold red",
@@ -38,6 +41,8 @@ STYLES = {
 
 def comparison_text(result: Plain) -> list[RenderableType]:
     """What to print of comparison.json, one after the other."""
+    names = left_out(list(result["arms"]))
+    result = with_short_names(result)
     failed = [
         Text(f"{label}, seed {seed} failed: {error}", style="red")
         for label, arm in result["arms"].items()
@@ -50,8 +55,9 @@ def comparison_text(result: Plain) -> list[RenderableType]:
         *quick,
         "",
         comparison_table(result),
+        *([Text(f"{names}\n")] if names else []),
         *failed,
-        verdicts(result),
+        verdicts(result["pairs"], next(iter(result["arms"]))),
         *([Text(f"\n{looks_sentence(result)}")] if result.get("looks") else []),
         where,
     ]
@@ -88,6 +94,8 @@ def comparison_table(result: Plain) -> Table:
 
 def markdown_table(result: Plain) -> str:
     """The same for a document, with the headline and the verdicts below."""
+    names = left_out(list(result["arms"]))
+    result = with_short_names(result)
     metric, others = spaced(result["metric"]), result.get("references") or {}
     head = ["arm", metric, "95 % interval", "normalised score", "parameters", "FLOPs/example", "samples/s"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
@@ -110,7 +118,8 @@ def markdown_table(result: Plain) -> str:
     looks = ["", looks_sentence(result)] if result.get("looks") else []
     title = f"{result['headline']} ({result['task']}, {seeds}, {format_count(result.get('updates'))} updates)."
     quick = ["", f"**{captions.QUICK}**"] if result.get("quick") else []
-    return "\n".join([title, *quick, "", *lines, "", *verdict, *looks])
+    told = ["", names] if names else []
+    return "\n".join([title, *quick, "", *lines, *told, "", *verdict, *looks])
 
 
 def insert_table(result: Plain, file: Path) -> None:
@@ -148,13 +157,17 @@ def looks_sentence(result: Plain) -> str:
     )
 
 
-def verdicts(result: Plain) -> Table:
-    """One line for each pair of arms."""
+def verdicts(pairs: Sequence[Plain], first: str | None = None) -> Table:
+    """One line for each pair of arms; of more than `FEW` only for those with the `first` arm, if there is one."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for pair in result["pairs"]:
+    with_first = [pair for pair in pairs if first in (pair["a"], pair["b"])]
+    shown = with_first if with_first and len(pairs) > FEW else pairs
+    for pair in shown:
         table.add_row(Text(pair["kind"], style=STYLES.get(pair["kind"], "cyan")), escape(pair["verdict"]))
+    if len(shown) < len(pairs):
+        table.add_row("", f"and {format_quantity(len(pairs) - len(shown), 'pair')} more, on the page")
     return table
 
 

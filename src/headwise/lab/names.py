@@ -1,0 +1,65 @@
+"""Short names of arms for people: what several arms share is left out of theirs and told once.
+
+Files have labels, as they were typed: `looped:refinement.steps=21,model.width=64`. Beside `hrm:refinement.steps=21` a
+page says looped:model.width=64 and hrm.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headwise.lab.formatting import join_words
+from headwise.training.configuration import split_label
+
+Plain = Mapping[str, Any]
+
+
+def short_names(labels: Sequence[str]) -> dict[str, str]:
+    """Label -> name, without the settings that arms of two or more kinds have; one that would then be another's keeps
+    its label. A label that names no arm first, as those of a sweep, stays as it is."""
+    shared = _shared(labels)
+    found = {label: _joined(label, shared) for label in labels}
+    often = Counter(found.values())
+    return {label: name if often[name] == 1 else label for label, name in found.items()}
+
+
+def with_short_names(result: Plain) -> dict[str, Any]:
+    """The content of comparison.json with names in the place of labels, apart from its sentences, which have them."""
+    names = short_names(list(result["arms"]))
+    return {
+        **result,
+        "arms": {names[label]: arm for label, arm in result["arms"].items()},
+        "pairs": [
+            {**pair, "a": names.get(pair["a"], pair["a"]), "b": names.get(pair["b"], pair["b"])}
+            for pair in result["pairs"]
+        ],
+    }
+
+
+def left_out(labels: Sequence[str]) -> str:
+    """What the names of these arms leave out, as a sentence; nothing where they leave out nothing."""
+    words: dict[tuple[str, ...], list[str]] = {}
+    shared = _shared(labels)
+    for label, name in short_names(labels).items():
+        if name != label:
+            words.setdefault(tuple(word for word in split_label(label)[1] if word in shared), []).append(name)
+    told = [f"{', '.join(settings)} in {join_words(names)}" for settings, names in words.items()]
+    return f"Names leave out what arms share: {'; '.join(told)}." if told else ""
+
+
+def _shared(labels: Sequence[str]) -> set[str]:
+    """The settings that arms of two or more kinds have."""
+    kinds: dict[str, set[str]] = {}
+    for label in labels:
+        kind, words = split_label(label)
+        for word in words if kind.isidentifier() else ():
+            kinds.setdefault(word, set()).add(kind)
+    return {word for word, found in kinds.items() if len(found) > 1}
+
+
+def _joined(label: str, shared: set[str]) -> str:
+    kind, words = split_label(label)
+    if not any(word in shared for word in words):
+        return label
+    own = [word for word in words if word not in shared]
+    return f"{kind}:{','.join(own)}" if own else kind
