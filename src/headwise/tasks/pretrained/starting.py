@@ -20,8 +20,10 @@ TOKENS = 8192
 
 
 def calibrating(blocks: Tensor) -> list[Tensor]:
-    """The first of some blocks [N, L], one at a time [1, L]: what is enough of them to choose heads from."""
-    return list(torch.split(blocks[: max(-(-TOKENS // blocks.shape[1]), 4)], 1))
+    """Some of the blocks [N, L], one at a time [1, L]: enough to choose heads from, and from all over the text, as a
+    corpus goes from one kind of text to the next."""
+    number = min(max(-(-TOKENS // blocks.shape[1]), 4), len(blocks))
+    return list(torch.split(blocks[torch.linspace(0, len(blocks) - 1, number).round().long()], 1))
 
 
 def begin(retrofitted: Retrofitted, language_model: nn.Module, config: PretrainedConfig, blocks: Tensor) -> None:
