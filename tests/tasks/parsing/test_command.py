@@ -17,7 +17,7 @@ from headwise.models.arm import Arm
 from headwise.models.backbone import Backbone
 from headwise.models.sizes import ModelConfig
 from headwise.tasks.base import Ending, TaskModel
-from headwise.tasks.parsing import ParsingConfig, ParsingData, ParsingTask, command, prediction, reading
+from headwise.tasks.parsing import ParsingConfig, ParsingData, ParsingTask, command, prediction
 from headwise.tasks.parsing.command import run
 from headwise.tasks.parsing.metrics import corpus_scores
 from headwise.tasks.parsing.pretrained import Pretrained
@@ -150,24 +150,6 @@ def test_punctuation_is_parted_and_the_text_can_be_put_together_again(model, tmp
     assert [row[1] for row in found] == words.split()
     assert "".join(row[1] + " " * (row[9] == "_") for row in found).strip() == text
     assert f"# text = {text}" in parts[0]
-
-
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [
-        (KEPT, "conllu"),
-        ("# text = no words behind it, and that will be said\n", "conllu"),
-        ("\n\n#remark\n1\tone\n", "conllu"),
-        ("one two\n1\tx\n", "text"),
-        ("#hashtags are no comments\nof CoNLL-U\n", "text"),
-        ("#one #two\n", "text"),
-    ],
-)
-def test_conllu_and_text_are_told_apart_and_no_line_is_lost(content, kind):
-    lines = content.splitlines(keepends=True)
-    found, same = reading.told_apart(iter(lines), "auto")
-    assert (found, list(same)) == (kind, lines)
-    assert reading.told_apart(iter(lines), "text")[0] == "text"
 
 
 def test_an_answer_comes_before_everything_was_read(model, monkeypatch):
