@@ -70,3 +70,13 @@ def test_without_a_terminal_there_is_a_line_for_each_run_that_has_ended(tmp_path
     first, second = out.getvalue().splitlines()
     assert first == "medium baseline, seed 0 trained (1/2)"
     assert second.startswith("medium hrm, seed 0 failed: RuntimeError")
+
+
+def test_in_a_log_each_run_has_a_line_whatever_its_label(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=80)
+    label = "baseline:router={name: learned, granularity: layer},gate=unit,refinement.steps=12,[bold]"
+    run = planned(tmp_path, label)
+    display = Display([run], console)
+    display.begin(run)
+    display.end(run, None)
+    assert console.file.getvalue() == f"{run.name} trained (1/1)\n"  # type: ignore[attr-defined]

@@ -58,7 +58,7 @@ class Display:
         if failure is not None:
             self.console.print(Text(f"{run.name} failed: {failure}", style="red"), soft_wrap=True)
         elif not self.console.is_terminal:  # no bar there: a line for the log
-            self.console.print(f"{run.name} trained ({self._done}/{self._runs})", highlight=False)
+            self.console.print(Text(f"{run.name} trained ({self._done}/{self._runs})"), soft_wrap=True)
 
     def look(self) -> None:
         """Read the progress files and move the bars."""
