@@ -9,7 +9,7 @@ import torch
 from headwise.errors import InputError
 from headwise.schema import build
 from headwise.tasks.base import Batch
-from headwise.tasks.walk import WalkConfig, WalkData
+from headwise.tasks.walk import WalkConfig, WalkData, WalkTask
 from headwise.tasks.walk.config import EPOCH
 from headwise.tasks.walk.graphs import generate
 
@@ -151,3 +151,39 @@ def test_settings_that_make_no_walk_are_refused(settings: dict, message: str) ->
         build(WalkConfig, settings, "task")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_pauses_move_an_instruction_and_leave_the_walk_as_it_is() -> None:
+    settings: dict[str, object] = {"nodes": 7, "relations": 3, "hops": 5, "train_hops": 3, "instruction": "steps"}
+    plain, paused = (WalkData(WalkConfig(**settings, pauses=on), seed=0) for on in (False, True))  # type: ignore[arg-type]
+    for name in ("train", "validation"):
+        index = torch.arange(500)
+        before, after = plain.split(name).batch(index), paused.split(name).batch(index)
+        for key in ("edges", "start", "hops"):
+            assert torch.equal(before[key], after[key])
+        assert torch.equal(before["reached"][:, -1], after["reached"][:, -1])
+        places = Counter[int]()
+        for row in range(500):
+            told = after["instruction"][row]
+            places.update((told < 3).nonzero()[:, 0].tolist())
+            assert told[told < 3].tolist() == before["instruction"][row][: before["hops"][row]].tolist()
+            for t in range(6):  # how far it has come after each place
+                short = after | {"instruction": torch.where(torch.arange(5) < t, after["instruction"], 3)}
+                assert set(after["reached"][row, t].nonzero()[:, 0].tolist()) == ends(short, row)
+        assert min(places.values()) > 150, "moves stand at every place alike"
+    index = torch.arange(300)
+    assert torch.equal(
+        plain.split("test").batch(index)["instruction"], paused.split("test").batch(index)["instruction"]
+    )
+
+
+def test_pauses_of_one_example_do_not_depend_on_how_many_are_asked_for() -> None:
+    source = WalkData(WalkConfig(pauses=True, instruction="steps"), seed=0).split("train")
+    whole = source.batch(torch.arange(64))
+    assert torch.equal(source.batch(torch.tensor([7, 40]))["instruction"], whole["instruction"][[7, 40]])
+
+
+def test_with_pauses_each_step_has_a_target() -> None:
+    given = {"hops": 5, "train_hops": 3, "targets": "hops", "instruction": "steps"}
+    for on, targets in ((False, 3), (True, 5)):
+        assert WalkTask.declared(WalkConfig(**given, pauses=on)).targets == targets  # type: ignore[arg-type]

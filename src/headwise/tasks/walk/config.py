@@ -39,6 +39,9 @@ class WalkConfig:
         train_examples: size of the training set; 0 (default) draws fresh examples for ever, `EPOCH` to an epoch.
         curriculum: fresh examples over which the most hops of a training instruction grow from 1 to `train_hops`;
             default 0: none.
+        pauses: instructions of training and validation pause: their relations, in order, at random ones of the T
+            places. So each step learns to move and to stand still, also those behind `train_hops`, which without
+            pauses learn only the latter; default false.
         graph: a graph of the user's own in place of random ones: a file of lines head, relation, tail, separated by
             tabs. Its entities are the nodes, its relations r1, r2, ... in the order of their names. Queries are random
             walks on it; the answer is the set of all entities that the same relations lead to from the start.
@@ -65,6 +68,7 @@ class WalkConfig:
     targets: Literal["answer", "hops"] = "answer"
     train_examples: int = 0
     curriculum: int = 0
+    pauses: bool = False
     graph: FilePath | None = None
     test_graph: FilePath | None = None
     inverses: bool = False

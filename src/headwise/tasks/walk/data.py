@@ -14,8 +14,11 @@ from headwise.tasks.base import SPLITS, Batch, Source, TaskData
 from headwise.tasks.generated import FixedSource, FreshSource
 from headwise.tasks.walk import references
 from headwise.tasks.walk.config import EPOCH, WalkConfig
-from headwise.tasks.walk.graphs import generate
+from headwise.tasks.walk.graphs import generate, paused
 from headwise.tasks.walk.triples import Graph, graph_of, held_out, queries
+
+PAUSES = 1
+"""Behind a seed: the stream that pauses are drawn from, so that the walks are those without."""
 
 
 class GraphSource(Source):
@@ -111,6 +114,10 @@ class WalkData(TaskData):
         return self._drawn(count, seed, np.minimum(grown, most))
 
     def _drawn(self, count: int, seed: list[int], most: np.ndarray | int) -> Batch:
+        batch = self._walks(count, seed, most)
+        return paused(batch, len(self.config.names), [*seed, PAUSES]) if self.config.pauses else batch
+
+    def _walks(self, count: int, seed: list[int], most: np.ndarray | int) -> Batch:
         if self.config.graph is None:
             return generate(self.config, count, seed, most)
 

@@ -60,6 +60,19 @@ def generate(config: WalkConfig, count: int, seed: list[int], most: np.ndarray |
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
+def paused(batch: Batch, relations: int, seed: list[int]) -> Batch:
+    """The same walks with pauses: an instruction's relations keep their order and stand at random ones of the T places,
+    `relations` (none) at the others; `reached` follows."""
+    instruction, hops = batch["instruction"].numpy(), batch["hops"].numpy()
+    B, T = instruction.shape
+    moves = np.random.default_rng(seed).random((B, T)).argsort(1).argsort(1) < hops[:, None]  # as many as hops
+    made = moves.cumsum(1)  # [B, T], moves up to this place, it included
+    row = np.arange(B)[:, None]
+    told = np.where(moves, instruction[row, np.maximum(made - 1, 0)], relations)
+    reached = batch["reached"].numpy()[row, np.concatenate([np.zeros((B, 1), dtype=made.dtype), made], 1)]
+    return batch | {"instruction": torch.from_numpy(told), "reached": torch.from_numpy(reached)}
+
+
 def edges_of(batch: Batch, relations: int) -> Tensor:
     """Bool [B|1, K, N, N] as in `generate`: drawn for each example, or of the triples [B, M, 3] that all share."""
     if "edges" in batch:

@@ -122,7 +122,8 @@ class WalkTask(Task):
     @classmethod
     def declared(cls, config: WalkConfig) -> TaskFacts:
         """A route of so many hops, and a target for each if they are asked for."""
-        targets = config.most_trained if config.targets == "hops" else 0
+        told = config.hops if config.pauses else config.most_trained
+        targets = told if config.targets == "hops" else 0
         return TaskFacts(cls.causal, cls.relations(config), hops=config.hops, targets=targets, judged=True)
 
     @classmethod
