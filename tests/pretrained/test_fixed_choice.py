@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from headwise.models.arm import Arm
-from headwise.pretrained.choices import calibrate, separating
+from headwise.pretrained import fixed_choice
+from headwise.pretrained.choices import Calibration, calibrate, separating
 from headwise.pretrained.fixed_choice import best_fixed_choice
 from headwise.pretrained.importance import head_measures
 from headwise.pretrained.objectives import NextToken
@@ -65,3 +66,40 @@ def test_it_leaves_the_model_as_it_was(routed: Retrofitted) -> None:
     best_fixed_choice(routed, routed.model, BLOCKS, 0.5, True)
     assert torch.equal(logits_of(routed.model, BLOCKS[0]), before)
     assert all(parameter.grad is None for parameter in routed.model.parameters())
+
+
+# Of two layers of four heads, by contribution and by gradient: what is kept of half of them in each, and over both
+LEVELS = [torch.tensor([4.0, 3, 2, 1]), torch.tensor([8.0, 7, 6, 5])]
+GRADIENTS = [torch.tensor([1.0, 5, 2, 6]).exp(), torch.tensor([0.1, 0.5, 0.4, 0.2]).exp()]
+CHOICES = {
+    "contribution, per layer": ([1, 1, 0, 0], [1, 1, 0, 0]),
+    "gradient, per layer": ([0, 1, 0, 1], [0, 1, 1, 0]),
+    "contribution, over the model": ([0, 0, 0, 0], [1, 1, 1, 1]),
+    "gradient, over the model": ([1, 1, 1, 1], [0, 0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("over_model", [False, True])
+@pytest.mark.parametrize("cheapest", CHOICES)
+def test_each_candidate_is_taken_where_it_is_the_cheapest(
+    routed: Retrofitted, cheapest: str, over_model: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, tried = [], []
+
+    def cost(retrofitted: Retrofitted, model: object, blocks: list[Tensor], levels: list[Tensor]) -> float:
+        tried.append([block.sum().item() for block in blocks])
+        gates = tuple((layer > 0).int().tolist() for layer in levels)
+        return 0.0 if gates == CHOICES[cheapest] else 1.0
+
+    def seen(retrofitted: Retrofitted, blocks: list[Tensor], *_: object) -> list[float]:
+        measured.append([block.sum().item() for block in blocks])
+        return measured[-1]
+
+    monkeypatch.setattr(fixed_choice, "_cost", cost)
+    monkeypatch.setattr(fixed_choice, "calibrate", lambda *given: seen(*given) and Calibration([], LEVELS, [], []))
+    monkeypatch.setattr(fixed_choice, "head_measures", lambda *given: seen(*given) and {"gradient": GRADIENTS})
+    chosen = best_fixed_choice(routed, routed.model, BLOCKS, 0.5, over_model)
+    found = tuple((layer > 0).int().tolist() for layer in chosen)
+    assert (found == CHOICES[cheapest]) == (over_model or "per layer" in cheapest)
+    assert measured == [[block.sum().item() for block in SEEN]] * 2
+    assert tried == [[block.sum().item() for block in HELD_OUT]] * (4 if over_model else 2)

@@ -140,6 +140,22 @@ def test_labels_and_errors_are_text_not_markup(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;$x_1$" in text
 
 
+def test_names_are_short_in_sentences_and_on_the_page_and_labels_stay_in_files(tmp_path: Path) -> None:
+    names = {f"{name}:model.width=64": name for name in ("baseline", "looped", "hrm")}
+    arms = [(label, run_config(name, name=label)) for label, name in names.items()]
+    result = compare(
+        arms, output=tmp_path, jobs=1, train=FakeTrain({label: SCORES[name] for label, name in names.items()})
+    )
+    assert list(result["arms"]) == list(names)
+    assert {(pair["a"], pair["b"]) for pair in result["pairs"]} <= {(a, b) for a in names for b in names}
+    assert result["headline"].startswith("Best is looped with")
+    assert not any("model.width" in pair["verdict"] for pair in result["pairs"])
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "Names leave out what arms share: model.width=64 in baseline, looped and hrm." in page
+    assert page.count("model.width=64") == 1
+    assert "Learning curves" in page, "the runs are found by their labels"
+
+
 def test_a_failed_run_is_named_and_its_arm_shown_without_it(tmp_path: Path) -> None:
     run_comparison(tmp_path, FakeTrain(SCORES, failing=frozenset({("hrm", 1)})), ("baseline", "hrm"))
     text = write_report(tmp_path).read_text(encoding="utf-8")

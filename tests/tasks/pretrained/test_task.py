@@ -1,5 +1,6 @@
 """task=pretrained: equal to the model at the start, trains what it is told, saves that, resumes bit for bit."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from headwise.routing.routers import LearnedRouter
 from headwise.routing.unit_gates import Unit
 from headwise.tasks.pretrained import data, language_model, references
 from headwise.tasks.pretrained.data import PretrainedData, split_tokens
+from headwise.tasks.pretrained.starting import calibrating
 from headwise.training.checkpoints import read_checkpoint
 from headwise.training.config import RunConfig
 from headwise.training.evaluation import evaluate, load
@@ -321,3 +323,12 @@ def test_a_start_from_contributions_keeps_the_heads_that_say_most(arm: Arm, tmp_
             kept.append(norms[on].log())
             left.append(norms[~on].log())
     assert torch.cat(kept).mean() > torch.cat(left).mean() + 0.05
+
+
+def test_heads_are_chosen_from_blocks_all_over_the_text() -> None:
+    blocks = torch.arange(400)[:, None].expand(-1, 256)
+    seen = [int(block[0, 0]) for block in calibrating(blocks)]
+    assert len(seen) == len(set(seen)) == 32
+    assert (seen[0], seen[-1]) == (0, 399)
+    assert max(b - a for a, b in itertools.pairwise(seen)) <= 13
+    assert [int(block[0, 0]) for block in calibrating(blocks[:5])] == [0, 1, 2, 3, 4]

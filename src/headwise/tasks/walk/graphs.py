@@ -65,7 +65,7 @@ def paused(batch: Batch, relations: int, seed: list[int]) -> Batch:
     `relations` (none) at the others; `reached` follows."""
     instruction, hops = batch["instruction"].numpy(), batch["hops"].numpy()
     B, T = instruction.shape
-    moves = np.random.default_rng(seed).random((B, T)).argsort(1).argsort(1) < hops[:, None]  # as many as hops
+    moves = np.random.default_rng(seed).random((B, T)).argsort(1) < hops[:, None]  # as many as hops
     made = moves.cumsum(1)  # [B, T], moves up to this place, it included
     row = np.arange(B)[:, None]
     told = np.where(moves, instruction[row, np.maximum(made - 1, 0)], relations)
