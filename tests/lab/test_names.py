@@ -52,3 +52,26 @@ def test_a_comparison_is_shown_with_them() -> None:
         "pairs": [{"a": "hrm", "b": "looped", "n": 3}],
         "floor": 0,
     }
+
+
+def test_so_is_an_out_of_distribution_test() -> None:
+    labels = ["looped:a=1", "hrm:a=1"]
+    point = {
+        "arms": {label: {"mean": label} for label in labels},
+        "pairs": [{"a": labels[1], "b": labels[0]}],
+        "left_out": {"hrm:a=1, seed 2": "too long"},
+    }
+    shown = with_short_names({"arms": dict.fromkeys(labels), "axes": {"hops": {"about": "hops", "points": [point]}}})
+    assert shown["arms"] == {"looped": None, "hrm": None}
+    assert shown["axes"] == {
+        "hops": {
+            "about": "hops",
+            "points": [
+                {
+                    "arms": {"looped": {"mean": "looped:a=1"}, "hrm": {"mean": "hrm:a=1"}},
+                    "pairs": [{"a": "hrm", "b": "looped"}],
+                    "left_out": {"hrm, seed 2": "too long"},
+                }
+            ],
+        }
+    }

@@ -24,16 +24,29 @@ def short_names(labels: Sequence[str]) -> dict[str, str]:
 
 
 def with_short_names(result: Plain) -> dict[str, Any]:
-    """The content of comparison.json with names in the place of labels, apart from its sentences, which have them."""
+    """The content of comparison.json or ood.json with names in the place of labels, apart from its sentences, which
+    have them."""
     names = short_names(list(result["arms"]))
-    return {
-        **result,
-        "arms": {names[label]: arm for label, arm in result["arms"].items()},
-        "pairs": [
-            {**pair, "a": names.get(pair["a"], pair["a"]), "b": names.get(pair["b"], pair["b"])}
-            for pair in result["pairs"]
-        ],
-    }
+    shown = _renamed(result, names)
+    for axis, found in result.get("axes", {}).items():
+        points = [_renamed(point, names) | _runs_renamed(point, names) for point in found["points"]]
+        shown["axes"] = {**shown["axes"], axis: {**found, "points": points}}
+    return shown
+
+
+def _renamed(part: Plain, names: Mapping[str, str]) -> dict[str, Any]:
+    """A part that has arms by label, and may have pairs of them."""
+    shown = {**part, "arms": {names[label]: arm for label, arm in part["arms"].items()}}
+    if "pairs" in part:
+        sides = [{side: names.get(pair[side], pair[side]) for side in "ab"} for pair in part["pairs"]]
+        shown["pairs"] = [{**pair, **named} for pair, named in zip(part["pairs"], sides, strict=True)]
+    return shown
+
+
+def _runs_renamed(point: Plain, names: Mapping[str, str]) -> dict[str, Any]:
+    """What was left out at a point, by run: `label, seed 0`."""
+    runs = [(run.rpartition(", seed "), reason) for run, reason in point["left_out"].items()]
+    return {"left_out": {f"{names.get(label, label)}{at}{seed}": reason for (label, at, seed), reason in runs}}
 
 
 def left_out(labels: Sequence[str]) -> str:

@@ -153,6 +153,14 @@ def test_without_a_ceiling_the_gain_of_the_better_arm_over_the_floor_is_what_cou
     assert judge([3.40, 3.41, 3.42], [3.41, 3.40, 3.43], nats).kind == "too few seeds"  # neither left the floor
 
 
+def test_two_arms_that_are_both_at_the_ceiling_on_every_seed_leave_no_room() -> None:
+    for value, kind in ((1.0, "no room"), (0.99, "identical")):
+        pair, mean = compare_pair("hrm", "looped", ([value] * 3, [value] * 3)), mean_interval([value] * 3)
+        said = verdict(pair, (mean, mean), MetricBounds(0.0, 1.0))
+        assert said.kind == kind
+        assert ("reach it on every seed" in said.sentence) == (kind == "no room")
+
+
 def of(kind: str, a: str, b: str = "baseline") -> Verdict:
     return Verdict(a, b, kind, "")  # type: ignore[arg-type]
 

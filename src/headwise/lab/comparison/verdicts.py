@@ -130,6 +130,8 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
     floor = f"Nothing learned: neither {a} nor {b} rises above the floor ({measured})."
     if pair.identical and ends == {"at the floor"}:
         return "at the floor", floor
+    if pair.identical and all(mean.mean == bounds.ceiling for mean in means):
+        return "no room", f"No room left below the ceiling: {a} and {b} reach it on every seed."
     if pair.identical:
         return "identical", f"No difference: {a} and {b} gave the same value on every seed; are they really two models?"
     p = pair.p_paired if pair.p_holm is None else pair.p_holm

@@ -18,6 +18,7 @@ from headwise.lab.comparison.launchers import LOCAL
 from headwise.lab.comparison.plan import new_directory
 from headwise.lab.comparison.train import Stopped
 from headwise.lab.formatting import format_metric
+from headwise.lab.names import short_names
 from headwise.lab.ood.axes import Axis, Choice, axes_of, choose, label
 from headwise.lab.ood.export import table
 from headwise.lab.ood.measure import Measured, Measuring, store, stored
@@ -84,7 +85,7 @@ def ood(
                 point = Point(value, left_out=_left_out(before, axis, value))
             points[axis.name].append(Judged(point, runs))
             if asked_for:
-                said(_line(axis, point))
+                said(_line(axis, point, short_names(runs.labels)))
             if asked_for and point.measured:
                 write_json(path / OOD, result())
     except KeyboardInterrupt:
@@ -226,11 +227,11 @@ def _folder(text: str) -> str:
     return name if name == text else f"{name[-60:]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _line(axis: Axis, point: Point) -> str:
-    """A point in a line: the mean of each arm, or why there is none."""
+def _line(axis: Axis, point: Point, names: Mapping[str, str]) -> str:
+    """A point in a line: the mean of each arm, by its name, or why there is none."""
     means: dict[str, list[float]] = {}
     for (arm, _), one in point.measured.items():
-        means.setdefault(arm, []).extend([] if one.value is None else [one.value])
+        means.setdefault(names[arm], []).extend([] if one.value is None else [one.value])
     found = [f"{arm} {format_metric(sum(values) / len(values))}" for arm, values in means.items() if values]
     reasons = list(dict.fromkeys(point.left_out.values()))
     return f"{axis.name} {label(point.value)}: " + "; ".join([*found, *(f"not measured, {one}" for one in reasons)])

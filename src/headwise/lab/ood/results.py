@@ -9,7 +9,7 @@ Where a ceiling is not known, as for open text, s is the gain over the floor in 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from headwise.lab.comparison.results import (
 )
 from headwise.lab.comparison.verdicts import MEANINGFUL, MetricBounds, verdict
 from headwise.lab.formatting import format_percent, join_words
+from headwise.lab.names import short_names, with_short_names
 from headwise.lab.ood.axes import Axis, label
 from headwise.lab.ood.measure import Measured
 from headwise.lab.ood.runs import Runs
@@ -102,7 +103,7 @@ def summarise(
     """
     config, task = runs.first, runs.first.entry.task
     found = {axis.name: _axis(axis, neutral, points.get(axis.name, ()), runs) for axis in axes}
-    return {
+    content = {
         "task": config.entry.name,
         "task_summary": config.entry.summary,
         "task_config": {key: value for key, value in config.to_plain()["task"].items() if key != "name"},
@@ -110,8 +111,8 @@ def summarise(
         "metric_range": finite(task.metric_range),
         "higher_is_better": task.higher_is_better,
         "quick": config.quick,
-        "headline": QUICK if config.quick else _headline(found, runs.labels),
-        "lead": [] if config.quick else _decided(found),
+        "headline": QUICK,
+        "lead": [],
         "seeds": runs.seeds,
         "arms": {
             one.label: {
@@ -126,6 +127,10 @@ def summarise(
         "left_out": list(runs.left_out),
         "notes": list(notes),
     }
+    if not config.quick:
+        spoken = with_short_names(content)
+        content |= {"headline": _headline(spoken["axes"], list(spoken["arms"])), "lead": _decided(spoken["axes"])}
+    return content
 
 
 def _axis(axis: Axis, neutral: Judged, measured: Sequence[Judged], runs: Runs) -> Plain:
@@ -146,7 +151,16 @@ def _axis(axis: Axis, neutral: Judged, measured: Sequence[Judged], runs: Runs) -
 
 
 def _point(value: Any, own: Judged, pairs: Sequence[Pair], neutral: Judged, runs: Runs) -> Plain:
-    said = [verdict(pair, (own.means[pair.a], own.means[pair.b]), own.bounds, runs.first.quick) for pair in pairs]
+    names = short_names(runs.labels)
+    said = [
+        verdict(
+            replace(pair, a=names[pair.a], b=names[pair.b]),
+            (own.means[pair.a], own.means[pair.b]),
+            own.bounds,
+            runs.first.quick,
+        )
+        for pair in pairs
+    ]
     return {
         "value": value,
         "label": label(value),

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from headwise.lab import plot_style as style
 from headwise.lab.formatting import MISSING, format_metric, format_percent, join_words
+from headwise.lab.names import left_out as left_out_of_names
+from headwise.lab.names import with_short_names
 from headwise.lab.records import number, readable_mapping
 from headwise.lab.report import captions
 from headwise.lab.report.comparison import BADGES
@@ -26,6 +28,7 @@ Plain = Mapping[str, Any]
 
 def ood_page(result: Plain) -> Page:
     """The page for the out-of-distribution test whose ood.json holds `result`."""
+    shared, result = left_out_of_names(list(result["arms"])), with_short_names(result)
     arms, axes = list(result["arms"]), result["axes"]
     points = [(f"{spaced(name)} {point['label']}", point) for name, axis in axes.items() for point in measured(axis)]
     pairs = [(place, pair) for place, point in points if not point["is_neutral"] for pair in point["pairs"]]
@@ -52,6 +55,7 @@ def ood_page(result: Plain) -> Page:
         task=[
             describe_task(result["task"], result.get("task_summary") or "", result["task_config"]),
             captions.FEW_EXAMPLES if trained else captions.NOT_TRAINED_AGAIN,
+            *([shared] if shared else []),
         ],
         arms=Table(
             [Column("arm", number=False), Column("what it is", number=False)],

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from headwise.lab import names
 from headwise.lab.formatting import MISSING, format_duration, format_metric, format_percent, format_quantity, join_words
 from headwise.lab.outputs import REPORT
 from headwise.lab.records import number
@@ -21,12 +22,14 @@ SIGNS = {"better": ">", "worse": "<"}
 
 def ood_text(result: Plain) -> list[RenderableType]:
     """What to print of ood.json, one after the other."""
+    shared, result = names.left_out(list(result["arms"])), names.with_short_names(result)
     parts: list[RenderableType] = [Text(f"\n{result['headline']}.", style="bold")]
     parts += [Text(captions.QUICK, style="yellow")] if result.get("quick") else []
     for name, axis in result["axes"].items():
         parts += ["", axis_table(result, name, axis)]
         parts += [Text(line, style="yellow") for line in left_out(axis)]
     parts += ["", Text(captions.KEPT.format(score=result["score"]), style="dim"), ""]
+    parts += [Text(shared)] if shared else []
     parts += [Text(line) for line in result["lead"]]
     parts += [Text(line, style="yellow") for line in (*result["left_out"], *result["notes"])]
     return [*parts, Text(f"\nreport: {Path(result['directory']) / REPORT}")]
