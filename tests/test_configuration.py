@@ -237,6 +237,16 @@ def test_arms_of_a_comparison_carry_overrides_of_their_own() -> None:
     assert second.model == arms["baseline"].model
 
 
+def test_an_arm_of_a_comparison_may_have_a_name_of_its_own() -> None:
+    labels = ["baseline", "slow=hrm:controller.period=5", "mask = baseline:router={name: learned, granularity: layer}"]
+    arms = dict(load_arms([*labels, "again=gated"], ["task.length=12"]))
+    assert list(arms) == ["baseline", "slow", "mask", "again"]
+    assert [arms[name].name for name in ("slow", "mask")] == ["slow", "mask"]
+    assert arms["slow"].arm == load(["arm=hrm", "arm.controller.period=5"]).arm
+    assert arms["mask"].arm.router.granularity == "layer"
+    assert arms["again"].arm == load(["arm=gated"]).arm
+
+
 @pytest.mark.parametrize(
     ("labels", "words", "parts"),
     [
@@ -248,6 +258,11 @@ def test_arms_of_a_comparison_carry_overrides_of_their_own() -> None:
         (["hrm:refinement.stps=3"], [], ["arm.refinement.stps=3", "did you mean steps?"]),
         (["hrm:refinement.steps"], [], ["refinement.steps", "key=value"]),
         (["hrm"], ["arm=baseline"], ["arms=[first,second]"]),
+        (["my arm=hrm"], [], ["my arm before = is no name", "letters, digits"]),
+        (["=hrm"], [], ["nothing before = is no name"]),
+        (["a=hrm", "a=gated"], [], ["a is named twice"]),
+        (["a=hmr"], [], ["arm=hmr", "did you mean hrm?"]),
+        (["a="], [], ["a="]),
     ],
 )
 def test_a_wrong_arm_of_a_comparison_is_one_line(labels: list[str], words: list[str], parts: list[str]) -> None:

@@ -24,6 +24,9 @@ from headwise.training.quoting import key_of
 
 # Between the overrides of an arm's label: a colon or comma outside of brackets
 _SEPARATOR = re.compile(r"[:,](?![^\[{(]*[\]})])")
+# A name of the user's before an arm: `mask=baseline:router=learned`
+_NAMED = re.compile(r"\s*([^:=]*?)\s*=\s*([^:=]+(?::.*)?)", re.DOTALL)
+_NAME = re.compile(r"\w[\w.+-]*")
 
 
 Plain = Mapping[str, Any]
@@ -52,7 +55,8 @@ def load_arms(
     Args:
         arms: names of arms, each with overrides of its own if it has some: `hrm:refinement.steps=12`, or several,
             `hrm:refinement.steps=12,gate.name=top_k`. Keys are relative to the arm, except those of `model.`
-            (`baseline:model.depth=4`). The text is the label.
+            (`baseline:model.depth=4`). The text is the label, or what stands before it: `deep=baseline:model.depth=4`
+            is called deep.
         overrides: for all arms.
         base: as for `load`.
         recipe: values beside those of the task's own recipe, which quick=true and overrides go before.
@@ -60,15 +64,18 @@ def load_arms(
     Raises:
         InputError: as for `load`; an arm twice; an arm that changes what a comparison keeps equal.
     """
-    labels = list(arms)
-    if not labels:
+    if not arms:
         raise InputError(f"arms=[]: name at least one arm; available: {', '.join(presets('arm'))}")
+    called = [_called(arm) for arm in arms]
+    labels = [label for label, _ in called]
     if twice := next((label for label in labels if labels.count(label) > 1), None):
         raise InputError(f"arms: {twice} is named twice; name each arm once (seeds=5 repeats every arm)")
     shared = read(overrides, base)
     if any(override.key == "arm" for override in shared):
         raise InputError("arm: a comparison takes arms=[first,second], not arm=")
-    return [(label, RunConfig.from_plain(_plain([*shared, *_arm(label)], base, label, recipe))) for label in labels]
+    return [
+        (label, RunConfig.from_plain(_plain([*shared, *_arm(text)], base, label, recipe))) for label, text in called
+    ]
 
 
 def task_facts(overrides: Sequence[str], recipe: Plain | None = None) -> TaskFacts:
@@ -216,6 +223,22 @@ def _put(node: dict[str, Any], key: str, value: Any, where: str) -> None:
     if key == "name" and where and value != old:
         node.clear()
     node[key] = value
+
+
+def _called(text: str) -> tuple[str, str]:
+    """The label of an arm and what it is, `mask` and `baseline:router=learned`; without a name of its own both are the
+    text.
+
+    Raises:
+        InputError: a name that is none.
+    """
+    named = _NAMED.fullmatch(text)
+    if named is None:
+        return text, text
+    name, arm = named.groups()
+    if not _NAME.fullmatch(name):
+        raise InputError(f"arms: {short(text)}: {name or 'nothing'} before = is no name; use letters, digits, _ . + -")
+    return name, arm
 
 
 def split_label(label: str) -> tuple[str, list[str]]:

@@ -82,13 +82,13 @@ def choose(names: Sequence[str] | None = None, settings: Sequence[str] = (), ste
         heads = arms[0][1].model.heads if arms else None
         entry = name if ":" in name else ",".join(filter(None, [_in_loop(name, steps, heads), own.get(name)]))
         try:
-            ((_, config),) = configuration.load_arms([entry], words, recipe=recipe)
+            ((label, config),) = configuration.load_arms([entry], words, recipe=recipe)
         except InputError as error:
             if names is not None or not arms:
                 raise
             left_out[name] = str(error)
         else:
-            arms.append((name, config))
+            arms.append((label if ":" in name else name, config))
     _check(arms, left_out)
     return Chosen(known, arms, steps, left_out, seeds)
 
