@@ -41,6 +41,14 @@ def test_the_sentences_of_a_length_are_those_of_the_test_set() -> None:
         ParsingConfig(test_words=(9, 6))
 
 
+def test_a_step_for_each_hop_stays_one() -> None:
+    """Steps grow from those of the longest instruction that a run tells, which may be more than it trains."""
+    for trained in (None, 3):
+        steps = WalkTask.shifts(WalkConfig(hops=5, train_hops=trained, instruction="steps"))["hops"].steps
+        assert [5 * steps(hops) for hops in (3, 5, 10, 40)] == [5, 5, 10, 40]
+    assert WalkTask.shifts(WalkConfig(hops=5))["hops"].steps(40) == 1
+
+
 def test_walks_of_so_many_hops_are_of_no_other() -> None:
     config = WalkConfig(hops=4, train_hops=2, test_hops=3, nodes=5, test_examples=30)
     data = WalkData(config, 0)

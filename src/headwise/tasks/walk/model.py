@@ -130,7 +130,7 @@ class WalkTask(Task):
     def shifts(cls, config: WalkConfig) -> dict[str, Shift]:
         """Instructions of more hops than trained on, each test example of exactly so many.
 
-        Where the instruction is told step by step, steps grow with it.
+        Where the instruction is told step by step, steps grow with it, from those for the most hops that a run tells.
         """
         trained, stepped = config.most_trained, config.instruction == "steps"
 
@@ -144,7 +144,7 @@ class WalkTask(Task):
                 longer,
                 tuple(dict.fromkeys((trained, trained + 1, math.ceil(1.5 * trained), 2 * trained))),
                 drawn=config.graph is None,
-                steps=lambda hops: max(1.0, hops / trained) if stepped else 1.0,
+                steps=lambda hops: max(1.0, hops / config.hops) if stepped else 1.0,
             )
         }
 
