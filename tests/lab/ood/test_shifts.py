@@ -12,6 +12,7 @@ from headwise.models.arm import Arm
 from headwise.tasks import TASKS
 from headwise.tasks.base import Shift, Task
 from headwise.tasks.parsing import ParsingConfig, ParsingData
+from headwise.tasks.walk import WalkTask
 from headwise.tasks.walk.config import WalkConfig
 from headwise.tasks.walk.data import WalkData
 from headwise.training.config import RunConfig, task_from_plain
