@@ -21,9 +21,8 @@ HELD_OUT = 4
 def best_fixed_choice(
     retrofitted: Retrofitted, language_model: nn.Module, blocks: Sequence[Tensor], share: float, over_model: bool
 ) -> list[Tensor]:
-    """Of the candidates, which rank heads by their mean log contribution or by the logarithm of their mean gate
-    gradient and keep as many in each layer or, where that is allowed, share over the model, the one that costs least on
-    held-out blocks.
+    """The cheapest of some candidates on held-out blocks. They rank heads by their mean log contribution or by the
+    logarithm of their mean gate gradient, and keep as many in each layer or, where that is allowed, a share of all.
 
     Args:
         retrofitted: the model with routers, within the language model.
