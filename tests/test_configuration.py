@@ -262,7 +262,9 @@ def test_an_arm_of_a_comparison_may_have_a_name_of_its_own() -> None:
         (["=hrm"], [], ["nothing before = is no name"]),
         (["a=hrm", "a=gated"], [], ["a is named twice"]),
         (["a=hmr"], [], ["arm=hmr", "did you mean hrm?"]),
-        (["a="], [], ["a="]),
+        (["a="], [], ["arm="]),
+        ([" " * 50_000 + "x"], [], ["longer than"]),
+        (["./a=b.yaml"], [], ["a=b.yaml: not found"]),
     ],
 )
 def test_a_wrong_arm_of_a_comparison_is_one_line(labels: list[str], words: list[str], parts: list[str]) -> None:

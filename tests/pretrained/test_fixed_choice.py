@@ -68,6 +68,11 @@ def test_it_leaves_the_model_as_it_was(routed: Retrofitted) -> None:
     assert all(parameter.grad is None for parameter in routed.model.parameters())
 
 
+def test_a_single_block_is_refused(routed: Retrofitted) -> None:
+    with pytest.raises(ValueError, match="1 block to choose heads from; choose 2 or more"):
+        best_fixed_choice(routed, routed.model, BLOCKS[:1], 0.5, True)
+
+
 # Of two layers of four heads, by contribution and by gradient: what is kept of half of them in each, and over both
 LEVELS = [torch.tensor([4.0, 3, 2, 1]), torch.tensor([8.0, 7, 6, 5])]
 GRADIENTS = [torch.tensor([1.0, 5, 2, 6]).exp(), torch.tensor([0.1, 0.5, 0.4, 0.2]).exp()]

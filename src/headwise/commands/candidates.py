@@ -179,8 +179,10 @@ def _arms(text: str) -> Iterator[Candidate]:
     quote = item[:1] if item[:1] in ("'", '"') else ""
     label = item[len(quote) :]
     name, colon, settings = label.partition(":")
+    called, arm = "".join(name.rpartition("=")[:2]), name.rpartition("=")[2]  # slow=, hrm
     if not colon:
-        found = {each: line for each, line in presets("arm").items() if each.startswith(name)}
+        arms = presets("arm").items()
+        found = {f"{called}{each}": line for each, line in arms if each.startswith(arm)}
         for each, line in found.items():
             if len(found) > 1 or quote:
                 yield Candidate(f"{before}{quote}{each}", line, ends=False)
@@ -190,7 +192,7 @@ def _arms(text: str) -> Iterator[Candidate]:
     parts = _OVERRIDE.fullmatch(settings)
     earlier = (parts and parts["before"]) or ""
     override = settings[len(earlier) :]
-    chosen = Chosen([f"arm={name}"])
+    chosen = Chosen([f"arm={arm}"])
     key, equals, value = override.partition("=")
     head = f"{before}{quote}{name}:{earlier}"
     own = key if key.startswith(("arm.", "model.")) else f"arm.{key}"

@@ -26,7 +26,7 @@ class Options:
 
     Args:
         arms: names of arms, the reference first; one may have settings of its own, in quotes, and then a name, too:
-            'arms=[baseline,"hrm:refinement.steps=12","slow=hrm:controller.period=6"]'.
+            'arms=[baseline,"hrm:refinement.steps=12","slow=hrm:controller.period=5"]'.
         seeds: how many, or which: seeds=[0,1,2]. Seed k gives every arm the same data. auto adds seeds, from three on,
             until every pair is decided; with effect= and max_hours= or max_seeds=.
         parity: what is made equal between the arms.

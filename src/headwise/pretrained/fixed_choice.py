@@ -33,7 +33,12 @@ def best_fixed_choice(
 
     Returns:
         [H] of each layer: positive where a head is on, a difference of logarithms.
+
+    Raises:
+        ValueError: a single block.
     """
+    if len(blocks) < 2:
+        raise ValueError(f"{len(blocks)} block to choose heads from; choose 2 or more, as one is held out")
     held_out = list(blocks[::HELD_OUT])
     seen = [block for number, block in enumerate(blocks) if number % HELD_OUT]
     measures = head_measures(retrofitted, seen, NextToken(), language_model)[GRADIENT]

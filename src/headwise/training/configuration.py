@@ -24,8 +24,7 @@ from headwise.training.quoting import key_of
 
 # Between the overrides of an arm's label: a colon or comma outside of brackets
 _SEPARATOR = re.compile(r"[:,](?![^\[{(]*[\]})])")
-# A name of the user's before an arm: `mask=baseline:router=learned`
-_NAMED = re.compile(r"\s*([^:=]*?)\s*=\s*([^:=]+(?::.*)?)", re.DOTALL)
+# What an arm may be called: `mask` in `mask=baseline:router=learned`
 _NAME = re.compile(r"\w[\w.+-]*")
 
 
@@ -232,13 +231,15 @@ def _called(text: str) -> tuple[str, str]:
     Raises:
         InputError: a name that is none.
     """
-    named = _NAMED.fullmatch(text)
-    if named is None:
+    head, colon, settings = text.partition(":")
+    name, equals, arm = head.partition("=")
+    if not equals or "/" in name:  # a file's path may have that sign
         return text, text
-    name, arm = named.groups()
-    if not _NAME.fullmatch(name):
-        raise InputError(f"arms: {short(text)}: {name or 'nothing'} before = is no name; use letters, digits, _ . + -")
-    return name, arm
+    if not _NAME.fullmatch(name := name.strip()):
+        raise InputError(
+            f"arms: {short(text)}: {short(name) or 'nothing'} before = is no name; use letters, digits, _ . + -"
+        )
+    return name, f"{arm.strip()}{colon}{settings}"
 
 
 def split_label(label: str) -> tuple[str, list[str]]:

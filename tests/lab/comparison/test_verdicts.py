@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from headwise.lab.comparison.automatic import DECIDED
 from headwise.lab.comparison.headlines import QUICK, control_for, headline
 from headwise.lab.comparison.results import corrected
 from headwise.lab.comparison.rules import Rule
@@ -159,6 +160,14 @@ def test_two_arms_that_are_both_at_the_ceiling_on_every_seed_leave_no_room() -> 
         said = verdict(pair, (mean, mean), MetricBounds(0.0, 1.0))
         assert said.kind == kind
         assert ("reach it on every seed" in said.sentence) == (kind == "no room")
+    # Where a smallest difference of interest was given it is decided, and seeds=auto ends
+    pair = replace(compare_pair("hrm", "looped", ([1.0] * 3, [1.0] * 3)), effect=0.01)
+    decided = verdict(pair, (mean_interval([1.0] * 3),) * 2, MetricBounds(0.0, 1.0))
+    assert (decided.kind, decided.sentence) == (
+        "identical",
+        "No difference: hrm and looped reach the ceiling on every seed.",
+    )
+    assert decided.kind in DECIDED
 
 
 def of(kind: str, a: str, b: str = "baseline") -> Verdict:

@@ -136,6 +136,7 @@ def test_planted_wrong_answers_are_seen_by_the_ceiling() -> None:
         ({"train_hops": 5}, "task.train_hops=5: choose 1..4 (task.hops), or null"),
         ({"successors": 0.0}, "task.successors=0.0: choose above 0, up to 16 (task.nodes)"),
         ({"successors": 17.0}, "task.successors=17.0: choose above 0, up to 16 (task.nodes)"),
+        ({"pauses": True, "hops": 1}, "task.pauses=true: with task.hops=1 there is no place to pause at"),
         ({"curriculum": -1}, "task.curriculum=-1: choose 0 or more"),
         ({"curriculum": 100, "train_examples": 10}, "choose train_examples=0, or curriculum=0"),
         ({"curriculum": 100, "train_hops": 1}, "with 1 hop nothing can grow"),

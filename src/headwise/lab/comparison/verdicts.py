@@ -130,9 +130,12 @@ def _judge(pair: Pair, means: tuple[Mean, Mean], bounds: MetricBounds, quick: bo
     floor = f"Nothing learned: neither {a} nor {b} rises above the floor ({measured})."
     if pair.identical and ends == {"at the floor"}:
         return "at the floor", floor
-    if pair.identical and all(mean.mean == bounds.ceiling for mean in means):
-        return "no room", f"No room left below the ceiling: {a} and {b} reach it on every seed."
     if pair.identical:
+        whole = all(mean.mean == bounds.ceiling for mean in means)
+        if whole and pair.effect is None:
+            return "no room", f"No room left below the ceiling: {a} and {b} reach it on every seed."
+        if whole:
+            return "identical", f"No difference: {a} and {b} reach the ceiling on every seed."
         return "identical", f"No difference: {a} and {b} gave the same value on every seed; are they really two models?"
     p = pair.p_paired if pair.p_holm is None else pair.p_holm
     significant = p is not None and p < ALPHA

@@ -100,7 +100,8 @@ class WalkConfig:
             )
         if self.curriculum and self.most_trained == 1:
             raise ValueError(f"task.curriculum={self.curriculum}: with 1 hop nothing can grow; choose 0, or more hops")
-
+        if self.pauses and self.hops == 1:
+            raise ValueError("task.pauses=true: with task.hops=1 there is no place to pause at; choose 2 hops or more")
         if self.hops > MOST_HOPS:
             raise ValueError(f"task.hops={self.hops}: choose 1..{MOST_HOPS}")
         self._check_graph()
