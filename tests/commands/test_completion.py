@@ -173,6 +173,8 @@ def test_the_keys_of_a_group_follow_what_the_line_has_chosen(folder: Path, monke
     assert "task.length=" in texts("evaluate", "runs/sorting-hrm-seed0", "task.")
     assert texts("evaluate", "runs/none", "task.") == []
     assert texts("compare", 'arms=["hrm:controller.per') == ['arms=["hrm:controller.period=']
+    assert texts("compare", 'arms=["slow=hrm:controller.per') == ['arms=["slow=hrm:controller.period=']
+    assert 'arms=["slow=hrm_token' in texts("compare", 'arms=["slow=hrm_')
 
 
 def test_candidates_of_every_kind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
