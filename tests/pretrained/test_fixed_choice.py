@@ -36,9 +36,9 @@ def cost(routed: Retrofitted, gates: list[Tensor], blocks: list[Tensor]) -> floa
 
 
 def candidates(routed: Retrofitted, share: float, over_model: bool) -> list[list[Tensor]]:
-    gradient = head_measures(routed, SEEN, NextToken())["gradient"]
+    measures = head_measures(routed, SEEN, NextToken())
     found = []
-    for levels in (calibrate(routed, SEEN).levels, [layer.log() for layer in gradient]):
+    for levels in (calibrate(routed, SEEN).levels, measures["gradient"], measures["second_order"]):
         found.append([layer > separating(layer, share) for layer in levels])
         if over_model:
             cut = separating(torch.cat(levels), share)
@@ -73,14 +73,17 @@ def test_a_single_block_is_refused(routed: Retrofitted) -> None:
         best_fixed_choice(routed, routed.model, BLOCKS[:1], 0.5, True)
 
 
-# Of two layers of four heads, by contribution and by gradient: what is kept of half of them in each, and over both
+# Of two layers of four heads, by each measure: what is kept of half of them in each, and over both
 LEVELS = [torch.tensor([4.0, 3, 2, 1]), torch.tensor([8.0, 7, 6, 5])]
-GRADIENTS = [torch.tensor([1.0, 5, 2, 6]).exp(), torch.tensor([0.1, 0.5, 0.4, 0.2]).exp()]
+GRADIENTS = [torch.tensor([1.0, 5, 2, 6]), torch.tensor([0.1, 0.5, 0.4, 0.2])]
+SECOND = [torch.tensor([-3.0, -1, 2, -2]), torch.tensor([-8.0, 9, 1, 7])]
 CHOICES = {
     "contribution, per layer": ([1, 1, 0, 0], [1, 1, 0, 0]),
     "gradient, per layer": ([0, 1, 0, 1], [0, 1, 1, 0]),
     "contribution, over the model": ([0, 0, 0, 0], [1, 1, 1, 1]),
     "gradient, over the model": ([1, 1, 1, 1], [0, 0, 0, 0]),
+    "second order, per layer": ([0, 1, 1, 0], [0, 1, 0, 1]),
+    "second order, over the model": ([0, 0, 1, 0], [0, 1, 1, 1]),
 }
 
 
@@ -90,6 +93,7 @@ def test_each_candidate_is_taken_where_it_is_the_cheapest(
     routed: Retrofitted, cheapest: str, over_model: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured, tried = [], []
+    measured_so = {"gradient": GRADIENTS, "second_order": SECOND}
 
     def cost(retrofitted: Retrofitted, model: object, blocks: list[Tensor], levels: list[Tensor]) -> float:
         tried.append([block.sum().item() for block in blocks])
@@ -102,9 +106,9 @@ def test_each_candidate_is_taken_where_it_is_the_cheapest(
 
     monkeypatch.setattr(fixed_choice, "_cost", cost)
     monkeypatch.setattr(fixed_choice, "calibrate", lambda *given: seen(*given) and Calibration([], LEVELS, [], []))
-    monkeypatch.setattr(fixed_choice, "head_measures", lambda *given: seen(*given) and {"gradient": GRADIENTS})
+    monkeypatch.setattr(fixed_choice, "head_measures", lambda *given: seen(*given) and measured_so)
     chosen = best_fixed_choice(routed, routed.model, BLOCKS, 0.5, over_model)
     found = tuple((layer > 0).int().tolist() for layer in chosen)
     assert (found == CHOICES[cheapest]) == (over_model or "per layer" in cheapest)
     assert measured == [[block.sum().item() for block in SEEN]] * 2
-    assert tried == [[block.sum().item() for block in HELD_OUT]] * (4 if over_model else 2)
+    assert tried == [[block.sum().item() for block in HELD_OUT]] * (6 if over_model else 3)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from headwise.pretrained.choices import calibrate, separating
 from headwise.pretrained.importance import head_measures
-from headwise.pretrained.objectives import GRADIENT, NextToken
+from headwise.pretrained.objectives import GRADIENT, SECOND, NextToken
 from headwise.pretrained.retrofit import Retrofitted
 
 HELD_OUT = 4
@@ -21,8 +21,9 @@ HELD_OUT = 4
 def best_fixed_choice(
     retrofitted: Retrofitted, language_model: nn.Module, blocks: Sequence[Tensor], share: float, over_model: bool
 ) -> list[Tensor]:
-    """The cheapest of some candidates on held-out blocks. They rank heads by their mean log contribution or by the
-    logarithm of their mean gate gradient, and keep as many in each layer or, where that is allowed, a share of all.
+    """The cheapest of some candidates on held-out blocks. They rank heads by their mean log contribution, by their mean
+    gate gradient or by what their absence costs to second order, and keep as many in each layer or, where that is
+    allowed, a share of all.
 
     Args:
         retrofitted: the model with routers, within the language model.
@@ -32,7 +33,7 @@ def best_fixed_choice(
         over_model: whether layers may keep different numbers.
 
     Returns:
-        [H] of each layer: positive where a head is on, a difference of logarithms.
+        [H] of each layer: positive where a head is on, a difference of logarithms (`_logarithmic`).
 
     Raises:
         ValueError: a single block.
@@ -41,12 +42,17 @@ def best_fixed_choice(
         raise ValueError(f"{len(blocks)} block to choose heads from; choose 2 or more, as one is held out")
     held_out = list(blocks[::HELD_OUT])
     seen = [block for number, block in enumerate(blocks) if number % HELD_OUT]
-    measures = head_measures(retrofitted, seen, NextToken(), language_model)[GRADIENT]
-    smallest = torch.finfo(torch.float32).tiny
-    ranked = [calibrate(retrofitted, seen).levels, [layer.clamp_min(smallest).log().float() for layer in measures]]
+    measures = head_measures(retrofitted, seen, NextToken(), language_model)
+    ranked = [calibrate(retrofitted, seen).levels, *(_logarithmic(measures[name]) for name in (GRADIENT, SECOND))]
     counted = (False, True) if over_model else (False,)
     candidates = [_parted(levels, share, over) for over in counted for levels in ranked]
     return min(candidates, key=lambda levels: _cost(retrofitted, language_model, held_out, levels))
+
+
+def _logarithmic(measure: Sequence[Tensor]) -> list[Tensor]:
+    """A measure on a scale that is logarithmic far from zero, and keeps its sign and order: a head may do harm."""
+    middle = torch.cat(list(measure)).abs().median().clamp_min(torch.finfo(torch.float64).tiny)
+    return [torch.asinh(layer / middle).float() for layer in measure]
 
 
 def _parted(levels: Sequence[Tensor], share: float, over_model: bool) -> list[Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from headwise.errors import InputError
 from headwise.models.arm import Arm
@@ -24,7 +25,7 @@ from headwise.routing.gates import Sigmoid, Soft, TopK
 from headwise.routing.mixtures import ReLU, SharedRouted
 from headwise.routing.routers import LearnedRouter
 from headwise.routing.unit_gates import Unit
-from headwise.tasks.pretrained import data, language_model, references
+from headwise.tasks.pretrained import data, language_model, references, starting
 from headwise.tasks.pretrained.data import PretrainedData, split_tokens
 from headwise.tasks.pretrained.starting import calibrating
 from headwise.training.checkpoints import read_checkpoint
@@ -198,21 +199,34 @@ def test_a_share_of_the_model_is_a_budget_over_the_model(arm: Arm, expected: Arm
     assert run_config(tmp_path, arm, keep=0.75, over="model").arm == expected
 
 
-@pytest.mark.parametrize(
-    "arm",
-    [Arm(LearnedRouter(), Unit()), Arm(LearnedRouter("layer"), Unit()), Arm(StaticRouter(3))],
-    ids=["token", "layer", "static"],
-)
-def test_a_start_over_the_model_has_that_share_on_and_more_where_heads_say_more(arm: Arm, tmp_path: Path) -> None:
-    _, model = build(run_config(tmp_path, arm, start="ridge", keep=0.75, over="model"))
+def heads_on(arm: Arm, folder: Path) -> list[float]:
+    """Of each layer, of a start over the model with three quarters of all heads."""
+    _, model = build(run_config(folder, arm, start="ridge", keep=0.75, over="model"))
     stack, loads = model.task._stack[0].retrofitted, []
     with torch.no_grad():
         for batch in split_tokens(config())[0].split(8):
             model.eval()({"tokens": batch})
             loads.append(torch.stack([load.sum() for load in stack.loads()]))
-    first, second = torch.stack(loads).mean(0).tolist()
-    assert (first + second) / 8 == pytest.approx(0.75, abs=0.05)
+    found: list[float] = torch.stack(loads).mean(0).tolist()
+    assert sum(found) / 8 == pytest.approx(0.75, abs=0.05)
+    return found
+
+
+def test_a_start_over_the_model_has_that_share_on_and_more_where_heads_say_more(tmp_path: Path) -> None:
+    first, second = heads_on(Arm(LearnedRouter(), Unit()), tmp_path)
     assert first != second
+
+
+@pytest.mark.parametrize("arm", [Arm(LearnedRouter("layer"), Unit()), Arm(StaticRouter(3))], ids=["layer", "static"])
+def test_what_is_fixed_starts_as_the_best_fixed_choice(
+    arm: Arm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chosen(*_: object, over_model: bool) -> list[Tensor]:
+        assert over_model
+        return [torch.tensor([1.0, -1, 1, -1]), torch.ones(4)]
+
+    monkeypatch.setattr(starting, "best_fixed_choice", chosen)
+    assert heads_on(arm, tmp_path) == [2, 4]
 
 
 @pytest.mark.parametrize(

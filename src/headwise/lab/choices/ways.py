@@ -8,7 +8,7 @@ from torch import Tensor
 
 from headwise.pretrained import choices
 from headwise.pretrained.importance import head_measures
-from headwise.pretrained.objectives import GRADIENT, Objective
+from headwise.pretrained.objectives import GRADIENT, SECOND, Objective
 from headwise.pretrained.retrofit import Retrofitted
 from headwise.pretrained.warm_start import Fitted, fit, place, predict
 from headwise.routing.routers import Learned
@@ -33,9 +33,9 @@ class Sources:
         return choices.calibrate(self.retrofitted, self.examples)
 
     @cached_property
-    def importance(self) -> list[Tensor]:
-        """[H] of each layer: mean absolute derivative of the loss by a token's gate."""
-        return head_measures(self.retrofitted, self.examples, self.objective)[GRADIENT]
+    def importance(self) -> dict[str, list[Tensor]]:
+        """Measures of every head from the derivatives of its gates: name -> [H] of each layer."""
+        return head_measures(self.retrofitted, self.examples, self.objective)
 
     @cached_property
     def fitted(self) -> tuple[Fitted, list[Tensor], list[Tensor]]:
@@ -92,8 +92,10 @@ LAYER, ALL = "per layer", "over layers"
 WAYS = (
     Way("mean contribution", "once", LAYER, lambda at, k: choices.static(at.seen.means, k, None)),
     Way("mean contribution", "once", ALL, lambda at, k: choices.static(at.seen.levels, None, at.share(k))),
-    Way("gate gradient", "once", LAYER, lambda at, k: choices.static(at.importance, k, None)),
-    Way("gate gradient", "once", ALL, lambda at, k: choices.static(at.importance, None, at.share(k))),
+    Way("gate gradient", "once", LAYER, lambda at, k: choices.static(at.importance[GRADIENT], k, None)),
+    Way("gate gradient", "once", ALL, lambda at, k: choices.static(at.importance[GRADIENT], None, at.share(k))),
+    Way("second order", "once", LAYER, lambda at, k: choices.static(at.importance[SECOND], k, None)),
+    Way("second order", "once", ALL, lambda at, k: choices.static(at.importance[SECOND], None, at.share(k))),
     Way("chance", "each token", LAYER, lambda at, k: choices.chance(k, at.seed), True),
     Way("router in closed form", "each token", LAYER, lambda at, k: at.placed(k, None), True),
     Way("router in closed form", "each token", ALL, lambda at, k: at.placed(None, at.share(k)), True),
