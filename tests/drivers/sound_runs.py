@@ -31,6 +31,7 @@ SMALLER = {
     "language": ["task.context=24"],
     "maze": ["task.size=4", "task.train_mazes=100", "task.validation_mazes=30", "task.test_mazes=30"],
     "maze_characters": ["task.size=7", "task.train_mazes=100", "task.validation_mazes=30", "task.test_mazes=30"],
+    "sudoku": ["task.train_puzzles=100", "task.validation_puzzles=30", "task.test_puzzles=30"],
     "walk": ["task.nodes=6", "task.relations=2", "task.validation_examples=30", "task.test_examples=30"],
     "parsing": [
         "task.train_sentences=100",
