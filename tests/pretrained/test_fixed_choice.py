@@ -1,6 +1,7 @@
 """The best fixed choice is the cheapest of its candidates on blocks that they were not made from."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from headwise.models.arm import Arm
 from headwise.pretrained import fixed_choice
 from headwise.pretrained.choices import Calibration, calibrate, separating
-from headwise.pretrained.fixed_choice import best_fixed_choice
+from headwise.pretrained.fixed_choice import LittleByLittle, best_fixed_choice
 from headwise.pretrained.importance import head_measures
 from headwise.pretrained.objectives import NextToken
 from headwise.pretrained.retrofit import Retrofitted, retrofit
@@ -43,7 +44,8 @@ def candidates(routed: Retrofitted, share: float, over_model: bool) -> list[list
         if over_model:
             cut = separating(torch.cat(levels), share)
             found.append([layer > cut for layer in levels])
-    return found
+    little = LittleByLittle(routed, SEEN, NextToken(), over_model)
+    return [*found, [layer > 0 for layer in little.down_to(share)]]
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])
@@ -77,7 +79,9 @@ def test_a_single_block_is_refused(routed: Retrofitted) -> None:
 LEVELS = [torch.tensor([4.0, 3, 2, 1]), torch.tensor([8.0, 7, 6, 5])]
 GRADIENTS = [torch.tensor([1.0, 5, 2, 6]), torch.tensor([0.1, 0.5, 0.4, 0.2])]
 SECOND = [torch.tensor([-3.0, -1, 2, -2]), torch.tensor([-8.0, 9, 1, 7])]
+LITTLE = [torch.tensor([1.0, -1, 1, -1]), torch.tensor([1.0, -1, 1, -1])]
 CHOICES = {
+    "little by little": ([1, 0, 1, 0], [1, 0, 1, 0]),
     "contribution, per layer": ([1, 1, 0, 0], [1, 1, 0, 0]),
     "gradient, per layer": ([0, 1, 0, 1], [0, 1, 1, 0]),
     "contribution, over the model": ([0, 0, 0, 0], [1, 1, 1, 1]),
@@ -104,11 +108,49 @@ def test_each_candidate_is_taken_where_it_is_the_cheapest(
         measured.append([block.sum().item() for block in blocks])
         return measured[-1]
 
+    def little_by_little(*given: object) -> LittleByLittle:
+        little = LittleByLittle(*given)
+        monkeypatch.setattr(little, "down_to", lambda share: LITTLE)
+        return little
+
     monkeypatch.setattr(fixed_choice, "_cost", cost)
+    monkeypatch.setattr(fixed_choice, "LittleByLittle", little_by_little)
     monkeypatch.setattr(fixed_choice, "calibrate", lambda *given: seen(*given) and Calibration([], LEVELS, [], []))
     monkeypatch.setattr(fixed_choice, "head_measures", lambda *given: seen(*given) and measured_so)
     chosen = best_fixed_choice(routed, routed.model, BLOCKS, 0.5, over_model)
     found = tuple((layer > 0).int().tolist() for layer in chosen)
-    assert (found == CHOICES[cheapest]) == (over_model or "per layer" in cheapest)
+    assert (found == CHOICES[cheapest]) == (over_model or "over" not in cheapest)
     assert measured == [[block.sum().item() for block in SEEN]] * 2
-    assert tried == [[block.sum().item() for block in HELD_OUT]] * (6 if over_model else 3)
+    assert tried == [[block.sum().item() for block in HELD_OUT]] * (7 if over_model else 4)
+
+
+def doing_each_others_work(measured: list[list[bool]]) -> Callable[..., dict[str, list[Tensor]]]:
+    """Measures by which the first two heads of the first layer are worth nothing, and all as soon as one is gone."""
+
+    def measure(*given: object) -> dict[str, list[Tensor]]:
+        (*_, on) = given
+        measured.append(torch.cat(on).tolist())
+        first, second = torch.tensor([0.1, 0.2, 4, 5]), torch.tensor([0.5, 2, 3, 6])
+        if not on[0][:2].all():
+            first[:2] = 9
+        return {"second_order": [first, second]}
+
+    return measure
+
+
+@pytest.mark.parametrize("over_model", [True, False])
+def test_what_is_left_is_measured_again_after_each_twentieth(
+    routed: Retrofitted, over_model: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[list[bool]] = []
+    monkeypatch.setattr(fixed_choice, "head_measures", doing_each_others_work(measured))
+    little = LittleByLittle(routed, SEEN, NextToken(), over_model)
+    half = (torch.cat(little.down_to(0.5)) > 0).tolist()
+    assert half == ([0, 1, 1, 1, 0, 0, 0, 1] if over_model else [0, 1, 0, 1, 0, 0, 1, 1])
+    assert len(measured) == 10
+    assert all(measured[0])
+    for before, after in itertools.pairwise([*measured, half]):
+        assert all(one >= two for one, two in zip(before, after, strict=True))
+    more = (torch.cat(little.down_to(0.75)) > 0).tolist()
+    assert len(measured) == 10  # nothing of that again
+    assert more == measured[5]

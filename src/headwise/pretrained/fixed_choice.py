@@ -4,6 +4,7 @@ was given as much care.
 Legend: L length, H heads.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 
 from headwise.pretrained.choices import calibrate, separating
 from headwise.pretrained.importance import head_measures
-from headwise.pretrained.objectives import GRADIENT, SECOND, NextToken
+from headwise.pretrained.objectives import GRADIENT, SECOND, NextToken, Objective
 from headwise.pretrained.retrofit import Retrofitted
 
 HELD_OUT = 4
 """One block of so many is left out of what heads are ranked from: candidates are compared on it."""
+STEP = 1 / 20
+"""Share of all heads that is left out at once."""
 
 
 def best_fixed_choice(
@@ -23,7 +26,7 @@ def best_fixed_choice(
 ) -> list[Tensor]:
     """The cheapest of some candidates on held-out blocks. They rank heads by their mean log contribution, by their mean
     gate gradient or by what their absence costs to second order, and keep as many in each layer or, where that is
-    allowed, a share of all.
+    allowed, a share of all; or leave out little by little (`LittleByLittle`).
 
     Args:
         retrofitted: the model with routers, within the language model.
@@ -46,7 +49,60 @@ def best_fixed_choice(
     ranked = [calibrate(retrofitted, seen).levels, *(_logarithmic(measures[name]) for name in (GRADIENT, SECOND))]
     counted = (False, True) if over_model else (False,)
     candidates = [_parted(levels, share, over) for over in counted for levels in ranked]
+    little = LittleByLittle(retrofitted, seen, NextToken(), over_model, language_model, measures[SECOND])
+    candidates.append(little.down_to(share))
     return min(candidates, key=lambda levels: _cost(retrofitted, language_model, held_out, levels))
+
+
+class LittleByLittle:
+    """Falling shares of heads: a twentieth of all is left out, then what the others are worth is measured again, by
+    the second order, as heads do each other's work.
+
+    Args:
+        retrofitted: the model with routers.
+        blocks: tokens [1, L] each.
+        objective: what importance is measured by.
+        over_model: whether layers may keep different numbers.
+        whole: the model around it, where the objective needs its output; default none.
+        first: [H] of each layer, the second order with every head on, where it is known; default it is measured.
+    """
+
+    def __init__(
+        self,
+        retrofitted: Retrofitted,
+        blocks: Sequence[Tensor],
+        objective: Objective,
+        over_model: bool,
+        whole: nn.Module | None = None,
+        first: Sequence[Tensor] | None = None,
+    ) -> None:
+        self.retrofitted, self.blocks, self.objective = retrofitted, blocks, objective
+        self.over_model, self.whole = over_model, whole
+        self._levels = [[torch.ones(site.heads) for site in retrofitted.sites]]  # as `down_to` returns, at each step
+        self._measured = [] if first is None else [_logarithmic(first)]  # [H] of each layer, with the heads on then
+
+    def down_to(self, share: float) -> list[Tensor]:
+        """[H] of each layer, as `best_fixed_choice` returns; of a head that is off, as when it was left out.
+
+        What was measured for another share is not measured again.
+        """
+        steps = max(math.ceil((1 - share) / STEP - 1e-9), 1)
+        for step in range(len(self._measured), steps):
+            if step:
+                self._levels.append(self._without(step - 1, 1 - STEP * step))
+            on = [layer > 0 for layer in self._levels[step]]
+            found = head_measures(self.retrofitted, self.blocks, self.objective, self.whole, on)
+            self._measured.append(_logarithmic(found[SECOND]))
+        return self._without(steps - 1, share)
+
+    def _without(self, step: int, share: float) -> list[Tensor]:
+        """The levels with fewer heads than at a step."""
+        before, measured = self._levels[step], self._measured[step]
+        last = min(float(layer.min()) for layer in measured) - 1
+        fresh = _parted(
+            [own.masked_fill(old <= 0, last) for old, own in zip(before, measured, strict=True)], share, self.over_model
+        )
+        return [torch.where(old > 0, new, old) for old, new in zip(before, fresh, strict=True)]
 
 
 def _logarithmic(measure: Sequence[Tensor]) -> list[Tensor]:

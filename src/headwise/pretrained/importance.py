@@ -157,15 +157,20 @@ def importance(
 
 
 def head_measures(
-    routed: Retrofitted, examples: Sequence[Tensor], objective: Objective, whole: nn.Module | None = None
+    routed: Retrofitted,
+    examples: Sequence[Tensor],
+    objective: Objective,
+    whole: nn.Module | None = None,
+    on: Sequence[Tensor] | None = None,
 ) -> dict[str, list[Tensor]]:
-    """The measures of every head of a model with routers, all heads on: name -> [H] of each site.
+    """The measures of every head of a model with routers: name -> [H] of each site.
 
-    `whole` is the model around it, where the objective needs its output; default none.
+    `whole` is the model around it, where the objective needs its output; default none. `on` says which heads are on,
+    bool [H] of each site; default all. Derivatives by the gate of a head that is off are of its return.
     """
     means = _Means(routed.sites)
     for number, tokens in enumerate(examples):
-        _measure(routed, tokens.to(_device(routed.model)), number, objective, [means], whole)
+        _measure(routed, tokens.to(_device(routed.model)), number, objective, [means], whole, on)
     return means.result(objective)
 
 
@@ -206,12 +211,16 @@ def _measure(
     objective: Objective,
     kinds: Sequence[_Means],
     whole: nn.Module | None = None,
+    on: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """One pass forward and back on one example: the measures of each kind of unit; returns what is kept of it."""
     gates = [
-        torch.ones(1, tokens.shape[1], site.heads, dtype=_dtype(site), device=tokens.device, requires_grad=True)
-        for site in routed.sites
+        torch.ones(1, tokens.shape[1], site.heads, dtype=_dtype(site), device=tokens.device) for site in routed.sites
     ]
+    if on is not None:
+        gates = [gate * own.to(gate) for gate, own in zip(gates, on, strict=True)]
+    for gate in gates:
+        gate.requires_grad_()
     lengths: dict[tuple[int, int], Tensor] = {}  # (kind, site) -> [U]
     with torch.enable_grad(), routed.forced(gates), ExitStack() as stack:
         for kind, means in enumerate(kinds):

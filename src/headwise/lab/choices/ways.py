@@ -7,6 +7,7 @@ from functools import cached_property
 from torch import Tensor
 
 from headwise.pretrained import choices
+from headwise.pretrained.fixed_choice import LittleByLittle
 from headwise.pretrained.importance import head_measures
 from headwise.pretrained.objectives import GRADIENT, SECOND, Objective
 from headwise.pretrained.retrofit import Retrofitted
@@ -36,6 +37,12 @@ class Sources:
     def importance(self) -> dict[str, list[Tensor]]:
         """Measures of every head from the derivatives of its gates: name -> [H] of each layer."""
         return head_measures(self.retrofitted, self.examples, self.objective)
+
+    @cached_property
+    def little(self) -> LittleByLittle:
+        """Ever fewer heads, what is left measured again; layers may keep different numbers."""
+        first = self.importance[SECOND]
+        return LittleByLittle(self.retrofitted, self.examples, self.objective, over_model=True, first=first)
 
     @cached_property
     def fitted(self) -> tuple[Fitted, list[Tensor], list[Tensor]]:
@@ -96,6 +103,9 @@ WAYS = (
     Way("gate gradient", "once", ALL, lambda at, k: choices.static(at.importance[GRADIENT], None, at.share(k))),
     Way("second order", "once", LAYER, lambda at, k: choices.static(at.importance[SECOND], k, None)),
     Way("second order", "once", ALL, lambda at, k: choices.static(at.importance[SECOND], None, at.share(k))),
+    Way(
+        "little by little", "once", ALL, lambda at, k: choices.static(at.little.down_to(at.share(k)), None, at.share(k))
+    ),
     Way("chance", "each token", LAYER, lambda at, k: choices.chance(k, at.seed), True),
     Way("router in closed form", "each token", LAYER, lambda at, k: at.placed(k, None), True),
     Way("router in closed form", "each token", ALL, lambda at, k: at.placed(None, at.share(k)), True),

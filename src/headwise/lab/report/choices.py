@@ -30,6 +30,7 @@ MEANINGS = {
     "mean contribution": "the heads that add most to their layer on the calibration text, the same at every token",
     "gate gradient": "the heads whose gates the loss depends on most there, the same at every token",
     "second order": "the heads whose absence would cost most there, by two derivatives, the same at every token",
+    "little by little": "the same, but a twentieth of all heads is left out at a time, and the rest is measured again",
     "chance": "heads at random at every token",
     ROUTER: "at every token, by a linear map of the layer's input, fitted in closed form to what the heads add",
     "oracle": "at every token, by what the heads really add there, which nothing knows before they are computed",

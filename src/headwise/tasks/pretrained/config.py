@@ -43,8 +43,8 @@ class PretrainedConfig:
             keep more of them: gate unit then has a threshold in place of k, and a budget over the model.
         start: routers start at `zero` (default); from the contributions of the heads (`ridge`: a linear router whose
             weights are fitted to their logarithm in closed form); or with a constant alone (`importance`). With both, a
-            fixed choice, of a static router or one per layer, gets the best of four on held-out blocks: by mean
-            contribution or gate gradient, counted in each layer or over the model.
+            fixed choice, of a static router or one per layer, gets the cheapest on held-out blocks, of several by
+            importance (`headwise.pretrained.fixed_choice`).
 
     Raises:
         ValueError: a value out of range, with what is allowed.
