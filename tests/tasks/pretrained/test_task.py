@@ -4,6 +4,7 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,12 +222,17 @@ def test_a_start_over_the_model_has_that_share_on_and_more_where_heads_say_more(
 def test_what_is_fixed_starts_as_the_best_fixed_choice(
     arm: Arm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def chosen(*_: object, over_model: bool) -> list[Tensor]:
+    asked = list[float]()
+
+    def chosen(*given: Any, over_model: bool) -> list[Tensor]:
         assert over_model
+        asked.append(given[-1])
         return [torch.tensor([1.0, -1, 1, -1]), torch.ones(4)]
 
+    monkeypatch.setattr(starting, "_CHOSEN", {})
     monkeypatch.setattr(starting, "best_fixed_choice", chosen)
-    assert heads_on(arm, tmp_path) == [2, 4]
+    assert heads_on(arm, tmp_path / "one") == heads_on(arm, tmp_path / "two") == [2, 4]
+    assert asked == [0.75]  # once for both
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,13 @@ from headwise.pretrained.warm_start import warm_start
 from headwise.routing.fixed_routers import Static
 from headwise.routing.routers import Learned
 from headwise.tasks.pretrained.config import PretrainedConfig
+from headwise.tasks.pretrained.language_model import digest
+from headwise.tasks.pretrained.references import fingerprint
 
 TOKENS = 8192
 """So many are read at most; a linear router of SmolLM2-135M is known from 7,168."""
+_CHOSEN: dict[tuple[str, str, float, bool], list[Tensor]] = {}
+"""The best fixed choices that this process has found, which take minutes: seeds and arms of a comparison share them."""
 
 
 def calibrating(blocks: Tensor) -> list[Tensor]:
@@ -48,9 +52,11 @@ def begin(retrofitted: Retrofitted, language_model: nn.Module, config: Pretraine
         warm_start(retrofitted, batches, kept, share)
     elif isinstance(router, Learned | Static):
         on = int(router.chosen.sum()) if isinstance(router, Static) else getattr(router.gate, "k", None) or router.heads
-        levels = best_fixed_choice(
-            retrofitted, language_model, batches, share or on / router.heads, over_model=share is not None
-        )
+        share, over_model = share or on / router.heads, share is not None
+        asked = digest(config.model), fingerprint(torch.cat(batches)), share, over_model
+        if asked not in _CHOSEN:
+            _CHOSEN[asked] = best_fixed_choice(retrofitted, language_model, batches, share, over_model=over_model)
+        levels = _CHOSEN[asked]
         for filled, own in zip(retrofitted.routers, levels, strict=True):
             assert isinstance(filled, Learned | Static)
             _fill(filled, own)
