@@ -173,11 +173,11 @@ def read_yaml(path: Path, limit: int = MEBIBYTE) -> Any:
     """
     import yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, if PyYAML was built with it: 15 times faster
+    text = read_text(path, limit)
     try:
-        return _shallow(yaml.safe_load(read_text(path, limit)))
+        return _shallow(yaml.load(text, loader))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:  # PyYAML lets some escape
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path}: not readable as YAML ({_reason(error)})") from None
 
 
