@@ -36,6 +36,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self.kind, self.group = kind, group
         self._members: dict[str, T | str] = dict(own)
         self._plugins: dict[str, str] = {}
+        self._imported: dict[str, T] = {}  # address -> member: checks ask for each of them thousands of times
         self._complete = False
 
     def __getitem__(self, name: str) -> T:
@@ -119,6 +120,8 @@ class Registry(Mapping[str, T], Generic[T]):
             self._plugins[point.name] = point.module
 
     def _resolved(self, name: str, address: str) -> T:
+        if address in self._imported:
+            return self._imported[address]
         module, _, attribute = address.partition(":")
         try:
             found: T = getattr(importlib.import_module(module), attribute)
@@ -126,6 +129,7 @@ class Registry(Mapping[str, T], Generic[T]):
             if name not in self._plugins:
                 raise
             raise InputError(f"{self.kind} {name!r}: cannot be loaded from {address} ({error})") from error
+        self._imported[address] = found
         return found
 
 
