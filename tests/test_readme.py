@@ -65,7 +65,9 @@ TYPED = [name for name in DOCUMENTS if runnable(name)]
 def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": tools, "HEADWISE_QUICK": "1"}
-    environment.pop("OMP_NUM_THREADS", None)  # a reader has all cores
+    # A reader has all cores; documents that are typed at once share them
+    at_once = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    environment["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // at_once, 1))
     return subprocess.run(
         [*RUNNABLE[block.language], block.code],
         cwd=folder,
