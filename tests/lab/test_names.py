@@ -2,7 +2,7 @@
 
 import pytest
 
-from headwise.lab.names import left_out, short_names, with_short_names
+from headwise.lab.names import left_out, short_names, sizes_with_short_names, with_short_names
 
 STEPS = "refinement.steps=21,refinement.segments=4"
 
@@ -74,4 +74,22 @@ def test_so_is_an_out_of_distribution_test() -> None:
                 }
             ],
         }
+    }
+
+
+def test_so_is_a_scaling() -> None:
+    labels = ["looped:a=1", "hrm:a=1"]
+    size = {"arms": {label: {"mean": label} for label in labels}, "pairs": [{"a": labels[1], "b": labels[0]}]}
+    advantage = {"tau": {labels[1]: {"over": labels[0], "average": 0.1}}}
+    shown = sizes_with_short_names({"arms": labels, "sizes": {"tiny": size}, "advantage": advantage, "task": "maze"})
+    assert shown == {
+        "arms": ["looped", "hrm"],
+        "sizes": {
+            "tiny": {
+                "arms": {"looped": {"mean": "looped:a=1"}, "hrm": {"mean": "hrm:a=1"}},
+                "pairs": [{"a": "hrm", "b": "looped"}],
+            }
+        },
+        "advantage": {"tau": {"hrm": {"over": "looped", "average": 0.1}}},
+        "task": "maze",
     }

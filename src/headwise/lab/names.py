@@ -34,6 +34,17 @@ def with_short_names(result: Plain) -> dict[str, Any]:
     return shown
 
 
+def sizes_with_short_names(result: Plain) -> dict[str, Any]:
+    """As `with_short_names`, of scaling.json, which has arms at each size."""
+    names = short_names(result["arms"])
+    advantage = {
+        metric: {names[label]: {**arm, "over": names[arm["over"]]} for label, arm in arms.items()}
+        for metric, arms in result["advantage"].items()
+    }
+    sizes = {size: _renamed(content, names) for size, content in result["sizes"].items()}
+    return {**result, "arms": list(names.values()), "sizes": sizes, "advantage": advantage}
+
+
 def _renamed(part: Plain, names: Mapping[str, str]) -> dict[str, Any]:
     """A part that has arms by label, and may have pairs of them."""
     shown = {**part, "arms": {names[label]: arm for label, arm in part["arms"].items()}}

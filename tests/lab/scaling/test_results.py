@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from headwise.lab.report.scaling import figures
+from headwise.lab.report.scaling import figures, scaling_page
 from headwise.lab.report.scaling_tables import advantage_sentences, scaling_text
 from headwise.lab.report.write import write_report
 from headwise.lab.scaling.export import benchmark_files, routed_arm
@@ -243,6 +243,21 @@ def test_there_are_two_plots_against_parameters_and_two_of_advantages(scaling: P
     heights = [bar.get_height() for bar in ahead[0].patches]
     by_size = result["advantage"]["rank_tau"]["hrm"]["by_size"]
     assert heights[2:] == pytest.approx([by_size["tiny"]["advantage"], by_size["small"]["advantage"]])
+
+
+def test_names_leave_out_what_arms_share_and_it_is_told_once(scaling: Path) -> None:
+    text = (scaling / "scaling.json").read_text()
+    for name in ("baseline", "hrm"):
+        label = f"{name}:refinement.steps=5"
+        text = text.replace(f'"{name}"', f'"{label}"').replace(f'"name": "{label}"', f'"name": "{name}"')
+    result = json.loads(text)
+    shown = "\n".join(str(getattr(part, "plain", part)) for part in scaling_text(result))
+    shared = "Names leave out what arms share: refinement.steps=5 in baseline and hrm."
+    assert shown.count(shared) == 1
+    assert "advantage of hrm over baseline" in shown
+    page = scaling_page(scaling, result)
+    assert page.title == "sorting: baseline, looped and hrm at tiny and small"
+    assert page.task.count(shared) == 1
 
 
 def test_the_terminal_shows_the_table_verdicts_average_advantage_and_best_size(scaling: Path) -> None:

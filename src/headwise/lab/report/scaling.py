@@ -17,6 +17,7 @@ from headwise.lab.formatting import (
     format_quantity,
     join_words,
 )
+from headwise.lab.names import left_out, sizes_with_short_names
 from headwise.lab.outputs import REPORT
 from headwise.lab.records import number
 from headwise.lab.report import captions
@@ -34,6 +35,7 @@ Plain = Mapping[str, Any]
 
 def scaling_page(directory: Path, result: Plain) -> Page:
     """The page for the scaling in `directory`, whose scaling.json holds `result`."""
+    shared, result = left_out(result["arms"]), sizes_with_short_names(result)
     sizes: Mapping[str, Plain] = result["sizes"]
     first = next(iter(sizes.values()))
     metric = spaced(result["metric"])
@@ -56,6 +58,7 @@ def scaling_page(directory: Path, result: Plain) -> Page:
         task=[
             describe_task(result["task"], result.get("task_summary") or "", result["task_config"]),
             captions.SCALING,
+            *([shared] if shared else []),
         ],
         arms=_arm_table(result),
         results=_result_table(result),

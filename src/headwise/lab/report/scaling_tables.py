@@ -19,6 +19,7 @@ from headwise.lab.formatting import (
     format_metric,
     format_quantity,
 )
+from headwise.lab.names import left_out, sizes_with_short_names
 from headwise.lab.outputs import REPORT
 from headwise.lab.records import number
 from headwise.lab.report import captions
@@ -64,9 +65,10 @@ def plan_text(plan: Plain) -> list[RenderableType]:
 
 def scaling_text(result: Plain) -> list[RenderableType]:
     """What to print of scaling.json, one after the other."""
+    shared, result = left_out(result["arms"]), sizes_with_short_names(result)
     parts: list[RenderableType] = [Text(f"\n{result['headline']}", style="bold")]
     parts += [Text(captions.QUICK, style="yellow")] if result.get("quick") else []
-    parts += ["", scaling_table(result)]
+    parts += ["", scaling_table(result), *([Text(f"{shared}\n")] if shared else [])]
     for size, content in result["sizes"].items():
         for label, arm in content["arms"].items():
             for seed, error in arm["failures"].items():
