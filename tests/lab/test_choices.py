@@ -65,6 +65,34 @@ def test_every_way_is_scored_for_every_seed_and_nothing_is_lost_where_every_head
         write_report(tmp_path / "out")
 
 
+LAYERS = {"gradient": [[1.0, 2, 3, 4], [5.0, 6, 7, 8]], "second_order": [[-1.0, 5, -3, 4], [3.0, -2, 1, 9]]}
+ALONE: dict[str, list[list[float]]] = {"second_order": [[-1.0, 5, -3, 0], [3.0, -2, 1, 9]]}
+"""The second order when one head is off: the last of the first layer was worth something beside it only."""
+CHOSEN = {
+    "gate gradient, once, per layer": [[0, 0, 1, 1], [0, 0, 1, 1]],
+    "gate gradient, once, over layers": [[0, 0, 0, 0], [1, 1, 1, 1]],
+    "second order, once, per layer": [[0, 1, 0, 1], [1, 0, 0, 1]],
+    "second order, once, over layers": [[0, 1, 0, 1], [1, 0, 0, 1]],
+    "little by little, once, over layers": [[0, 1, 0, 0], [1, 0, 1, 1]],
+}
+
+
+@pytest.mark.parametrize("label", CHOSEN)
+def test_what_is_chosen_once_goes_by_its_measure(label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*given: object, **named: object) -> dict[str, list[torch.Tensor]]:
+        on = given[-1] if len(given) == 5 else None
+        found = LAYERS if on is None or all(layer.all() for layer in on) else ALONE
+        return {name: [torch.tensor(layer) for layer in layers] for name, layers in found.items()}
+
+    monkeypatch.setattr("headwise.lab.choices.ways.head_measures", measured)
+    monkeypatch.setattr("headwise.pretrained.fixed_choice.head_measures", measured)
+    retrofitted = retrofit(tiny("llama"), Arm(router=LearnedRouter(), gate=Unit()))
+    (way,) = (way for way in WAYS if way.label == label)
+    rule = way.rule(Sources(retrofitted, [], NextToken(), seed=0), 2)
+    x, norms = torch.zeros(1, 1, 8), torch.zeros(1, 1, 4)
+    assert [rule(layer, x, norms).int().tolist() for layer in (0, 1)] == CHOSEN[label]
+
+
 def test_what_was_measured_is_kept_and_seeds_may_be_added(
     asked: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,10 @@ def test_each_candidate_is_taken_where_it_is_the_cheapest(
     assert tried == [[block.sum().item() for block in HELD_OUT]] * (7 if over_model else 4)
 
 
+LEFT = {True: [8, 8, 7, 7, 6, 6, 6, 5, 5, 4], False: [8, 8, 8, 6, 6, 6, 6, 6, 4, 4]}
+"""Heads that are on when the others are measured, over the model and as many in each layer."""
+
+
 def doing_each_others_work(measured: list[list[bool]]) -> Callable[..., dict[str, list[Tensor]]]:
     """Measures by which the first two heads of the first layer are worth nothing, and all as soon as one is gone."""
 
@@ -147,10 +151,14 @@ def test_what_is_left_is_measured_again_after_each_twentieth(
     little = LittleByLittle(routed, SEEN, NextToken(), over_model)
     half = (torch.cat(little.down_to(0.5)) > 0).tolist()
     assert half == ([0, 1, 1, 1, 0, 0, 0, 1] if over_model else [0, 1, 0, 1, 0, 0, 1, 1])
-    assert len(measured) == 10
-    assert all(measured[0])
+    assert [sum(on) for on in measured] == LEFT[over_model]
     for before, after in itertools.pairwise([*measured, half]):
         assert all(one >= two for one, two in zip(before, after, strict=True))
-    more = (torch.cat(little.down_to(0.75)) > 0).tolist()
+    more = torch.cat(little.down_to(0.75))
     assert len(measured) == 10  # nothing of that again
-    assert more == measured[5]
+    assert (more > 0).tolist() == measured[5]
+    off = more <= 0  # their levels are of when they were left out
+    assert torch.equal(torch.cat(little.down_to(0.5))[off], more[off])
+    known = LittleByLittle(routed, SEEN, NextToken(), over_model, first=[torch.tensor([0.1, 0.2, 4, 5])] * 2)
+    known.down_to(0.95)
+    assert len(measured) == 10

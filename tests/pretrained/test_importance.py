@@ -15,7 +15,7 @@ from headwise import cli
 from headwise.errors import InputError
 from headwise.lab.report.write import write_report
 from headwise.models.arm import Arm
-from headwise.pretrained.importance import Agreement, Units, importance
+from headwise.pretrained.importance import Agreement, Units, head_measures, importance
 from headwise.pretrained.objectives import NextToken, OwnEmbedding
 from headwise.pretrained.retrofit import retrofit
 from headwise.routing.routers import NoRouter
@@ -51,15 +51,17 @@ def loss(model: nn.Module, tokens: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def slopes(model: nn.Module, tokens: Tensor, site: int, heads: list[int], step: float = 1e-5) -> Tensor:
+def slopes(
+    model: nn.Module, tokens: Tensor, site: int, heads: list[int], on: list[Tensor] | None = None, step: float = 1e-5
+) -> Tensor:
     """Central differences of the summed loss by the gate that some heads share at each token: [L]."""
     routed = retrofit(model, Arm(router=NoRouter()))
+    on = on or [torch.ones(one.heads) for one in routed.sites]
     found = []
     for token in range(tokens.shape[1]):
         sides = []
         for sign in (1, -1):
-            gates: list[Any] = [None] * len(routed.sites)
-            gates[site] = torch.ones(tokens.shape[1], routed.sites[site].heads, dtype=torch.float64)
+            gates = [own.double().repeat(tokens.shape[1], 1) for own in on]
             gates[site][token, heads] += sign * step
             with routed.forced(gates):
                 sides.append(loss(model, tokens))
@@ -91,6 +93,19 @@ def test_gate_derivatives_are_those_of_finite_differences(name: str) -> None:
         expected["second_order"] = expected["first_order"] + expected["fisher"] / 2
         for measure, value in expected.items():
             torch.testing.assert_close(units.measures[measure][1][unit], value, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("head", [0, 2])
+def test_derivatives_are_those_of_the_model_without_the_heads_that_are_off(head: int) -> None:
+    model, on = (
+        livelier(tiny("gpt2")),
+        [torch.tensor([True, False, True, True]), torch.tensor([True, True, False, True])],
+    )
+    expected = -sum(slopes(model, tokens, 1, [head], on).mean() for tokens in TOKENS) / 2
+    routed = retrofit(model, Arm(router=NoRouter()))
+    found = head_measures(routed, TOKENS, NextToken(), on=on)["first_order"][1]
+    torch.testing.assert_close(found[head], expected, rtol=1e-6, atol=1e-9)
+    assert abs(found[head] - head_measures(routed, TOKENS, NextToken())["first_order"][1][head]) > 1e-3
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])

@@ -200,16 +200,16 @@ def test_a_share_of_the_model_is_a_budget_over_the_model(arm: Arm, expected: Arm
     assert run_config(tmp_path, arm, keep=0.75, over="model").arm == expected
 
 
-def heads_on(arm: Arm, folder: Path) -> list[float]:
-    """Of each layer, of a start over the model with three quarters of all heads."""
-    _, model = build(run_config(folder, arm, start="ridge", keep=0.75, over="model"))
+def heads_on(arm: Arm, folder: Path, keep: float = 0.75) -> list[float]:
+    """Of each layer, of a start over the model with a share of all heads."""
+    _, model = build(run_config(folder, arm, start="ridge", keep=keep, over="model"))
     stack, loads = model.task._stack[0].retrofitted, []
     with torch.no_grad():
         for batch in split_tokens(config())[0].split(8):
             model.eval()({"tokens": batch})
             loads.append(torch.stack([load.sum() for load in stack.loads()]))
     found: list[float] = torch.stack(loads).mean(0).tolist()
-    assert sum(found) / 8 == pytest.approx(0.75, abs=0.05)
+    assert sum(found) / 8 == pytest.approx(keep, abs=0.05)
     return found
 
 
@@ -227,12 +227,14 @@ def test_what_is_fixed_starts_as_the_best_fixed_choice(
     def chosen(*given: Any, over_model: bool) -> list[Tensor]:
         assert over_model
         asked.append(given[-1])
-        return [torch.tensor([1.0, -1, 1, -1]), torch.ones(4)]
+        return [torch.tensor([1.0, -1, 1, -1]), torch.ones(4) if given[-1] > 0.5 else -torch.ones(4)]
 
     monkeypatch.setattr(starting, "_CHOSEN", {})
     monkeypatch.setattr(starting, "best_fixed_choice", chosen)
     assert heads_on(arm, tmp_path / "one") == heads_on(arm, tmp_path / "two") == [2, 4]
     assert asked == [0.75]  # once for both
+    assert heads_on(arm, tmp_path / "fewer", keep=0.25) == [2, 0]
+    assert asked == [0.75, 0.25]
 
 
 @pytest.mark.parametrize(
