@@ -18,7 +18,7 @@ from headwise.pretrained.retrofit import Retrofitted
 HELD_OUT = 4
 """One block of so many is left out of what heads are ranked from: candidates are compared on it."""
 STEP = 1 / 20
-"""Share of all heads that is left out at once; from SmolLM2-135M two tenths in two steps gain nothing, in five half."""
+"""Share of all heads that is left out at once: SmolLM2-135M's fixed 7 of 9 cost a third less so, in tenths not less."""
 
 
 def best_fixed_choice(
